@@ -1,0 +1,89 @@
+"""Buffers of rows: the fixed offline dataset and a ring with a replica axis."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from cfdg_rl.streams import Streams
+
+
+class FixedRows:
+    """A dataset of rows ``(N, D)`` that all replicas share."""
+
+    def __init__(self, rows: Tensor) -> None:
+        if len(rows) == 0:
+            raise ValueError("the offline dataset has no rows")
+        self.rows = rows
+
+    def __len__(self) -> int:
+        """Number of rows N."""
+        return self.rows.shape[0]
+
+    def view(self) -> Tensor:
+        """All rows ``(N, D)``, without a copy."""
+        return self.rows
+
+    def sample(self, count: int, streams: Streams) -> Tensor:
+        """Draw ``(R, count, D)`` rows uniformly with replacement."""
+        return self.rows[streams.integers(len(self), count)]
+
+
+class Ring:
+    """First in, first out: ``capacity`` rows for each of R replicas, on one device.
+
+    Args:
+        replicas: R.
+        capacity: rows kept per replica.
+        columns: D.
+        device: where the rows live.
+    """
+
+    def __init__(self, replicas: int, capacity: int, columns: int, device: str | torch.device = "cpu") -> None:
+        if capacity < 1:
+            raise ValueError(f"a ring needs a capacity of at least 1 row, found {capacity}")
+        self.rows = torch.zeros(replicas, capacity, columns, device=device)
+        self.size = 0
+        self.cursor = 0  # where the next row goes; the oldest row once the ring is full
+
+    def __len__(self) -> int:
+        """Rows held per replica, at most the capacity."""
+        return self.size
+
+    @property
+    def capacity(self) -> int:
+        """Rows kept per replica."""
+        return self.rows.shape[1]
+
+    def add(self, rows: Tensor) -> None:
+        """Append ``(R, n, D)`` rows, forgetting the oldest; of more rows than fit, the last ones stay."""
+        rows = rows[:, -self.capacity :]
+        slots = (self.cursor + torch.arange(rows.shape[1], device=self.rows.device)) % self.capacity
+        self.rows.index_copy_(1, slots, rows.to(self.rows))
+        self.cursor = (self.cursor + rows.shape[1]) % self.capacity
+        self.size = min(self.size + rows.shape[1], self.capacity)
+
+    def clear(self) -> None:
+        """Forget every row."""
+        self.size = self.cursor = 0
+
+    def view(self) -> Tensor:
+        """The rows held ``(R, size, D)``, oldest first only until the ring wraps, without a copy."""
+        return self.rows[:, : self.size]
+
+    def sample(self, count: int, streams: Streams) -> Tensor:
+        """Draw ``(R, count, D)`` rows uniformly with replacement, independently for each replica."""
+        if not self.size:
+            raise ValueError("cannot sample from an empty ring")
+        first = torch.arange(len(streams), device=self.rows.device)[:, None] * self.capacity
+        return self.rows.flatten(0, 1)[first + streams.integers(self.size, count)]
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Rows and position, for a checkpoint."""
+        return {"rows": self.view().clone(), "cursor": torch.tensor(self.cursor)}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Continue where :meth:`state_dict` was taken."""
+        self.size = state["rows"].shape[1]
+        self.rows[:, : self.size] = state["rows"].to(self.rows)
+        self.cursor = int(state["cursor"])

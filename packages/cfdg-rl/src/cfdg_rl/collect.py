@@ -1,0 +1,86 @@
+"""Online data collection: the only place where Gymnasium's two end flags become ``terminal``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cfdg_rl.envs.stack import EnvStack
+from cfdg_rl.protocols import Agent
+from cfdg_rl.rewards import RewardMap
+from cfdg_rl.streams import derive_seed
+from cfdg_rl.transitions import Transitions, to_rows
+
+
+class EnvCollector:
+    """E training environments for each of R replicas, stepped in lock-step with exploring actions.
+
+    Args:
+        env_id: a Gymnasium id.
+        seeds: one per replica.
+        reward: the map that the dataset's rewards went through too.
+        envs_per_replica: E; the paper collects with one.
+        device: where observations are sent and rows are returned.
+    """
+
+    def __init__(
+        self,
+        env_id: str,
+        seeds: Sequence[int],
+        reward: RewardMap,
+        envs_per_replica: int = 1,
+        device: str | torch.device = "cpu",
+    ) -> None:
+        self.reward, self.device = reward, torch.device(device)
+        self.shape = (len(seeds), envs_per_replica)
+        self.stack = EnvStack(
+            env_id, [derive_seed(seed, f"collect {e}") % 2**31 for seed in seeds for e in range(envs_per_replica)]
+        )
+        self.everyone = np.arange(len(self.stack))
+        self.running = np.zeros(len(self.stack))  # undiscounted raw return of the episode under way
+        self.last_return = np.full(len(self.stack), np.nan)
+
+    def step(self, agent: Agent) -> Tensor:
+        """One exploring step in every environment; rows ``(R, E, D)``, ``terminal`` only where the MDP ended."""
+        obs = self._send(self.stack.obs.copy())
+        action = agent.act(obs, explore=True)
+        reward, terminated, truncated = self.stack.step(_flat(action), self.everyone)
+        data = Transitions(
+            obs,
+            action,
+            self._send(self.reward(reward)),
+            self._send(self.stack.obs.copy()),
+            self._send(terminated),
+        )
+        self._count(reward, terminated | truncated)
+        return to_rows(data)
+
+    def state(self) -> dict[str, Any]:
+        """Simulators and running returns, for a checkpoint."""
+        return {**self.stack.state(), "running": self.running.copy(), "last_return": self.last_return.copy()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue exactly where :meth:`state` was taken."""
+        self.stack.restore(state)
+        self.running[:], self.last_return[:] = state["running"], state["last_return"]
+
+    def _count(self, reward: np.ndarray, done: np.ndarray) -> None:
+        """Book the returns and begin new episodes where the old ones are over."""
+        self.running += reward
+        over = np.flatnonzero(done)
+        self.last_return[over] = self.running[over]
+        self.running[over] = 0
+        self.stack.reset(over)
+
+    def _send(self, array: np.ndarray) -> Tensor:
+        """Environment-major numpy ``(R E, ...)`` to a float32 tensor ``(R, E, ...)`` on the device."""
+        return torch.as_tensor(array.reshape(*self.shape, *array.shape[1:]), dtype=torch.float32, device=self.device)
+
+
+def _flat(action: Tensor) -> np.ndarray:
+    """``(R, E, A)`` on any device to numpy ``(R E, A)``."""
+    return action.flatten(0, 1).float().cpu().numpy()
