@@ -42,7 +42,7 @@ class IQLSettings:
 
 
 _INITS = {"xavier": xavier_uniform, "torch": torch_default}
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+_DTYPES = {"fp32": None, "bf16": torch.bfloat16}
 
 PEX_REPOSITORY = IQLSettings()
 OFFICIAL = IQLSettings(  # official mujoco_config.py; initialisation, log-std range and observations as in CORL

@@ -36,8 +36,8 @@ class StackedMLP(nn.Module):
         streams: one random stream per replica, for the initial weights.
         heads: number of ensemble members per replica, or None for no head axis.
         init: draws one layer's weight ``(R, [H,] in, out)`` and bias ``(R, [H,] 1, out)``.
-        dtype: type of the hidden matrix products; master weights and the last layer stay in float32, because a value
-            of a few hundred loses its differences in 8 bits of mantissa.
+        dtype: type of the hidden matrix products, None for the weights' own; master weights and the last layer keep
+            theirs, because a value of a few hundred loses its differences in the 8 bits of a bfloat16.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class StackedMLP(nn.Module):
         *,
         heads: int | None = None,
         init: Init = torch_default,
-        dtype: torch.dtype = torch.float32,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         self.stack = (len(streams),) if heads is None else (heads, len(streams))
@@ -60,12 +60,13 @@ class StackedMLP(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """Map ``(R, B, in)`` to ``(R, B, out)``, or to ``(H, R, B, out)`` with heads."""
         *hidden, (last_weight, last_bias) = zip(self.weights, self.biases, strict=True)
-        x = inputs.to(self.dtype)
+        dtype = self.dtype or last_weight.dtype
+        x = inputs.to(dtype)
         if len(self.stack) == 2:
             x = x.expand(*self.stack, *x.shape[-2:]).flatten(0, 1)
         for weight, bias in hidden:
-            x = torch.baddbmm(bias.to(self.dtype), x, weight.to(self.dtype)).relu_()
-        x = torch.baddbmm(last_bias, x.float() if self.dtype != torch.float32 else x, last_weight)
+            x = torch.baddbmm(bias.to(dtype), x, weight.to(dtype)).relu_()
+        x = torch.baddbmm(last_bias, x.to(last_weight.dtype), last_weight)
         return x.view(*self.stack, *x.shape[-2:])
 
 

@@ -50,7 +50,7 @@ class Streams:
     def restore(self, state: Tensor) -> None:
         """Continue exactly where :meth:`state` was taken."""
         for generator, row in zip(self.generators, state, strict=True):
-            generator.set_state(row.cpu())
+            generator.set_state(row.cpu().clone())  # its own storage, as set_state wants
 
 
 def derive_seed(seed: int, purpose: str) -> int:

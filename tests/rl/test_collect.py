@@ -1,0 +1,124 @@
+"""Collection and evaluation: end flags, separate environments, saved simulators."""
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+
+from cfdg_rl.collect import EnvCollector
+from cfdg_rl.envs import make_env
+from cfdg_rl.evaluate import Evaluator
+from cfdg_rl.rewards import RewardMap
+from cfdg_rl.transitions import Transitions, from_rows
+
+
+class Constant:
+    """An agent that always does the same."""
+
+    def __init__(self, action: float, action_dim: int = 1) -> None:
+        self.action, self.action_dim = action, action_dim
+
+    def act(self, obs, explore):
+        return torch.full((*obs.shape[:2], self.action_dim), self.action)
+
+    def update(self, batch):
+        raise NotImplementedError
+
+
+class Wild:
+    """Seeded random actions, so that two collectors can be compared."""
+
+    def __init__(self, action_dim: int) -> None:
+        self.rng, self.action_dim = torch.Generator().manual_seed(0), action_dim
+
+    def act(self, obs, explore):
+        return torch.rand(*obs.shape[:2], self.action_dim, generator=self.rng) * 2 - 1
+
+
+def collect(env_id, agent, steps, obs_dim, action_dim, reward=RewardMap(), seeds=(0, 1)) -> Transitions:
+    collector = EnvCollector(env_id, seeds, reward)
+    return from_rows(torch.cat([collector.step(agent) for _ in range(steps)], dim=1), obs_dim, action_dim)
+
+
+def test_a_time_limit_is_never_a_terminal(point):
+    data = collect(point, Constant(0.0), 65, 1, 1)
+    assert data.terminal.sum() == 0
+    moved = (data.obs[:, 1:] - data.next_obs[:, :-1]).abs()[..., 0] > 1e-6
+    assert moved.sum(1).tolist() == [3, 3], "three episodes of 20 steps were truncated and restarted"
+
+
+def test_a_real_end_is_a_terminal_with_its_own_last_observation(point):
+    data = collect(point, Constant(1.0), 40, 1, 1)
+    assert data.terminal.sum() > 2
+    assert torch.equal(data.terminal.bool(), data.next_obs.abs()[..., 0] > 2)
+    assert torch.allclose(data.next_obs, data.obs + 0.4), "next_obs is never the next episode's first state"
+
+
+def test_no_reset_slips_in_as_a_transition(point):
+    data = collect(point, Constant(1.0), 60, 1, 1)
+    assert data.obs.abs().max() <= 2.0, "nothing is stepped from a state that had ended"
+
+
+def test_rewards_go_through_the_map(point):
+    raw, mapped = (collect(point, Constant(0.3), 10, 1, 1, reward) for reward in (RewardMap(), RewardMap(10.0, -1.0)))
+    assert torch.allclose(mapped.reward, 10 * raw.reward - 1)
+
+
+def test_a_replica_sees_the_same_in_any_company(point):
+    together, alone = (collect(point, Constant(0.3), 30, 1, 1, seeds=seeds) for seeds in ((4, 5), (5,)))
+    assert torch.equal(together.obs[1], alone.obs[0])
+
+
+def test_a_restored_mujoco_collector_continues_bit_for_bit():
+    agent = Wild(3)
+    first, second = EnvCollector("Hopper-v5", (0, 1), RewardMap()), EnvCollector("Hopper-v5", (8, 9), RewardMap())
+    for _ in range(60):
+        first.step(agent)
+    state, rng = first.state(), agent.rng.get_state()
+    expected = torch.cat([first.step(agent) for _ in range(80)], dim=1)
+    second.restore(state)
+    agent.rng.set_state(rng)
+    continued = torch.cat([second.step(agent) for _ in range(80)], dim=1)
+    assert expected[..., -1].sum() > 0, "the stretch has resets in it"
+    assert torch.equal(continued, expected)
+
+
+def test_saving_another_kind_of_environment_says_why_not(point):
+    with pytest.raises(ValueError, match="only MuJoCo environments"):
+        EnvCollector(point, (0,), RewardMap()).state()
+
+
+def test_evaluation_returns_are_undiscounted_sums_of_whole_episodes(point):
+    returns = Evaluator(point, (0, 1), episodes=4).returns(Constant(0.0))
+    assert returns.shape == (2, 4)
+    assert np.all(returns <= 0)
+    assert np.all(returns >= -1.5 * 20)
+    assert len(np.unique(returns)) == 8, "every episode has a start of its own"
+
+
+def test_evaluation_repeats_for_a_round_and_differs_between_rounds(point):
+    evaluator = Evaluator(point, (0,), episodes=3)
+    first = evaluator.returns(Constant(0.0), 0)
+    assert np.array_equal(first, evaluator.returns(Constant(0.0), 0))
+    assert not np.array_equal(first, evaluator.returns(Constant(0.0), 1))
+
+
+def test_evaluation_leaves_the_training_environments_alone(point):
+    collectors = [EnvCollector(point, (0,), RewardMap()) for _ in range(2)]
+    evaluator = Evaluator(point, (0,), episodes=2)
+    for step in range(25):
+        rows = [collector.step(Constant(0.2)) for collector in collectors]
+        assert torch.equal(*rows)
+        if step % 5 == 0:
+            before = collectors[1].stack.obs.copy()
+            evaluator.returns(Constant(1.0), step)
+            assert np.array_equal(before, collectors[1].stack.obs)
+
+
+def test_v4_is_made_without_a_warning_and_unknown_ids_are_refused():
+    make_env("Hopper-v4").close()
+    with pytest.raises(ValueError, match="NoSuchEnv"):
+        make_env("NoSuchEnv-v0")
+    with pytest.raises(ValueError, match="flat box"):
+        gymnasium.register("CfdgTestDiscrete-v0", entry_point="gymnasium.envs.classic_control:CartPoleEnv")
+        make_env("CfdgTestDiscrete-v0")
