@@ -1,3 +1,24 @@
 """EDM diffusion with classifier-free guidance for rows, columns and labels."""
 
+from cfdg_diffusion.conditional import ConditionalDiffusion, DiffusionSettings, FitReport
+from cfdg_diffusion.guidance import LabelledDenoise, forget, guided
+from cfdg_diffusion.noise import Denoise
+from cfdg_diffusion.sampler import Churn, dpm_solver_2m, heun, karras_sigmas
+from cfdg_diffusion.streams import Streams
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "Churn",
+    "ConditionalDiffusion",
+    "Denoise",
+    "DiffusionSettings",
+    "FitReport",
+    "LabelledDenoise",
+    "Streams",
+    "dpm_solver_2m",
+    "forget",
+    "guided",
+    "heun",
+    "karras_sigmas",
+]

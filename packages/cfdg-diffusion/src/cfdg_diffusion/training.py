@@ -1,0 +1,70 @@
+"""What is learnt: the flat weights of R replicas with their Adam, gradient clip and moving average."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+
+class Learner:
+    """Weights ``(R, P)`` and all that updates them, each one kernel over the flat tensor.
+
+    Args:
+        weights: ``(R, P)`` initial float32 weights.
+        gradient_clip: largest gradient norm of a replica.
+        ema_decay: highest decay of the moving average.
+
+    Attributes:
+        weights: the live weights, a leaf that requires grad.
+        average: their moving average, from which samples are drawn.
+    """
+
+    def __init__(self, weights: Tensor, gradient_clip: float, ema_decay: float) -> None:
+        self.weights = weights.detach().clone().requires_grad_()
+        self.average = weights.detach().clone()
+        self._gradient_clip, self._ema_decay = gradient_clip, ema_decay
+        self._updates = 0
+        self._adam = torch.optim.Adam([self.weights], betas=(0.9, 0.99), fused=True)  # betas of SynthER
+
+    def step(self, losses: Tensor, learning_rate: float) -> None:
+        """One update of every replica; the gradient of the sum of ``losses (R,)`` keeps the replicas independent."""
+        (gradient,) = torch.autograd.grad(losses.sum(), self.weights)
+        self.weights.grad = clipped(gradient, self._gradient_clip)
+        self._adam.param_groups[0]["lr"] = learning_rate
+        self._adam.step()
+        self._updates += 1
+        self.average.lerp_(self.weights.detach(), 1 - ema_decay(self._updates, self._ema_decay))
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything that changes, as tensors by name."""
+        zeros = torch.zeros_like(self.weights)
+        fresh = {"step": torch.zeros(()), "exp_avg": zeros, "exp_avg_sq": zeros}
+        adam = self._adam.state.get(self.weights) or fresh
+        state = {"weights": self.weights, "average": self.average, "updates": torch.tensor(self._updates)}
+        state |= {f"adam.{name}": adam[name] for name in fresh}
+        return {name: tensor.detach().clone() for name, tensor in state.items()}
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Continue exactly where :meth:`state` was taken."""
+        with torch.no_grad():
+            self.weights.copy_(state["weights"])
+            self.average.copy_(state["average"])
+        self._updates = int(state["updates"])
+        adam = {name: state[f"adam.{name}"].clone() for name in ("step", "exp_avg", "exp_avg_sq")}
+        self._adam.load_state_dict({"state": {0: adam}, "param_groups": self._adam.state_dict()["param_groups"]})
+
+
+def clipped(gradient: Tensor, largest: float) -> Tensor:
+    """The gradient ``(R, P)`` with each replica's norm at most ``largest``; a joint norm would couple the replicas."""
+    norms = torch.linalg.vector_norm(gradient, dim=1, keepdim=True)
+    return gradient * (largest / (norms + 1e-6)).clamp(max=1.0)
+
+
+def ema_decay(update: int, highest: float) -> float:
+    """Decay of the moving average at update k = 1, 2, ...: min(highest, 1 - (1 + k)^(-2/3)).
+
+    The warm-up of ema-pytorch, as SynthER uses it: early averages forget the random start soon.
+    """
+    return min(highest, 1 - (1 + update) ** (-2 / 3))
