@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
+from collections.abc import Iterator
 
 import gymnasium
+import mujoco
 
 
 def make_env(env_id: str) -> gymnasium.Env:
@@ -16,7 +19,7 @@ def make_env(env_id: str) -> gymnasium.Env:
         ValueError: if Gymnasium does not know ``env_id`` or its spaces are not flat boxes.
     """
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _quiet_compiler():
             warnings.filterwarnings("ignore", message=".*out of date.*")
             env = gymnasium.make(env_id, disable_env_checker=True)
     except gymnasium.error.Error as error:
@@ -25,3 +28,19 @@ def make_env(env_id: str) -> gymnasium.Env:
     if not all(isinstance(space, gymnasium.spaces.Box) and len(space.shape) == 1 for space in spaces):
         raise ValueError(f"environment {env_id!r} needs flat box observations and actions, found {spaces}")
     return env
+
+
+@contextlib.contextmanager
+def _quiet_compiler() -> Iterator[None]:
+    """Drop the notice about Gymnasium's own half_cheetah.xml, which MuJoCo also writes to a file in the current folder."""
+    before = mujoco.get_mju_user_warning()
+
+    def say(message: str) -> None:
+        if "settotalmass" not in message:
+            warnings.warn(message.strip(), RuntimeWarning, stacklevel=2)
+
+    mujoco.set_mju_user_warning(say)
+    try:
+        yield
+    finally:
+        mujoco.set_mju_user_warning(before)

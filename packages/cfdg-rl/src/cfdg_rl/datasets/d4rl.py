@@ -1,0 +1,200 @@
+"""D4RL's HDF5 layout: read with the semantics of ``d4rl.qlearning_dataset``, checked, without the d4rl package.
+
+The file is the flat record of whole trajectories. Row i becomes the transition (o_i, a_i, r_i, o_{i+1}, d_i), except
+
+* rows on which the time limit fell, which are dropped, because o_{i+1} already belongs to the next episode;
+* the last row of the file, which has no o_{i+1}, and is always lost;
+* terminal rows, where o_{i+1} is the reset pose of the next episode. D4RL keeps it, which is harmless to TD learning
+  and false to a model of the transitions; here s' is the stored ``next_observations`` or, without that key, o_i.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+import torch
+
+from cfdg_rl.datasets.files import replaced_file
+from cfdg_rl.datasets.scores import FAMILIES, Family
+from cfdg_rl.transitions import Transitions
+
+LEVELS = ("random", "medium-replay", "medium", "medium-expert")
+NAMES = tuple(f"{family}-{level}-v2" for family in FAMILIES for level in LEVELS)
+
+_URL = "http://rail.eecs.berkeley.edu/datasets/offline_rl/gym_mujoco_v2"
+_ACTION_SLACK = 1e-3  # float32 rounding of tanh leaves actions far nearer to [-1, 1]; more is another action scale
+
+
+@dataclass(frozen=True)
+class RawRows:
+    """The checked columns of a file, all of N rows, before any row is dropped.
+
+    Attributes:
+        obs: ``(N, S)`` float32.
+        action: ``(N, A)`` float32 in [-1, 1].
+        reward: ``(N,)`` float32.
+        terminal: ``(N,)`` bool, the MDP ended.
+        timeout: ``(N,)`` bool, the time limit fell.
+        terminal_next_obs: ``(K, S)`` float32, the last observation of each of the K terminal rows.
+    """
+
+    obs: np.ndarray
+    action: np.ndarray
+    reward: np.ndarray
+    terminal: np.ndarray
+    timeout: np.ndarray
+    terminal_next_obs: np.ndarray
+
+
+def find_file(name: str) -> Path:
+    """Where the file of a D4RL dataset such as ``hopper-medium-v2`` lies; nothing is downloaded.
+
+    Raises:
+        FileNotFoundError: if it is not there; the sentence names the address and the folder.
+    """
+    family, rest = name.split("-", 1)
+    level = rest.removesuffix("-v2").replace("-", "_")
+    folder = Path(os.environ.get("D4RL_DATASET_DIR") or Path.home() / ".d4rl" / "datasets")
+    path = folder / f"{family}_{level}-v2.hdf5"
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path} does not exist: download {_URL}/{path.name} "
+            f"into {folder}, or set D4RL_DATASET_DIR to the folder that has it"
+        )
+    return path
+
+
+def read_hdf5(path: Path, family: Family) -> tuple[Transitions, np.ndarray]:
+    """Transitions of a file and the returns of its complete episodes.
+
+    Args:
+        path: a file in D4RL's layout.
+        family: gives the widths and the time limit.
+
+    Returns:
+        Transitions ``(N,)``, float32 on the CPU, and undiscounted returns ``(episodes,)``, float64.
+
+    Raises:
+        FileNotFoundError: if the file does not exist.
+        ValueError: if it is not such a file; the sentence names the file and the key.
+    """
+    raw = read_rows(path, family)
+    return to_transitions(raw), episode_returns(raw)
+
+
+def read_rows(path: Path, family: Family) -> RawRows:
+    """Read and check the columns of a file; see :func:`read_hdf5` for the errors."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist")
+    try:
+        with h5py.File(path, "r") as file:
+            return _read_columns(path, file, family)
+    except OSError as error:
+        raise ValueError(f"{path} is not a complete HDF5 file ({error}): download or record it again") from error
+
+
+def _read_columns(path: Path, file: h5py.File, family: Family) -> RawRows:
+    obs = _column(path, file, "observations", family.obs_dim)
+    if len(obs) == 0:
+        raise ValueError(f"{path}: observations has no rows")
+    action = _column(path, file, "actions", family.action_dim)
+    reward, terminal = _column(path, file, "rewards"), _column(path, file, "terminals") != 0
+    timeout = _column(path, file, "timeouts") != 0 if "timeouts" in file else None
+    for key, column in (("actions", action), ("rewards", reward), ("terminals", terminal), ("timeouts", timeout)):
+        if column is not None and len(column) != len(obs):
+            raise ValueError(f"{path}: {key} has {len(column)} rows, expected {len(obs)} as observations has")
+    timeout = implied_timeouts(terminal, family.max_episode_steps) if timeout is None else timeout
+    terminal_next_obs = _terminal_next_obs(path, file, obs, terminal)
+    return RawRows(obs, _bounded(path, action), reward, terminal, timeout, terminal_next_obs)
+
+
+def _column(path: Path, file: h5py.File, key: str, width: int | None = None) -> np.ndarray:
+    """One column as finite float32, ``(N, width)``, or ``(N,)`` from ``(N,)`` or ``(N, 1)`` without a width."""
+    if not isinstance(file.get(key), h5py.Dataset):
+        raise ValueError(f"{path}: no key {key!r}, found {', '.join(sorted(file)) or 'nothing'}")
+    dataset = file[key]
+    if dataset.dtype.kind not in "fbiu":
+        raise ValueError(f"{path}: {key} holds {dataset.dtype}, expected numbers")
+    shape, expected = tuple(dataset.shape), "(N,)" if width is None else f"(N, {width})"
+    flat = width is None and (len(shape) == 1 or shape[1:] == (1,))
+    if not flat and not (width is not None and len(shape) == 2 and shape[1] == width):
+        raise ValueError(f"{path}: {key} has shape {shape}, expected {expected}")
+    with np.errstate(over="ignore"):  # float64 too large for float32 becomes infinite and is reported as such
+        values = np.asarray(dataset[()], dtype=np.float32)
+    return _finite(path, key, values.reshape(-1) if flat else values)
+
+
+def _finite(path: Path, key: str, values: np.ndarray) -> np.ndarray:
+    with np.errstate(invalid="ignore"):
+        total = values.sum(dtype=np.float64)  # finite exactly if all are: float32 values cannot overflow it
+    if not np.isfinite(total):
+        bad = ~np.isfinite(values)
+        row = int(np.argmax(bad if bad.ndim == 1 else bad.any(axis=1)))
+        raise ValueError(f"{path}: {key} is not finite at row {row}")
+    return values
+
+
+def _bounded(path: Path, action: np.ndarray) -> np.ndarray:
+    excess = max(float(action.max()), -float(action.min())) - 1.0
+    if excess > _ACTION_SLACK:
+        row = int(np.argmax((np.abs(action) > 1.0 + _ACTION_SLACK).any(axis=1)))
+        raise ValueError(f"{path}: actions leave [-1, 1] at row {row}, found {np.abs(action[row]).max():.4g}")
+    return np.clip(action, -1.0, 1.0) if excess > 0 else action
+
+
+def _terminal_next_obs(path: Path, file: h5py.File, obs: np.ndarray, terminal: np.ndarray) -> np.ndarray:
+    """Last observations ``(K, S)`` of the K terminal rows; the stored column is not read where none is needed."""
+    if "next_observations" not in file or not terminal.any():
+        return obs[terminal]
+    stored = _column(path, file, "next_observations", obs.shape[1])
+    if len(stored) != len(obs):
+        raise ValueError(f"{path}: next_observations has {len(stored)} rows, expected {len(obs)} as observations has")
+    return stored[terminal]
+
+
+def implied_timeouts(terminal: np.ndarray, max_episode_steps: int) -> np.ndarray:
+    """Time limits ``(N,)`` of a file without the key ``timeouts``: every ``max_episode_steps`` rows of an episode.
+
+    D4RL's own counter starts the episode after a terminal at 1 and so drops row 998 of it, then runs row 999 into the
+    next episode; here both counts start at 0. Files of version 2 have the key.
+    """
+    row = np.arange(len(terminal))
+    begins = np.concatenate([[True], terminal[:-1]])
+    step = row - np.maximum.accumulate(np.where(begins, row, 0))
+    return step % max_episode_steps == max_episode_steps - 1
+
+
+def to_transitions(raw: RawRows) -> Transitions:
+    """Transitions of the rows that D4RL keeps, terminal rows mended (module docstring)."""
+    next_obs = np.roll(raw.obs, -1, axis=0)
+    next_obs[raw.terminal] = raw.terminal_next_obs
+    keep = ~raw.timeout
+    keep[-1] = False
+    columns = (raw.obs, raw.action, raw.reward, next_obs, raw.terminal.astype(np.float32))
+    return Transitions(*(torch.from_numpy(column[keep]) for column in columns))
+
+
+def episode_returns(raw: RawRows) -> np.ndarray:
+    """Undiscounted returns ``(episodes,)`` of the episodes that a terminal or the time limit ended."""
+    ends = np.flatnonzero(raw.terminal | raw.timeout)
+    if len(ends) == 0:
+        return np.zeros(0)
+    starts = np.concatenate([[0], ends[:-1] + 1])
+    return np.add.reduceat(raw.reward[: ends[-1] + 1].astype(np.float64), starts)
+
+
+def write_hdf5(path: Path, columns: Mapping[str, np.ndarray], metadata: Mapping[str, str | int]) -> None:
+    """Write columns such as ``observations`` or ``infos/qpos`` in D4RL's layout, metadata as root attributes.
+
+    The file appears under its name only when it is complete.
+    """
+    with replaced_file(path) as draft, h5py.File(draft, "w") as file:
+        for key, column in columns.items():
+            file.create_dataset(key, data=column, compression="gzip", compression_opts=1, shuffle=True)
+        for key, value in metadata.items():
+            file.attrs[f"metadata/{key}"] = value

@@ -1,0 +1,85 @@
+"""Packs the raw material of behaviour training into the files that this package ships.
+
+    python -m cfdg_rl.datasets.pack RAW_DIR OUT_DIR
+
+RAW_DIR holds, per environment, what ``python -m cfdg_rl.datasets.train_behaviour`` writes: ENV.npz with the actors of
+all stages and ENV-replay.npz with the rows of the run up to its medium stage. OUT_DIR receives ENV-actors.npz with two
+actors, ``medium``, the stage at which the replay ends, and ``expert``, the last stage; and ENV-replay.npz with the rows
+in 16-bit fixed point.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from cfdg_rl.datasets.actor import select_actor
+from cfdg_rl.datasets.files import load_arrays, save_arrays
+from cfdg_rl.datasets.replay import pack_replay
+
+
+def pack(raw: Path, out: Path) -> list[Path]:
+    """Pack every environment of ``raw`` into ``out``.
+
+    Returns:
+        The files written.
+
+    Raises:
+        FileNotFoundError: if ``raw`` holds no ENV.npz with its ENV-replay.npz.
+        ValueError: if a replay does not end at a stage, or arrays are missing.
+    """
+    actors = sorted(path for path in raw.glob("*.npz") if not path.stem.endswith("-replay"))
+    if not actors:
+        raise FileNotFoundError(f"{raw} holds no ENV.npz: train behaviour policies into it first")
+    written = []
+    for path in actors:
+        replay = load_arrays(raw / f"{path.stem}-replay.npz")
+        packed = {"actors": pack_actors(load_arrays(path), len(replay["reward"])), "replay": pack_replay(replay)}
+        for kind, arrays in packed.items():
+            written.append(out / f"{path.stem}-{kind}.npz")
+            save_arrays(written[-1], arrays)
+    return written
+
+
+def pack_actors(arrays: Mapping[str, np.ndarray], replay_rows: int) -> dict[str, np.ndarray]:
+    """The actors ``medium`` and ``expert``, with their ``step``, out of those named by their steps.
+
+    Raises:
+        ValueError: if no stage has as many steps as the replay has rows.
+    """
+    stages = {int(name.split("/")[0]): name.split("/")[0] for name in arrays}
+    if replay_rows not in stages:
+        raise ValueError(f"the replay has {replay_rows} rows, expected one of the stages {sorted(stages)}")
+    packed = {}
+    for level, step in (("medium", replay_rows), ("expert", max(stages))):
+        packed[f"{level}/step"] = np.array(step)
+        weights = select_actor(arrays, stages[step]).weights
+        packed.update({f"{level}/{name}": array for name, array in weights.items()})
+    return packed
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line; 2 with one sentence on standard error if the material is unusable."""
+    parser = argparse.ArgumentParser(
+        prog="python -m cfdg_rl.datasets.pack",
+        description="Pack trained behaviour policies and their replay for shipping.",
+    )
+    parser.add_argument("raw", type=Path, help="folder with ENV.npz and ENV-replay.npz")
+    parser.add_argument("out", type=Path, help="folder for ENV-actors.npz and ENV-replay.npz")
+    arguments = parser.parse_args(argv)
+    try:
+        written = pack(arguments.raw, arguments.out)
+    except (ValueError, OSError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    for path in written:
+        sys.stdout.write(f"{path}  {path.stat().st_size / 1e6:.2f} MB\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
