@@ -1,0 +1,200 @@
+"""Figures: learning curves with intervals over seeds, and final scores with the paired differences.
+
+Drawn with the object interface and the Agg canvas: no display, no pyplot, no global state. Colours are those of Okabe
+and Ito ("Color Universal Design", 2008), which people with any colour vision tell apart.
+"""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from cfdg_experiments.results import CellResult, replace_file
+from cfdg_experiments.statistics import Estimate, mean_band
+from cfdg_experiments.summary import ReportHeader, Row, caption, count, deviations, short_name, summarise
+
+ARM_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442")  # Okabe and Ito
+GREY = "#666666"
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+PANEL = (3.4, 2.5)  # inches
+FOOT = 0.42  # inches
+COLUMNS = 4  # panels in a row at most
+DOTS_PER_INCH = 150
+
+
+def learning_curves(results: Sequence[CellResult], header: ReportHeader, refresh_steps: Sequence[int] = ()) -> Figure:
+    """One panel per algorithm and dataset: mean score against environment steps, with the 95 % t interval over seeds.
+
+    Args:
+        results: the finished cells; panels of unfinished datasets say so.
+        header: what the table holds; each algorithm begins a new line of panels.
+        refresh_steps: environment steps at which the generator was refitted, drawn as ticks at the foot of each panel.
+    """
+    cells = {result.key: result for result in results}
+    figure, panels = _panel_grid(header)
+    for (algorithm, dataset), axes in panels.items():
+        arms = {arm: cells[dataset, algorithm, arm] for arm in header.arms if (dataset, algorithm, arm) in cells}
+        _curve_panel(axes, arms, header, refresh_steps)
+        axes.set_title(_panel_title(algorithm, dataset, header), fontsize=10)
+    _finish(figure, panels, header)
+    return figure
+
+
+def final_scores(results: Sequence[CellResult], header: ReportHeader) -> Figure:
+    """Two panels per algorithm: final score of each arm, and its paired difference from the reference, per dataset."""
+    rows = [row for row in summarise(results, header) if row.arms]
+    groups = {algorithm: [row for row in rows if row.algorithm == algorithm] for algorithm in header.algorithms}
+    groups = {algorithm: group for algorithm, group in groups.items() if group}
+    heights = [1.2 + 0.34 * len(group) for group in groups.values()]
+    figure = _figure(9.0, sum(heights) + 1.1)
+    axes = figure.subplots(len(groups), 2, squeeze=False, sharey="row", height_ratios=heights)
+    for (left, right), (algorithm, group) in zip(axes, groups.items(), strict=True):
+        _point_panels(left, right, group, header)
+        left.set_title(f"{algorithm.upper()}: final score", fontsize=10)
+        right.set_title(f"{algorithm.upper()}: difference from {header.arms[0]}, paired seeds", fontsize=10)
+    _captions(figure, axes[0][0], header, "points: mean, bars: 95 % t interval over seeds")
+    return figure
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a PNG under a temporary name and rename it."""
+    replace_file(path, lambda temporary: figure.savefig(temporary, dpi=DOTS_PER_INCH, metadata={"Software": "cfdg"}))
+
+
+def _figure(width: float, height: float) -> Figure:
+    foot = FOOT / height  # the caption stands below the layout
+    figure = Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(rect=(0, foot, 1, 1 - foot)))
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _panel_grid(header: ReportHeader) -> tuple[Figure, dict[tuple[str, str], Axes]]:
+    """Axes by (algorithm, dataset), at most four in a line; unused places stay empty."""
+    columns = min(len(header.datasets), COLUMNS)
+    lines = math.ceil(len(header.datasets) / columns)
+    height = lines * len(header.algorithms) * PANEL[1] + 1.1
+    figure = _figure(max(columns * PANEL[0], 6.0), height)
+    grid = figure.subplots(lines * len(header.algorithms), columns, squeeze=False)
+    panels = {}
+    for index, algorithm in enumerate(header.algorithms):
+        block = grid[index * lines : (index + 1) * lines].ravel()
+        panels |= {(algorithm, dataset): axes for dataset, axes in zip(header.datasets, block, strict=False)}
+        for axes in block[len(header.datasets) :]:
+            axes.remove()
+    return figure, panels
+
+
+def _curve_panel(axes: Axes, arms: dict[str, CellResult], header: ReportHeader, refresh_steps: Sequence[int]) -> None:
+    for arm, cell in arms.items():
+        index = header.arms.index(arm)
+        mean, low, high = mean_band(cell.scores)
+        style = {"color": ARM_COLOURS[index % len(ARM_COLOURS)], "linestyle": "-" if index == 0 else (0, (6, 1))}
+        axes.plot(cell.steps, mean, label=arm, linewidth=1.6, **style)
+        if len(cell.seeds) > 1:
+            axes.fill_between(cell.steps, low, high, color=style["color"], alpha=0.15, linewidth=0)
+            axes.plot(cell.steps, np.stack([low, high], axis=1), color=style["color"], alpha=0.45, linewidth=0.6)
+    if not arms:
+        axes.text(0.5, 0.5, "pending", transform=axes.transAxes, ha="center", va="center", color=GREY)
+        axes.set(xticks=[], yticks=[])
+        return
+    behaviour = next(iter(arms.values())).behaviour_score
+    if math.isfinite(behaviour):
+        axes.axhline(behaviour, color=GREY, linestyle="--", linewidth=1.0, label="dataset's own episodes")
+    _limit_to_scores(axes, list(arms.values()), behaviour)
+    _refresh_ticks(axes, refresh_steps)
+
+
+def _limit_to_scores(axes: Axes, cells: Sequence[CellResult], behaviour: float) -> None:
+    """Show every seed's score; a band of two or three seeds may be wider than the panel and is cut there."""
+    values = np.concatenate([*[cell.scores.ravel() for cell in cells], [behaviour] if math.isfinite(behaviour) else []])
+    margin = 0.12 * max(float(np.ptp(values)), 1.0)
+    axes.set_ylim(float(values.min()) - margin, float(values.max()) + margin)
+    axes.margins(x=0.02)
+
+
+def _refresh_ticks(axes: Axes, steps: Sequence[int]) -> None:
+    if len(steps):
+        label = "generator refreshed"
+        axes.vlines(steps, 0.0, 0.05, transform=axes.get_xaxis_transform(), color=GREY, linewidth=0.8, label=label)
+
+
+def _panel_title(algorithm: str, dataset: str, header: ReportHeader) -> str:
+    name = short_name(dataset, header)
+    return f"{algorithm.upper()}, {name}" if len(header.algorithms) > 1 else name
+
+
+def _finish(figure: Figure, panels: dict[tuple[str, str], Axes], header: ReportHeader) -> None:
+    for axes in panels.values():
+        if not axes.lines:
+            continue
+        axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: count(round(value))))
+        _tidy(axes)
+    columns = min(len(header.datasets), COLUMNS)
+    for axes in list(panels.values())[-columns:]:
+        axes.set_xlabel("environment steps", fontsize=9)
+    for index, axes in enumerate(panels.values()):
+        if index % len(header.datasets) % columns == 0:
+            axes.set_ylabel("normalised score", fontsize=9)
+    fullest = max(panels.values(), key=lambda axes: len(axes.get_legend_handles_labels()[1]))
+    _captions(figure, fullest, header, "band: 95 % t interval over seeds, cut at the panel")
+
+
+def _tidy(axes: Axes) -> None:
+    axes.tick_params(labelsize=8)
+    axes.grid(alpha=0.25, linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _captions(figure: Figure, source: Axes, header: ReportHeader, reading: str) -> None:
+    """Legend above, and below what was run, how to read it, and whether it can be held against the paper."""
+    handles, labels = source.get_legend_handles_labels()
+    if handles:
+        figure.legend(
+            handles,
+            labels,
+            loc="outside upper center",
+            ncols=4 if figure.get_figwidth() > 7 else 2,
+            frameon=False,
+            fontsize=9,
+        )
+    warning = "Not a reproduction of the paper. " if deviations(header) else ""
+    text = f"{warning}{caption(header)} {reading[0].upper()}{reading[1:]}."
+    width = int(figure.get_figwidth() * 16)  # characters of 8 points to a line
+    figure.text(0.01, 0.01, textwrap.fill(text, width), fontsize=8, color=GREY, va="bottom", ha="left")
+
+
+def _point_panels(left: Axes, right: Axes, rows: Sequence[Row], header: ReportHeader) -> None:
+    """Final scores on the left, differences on the right, first dataset on top; arms of a row stand slightly apart."""
+    heights = np.arange(len(rows), dtype=float)[::-1]
+    for index, arm in enumerate(header.arms):
+        offset = 0.12 * ((len(header.arms) - 1) / 2 - index)
+        _points(left, heights + offset, [row.arms[arm].final if arm in row.arms else None for row in rows], index, arm)
+        if index:
+            _points(right, heights + offset, [row.differences.get(arm) for row in rows], index, arm)
+    right.axvline(0.0, color=GREY, linewidth=1.0)
+    left.set_yticks(heights, [row.dataset if row.is_mean else short_name(row.dataset, header) for row in rows])
+    left.set_ylim(-0.6, len(rows) - 0.4)
+    left.set_xlabel("normalised score", fontsize=9)
+    right.set_xlabel("difference in normalised score", fontsize=9)
+    for axes in (left, right):
+        _tidy(axes)
+
+
+def _points(axes: Axes, heights: np.ndarray, estimates: Sequence[Estimate | None], index: int, label: str) -> None:
+    known = [(height, found) for height, found in zip(heights, estimates, strict=True) if found is not None]
+    if known:
+        spread = np.nan_to_num([found.half_width for _, found in known])
+        axes.errorbar(
+            [found.mean for _, found in known], [height for height, _ in known], xerr=spread, label=label,
+            fmt=MARKERS[index % len(MARKERS)], color=ARM_COLOURS[index % len(ARM_COLOURS)], markersize=5, capsize=2.5,
+        )  # fmt: skip

@@ -1,0 +1,172 @@
+"""One finished cell of a table, and the file it lives in."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+FORMAT = 1
+LATE_EVALUATIONS = 10  # evaluations averaged by CellResult.late
+
+
+@dataclass(frozen=True, eq=False)
+class CellResult:
+    """The curves of one (dataset, algorithm, arm), R seeds and K evaluations.
+
+    Attributes:
+        dataset: with its source, such as ``recorded:hopper-medium``.
+        algorithm: ``iql``, ``pex`` or ``apl``.
+        arm: ``base`` or ``cfdg`` (or another arm of an ablation).
+        seeds: R seeds, the order of every first axis.
+        steps: ``(K,)`` environment steps of the evaluations, increasing; 0 is the pre-trained agent.
+        scores: ``(R, K)`` normalised score, 0 a random policy and 100 the expert.
+        behaviour_score: mean normalised score of the dataset's own episodes; NaN where it is not known.
+        seconds: wall time of the cell, in seconds.
+        metrics: other curves against ``steps``, each ``(R, K)`` or ``(K,)``; NaN where a value does not exist.
+
+    Raises:
+        ValueError: if shapes disagree, a score is not finite or the steps do not increase.
+    """
+
+    dataset: str
+    algorithm: str
+    arm: str
+    seeds: tuple[int, ...]
+    steps: np.ndarray
+    scores: np.ndarray
+    behaviour_score: float
+    seconds: float
+    metrics: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "seeds", tuple(int(seed) for seed in self.seeds))
+        object.__setattr__(self, "steps", np.asarray(self.steps, dtype=np.int64))
+        object.__setattr__(self, "scores", np.asarray(self.scores, dtype=np.float64))
+        object.__setattr__(self, "metrics", {key: np.asarray(v, dtype=np.float64) for key, v in self.metrics.items()})
+        self._check()
+
+    def _check(self) -> None:
+        shape = (len(self.seeds), len(self.steps) if self.steps.ndim == 1 else -1)
+        if self.scores.shape != shape or 0 in shape:
+            raise ValueError(f"{self.name}: scores have shape {self.scores.shape}, expected {shape} (seeds, steps)")
+        if len(set(self.seeds)) != len(self.seeds):
+            raise ValueError(f"{self.name}: seeds {self.seeds} contain one seed twice")
+        if np.any(np.diff(self.steps) <= 0):
+            raise ValueError(f"{self.name}: steps do not increase: {self.steps.tolist()}")
+        if not np.all(np.isfinite(self.scores)):
+            raise ValueError(f"{self.name}: scores contain a value that is not finite")
+        for key, values in self.metrics.items():
+            if values.shape not in (shape, shape[1:]):
+                raise ValueError(f"{self.name}: metric {key!r} has shape {values.shape}, not {shape} or {shape[1:]}")
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """(dataset, algorithm, arm)."""
+        return (self.dataset, self.algorithm, self.arm)
+
+    @property
+    def name(self) -> str:
+        """The key as one word for messages and run names."""
+        return "/".join(self.key)
+
+    @property
+    def offline(self) -> np.ndarray:
+        """``(R,)`` score of the first evaluation, before any online step."""
+        return self.scores[:, 0]
+
+    @property
+    def final(self) -> np.ndarray:
+        """``(R,)`` score of the last evaluation."""
+        return self.scores[:, -1]
+
+    @property
+    def late(self) -> np.ndarray:
+        """``(R,)`` mean of the last up to 10 evaluations, step 0 left out unless it is the only one."""
+        online = self.scores[:, self.steps > 0]
+        return online[:, -LATE_EVALUATIONS:].mean(axis=1) if online.shape[1] else self.final
+
+    def to_json(self, path: Path) -> None:
+        """Write the cell; NaN becomes null."""
+        values = {item.name: getattr(self, item.name) for item in fields(self)}
+        values["metrics"] = {key: plain(curve) for key, curve in self.metrics.items()}
+        write_json(path, {"format": FORMAT} | {key: plain(value) for key, value in values.items()})
+
+    @classmethod
+    def from_json(cls, path: Path) -> CellResult:
+        """Read what :meth:`to_json` wrote.
+
+        Raises:
+            FileNotFoundError: if there is no such file.
+            ValueError: if the file is no JSON, of another format, or lacks a key or has one too many.
+        """
+        values = _read_object(path)
+        if (found := values.pop("format", None)) != FORMAT:
+            raise ValueError(f"result {path} has format {found!r}, expected {FORMAT}")
+        expected = {item.name for item in fields(cls)}
+        if values.keys() != expected:
+            wrong = sorted(values.keys() ^ expected)
+            raise ValueError(f"result {path} has missing or unknown keys {wrong}, expected {sorted(expected)}")
+        try:
+            return cls(**_arrays(values))
+        except (ValueError, TypeError, AttributeError) as error:
+            raise ValueError(f"result {path} is damaged: {error}") from error
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        raise FileNotFoundError(f"result {path} does not exist")
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"result {path} is not JSON ({error})") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"result {path} holds a {type(values).__name__}, expected an object")
+    return values
+
+
+def _arrays(values: dict[str, Any]) -> dict[str, Any]:
+    """Undo :func:`plain`: null is NaN where a NaN may stand; a null score is refused by the check that follows."""
+    metrics = {key: np.asarray(curve, dtype=np.float64) for key, curve in values["metrics"].items()}
+    behaviour = values["behaviour_score"]
+    return values | {"metrics": metrics, "behaviour_score": math.nan if behaviour is None else float(behaviour)}
+
+
+def plain(value: Any) -> Any:  # noqa: ANN401 - whatever JSON can say
+    """Arrays and tuples to lists, NaN and infinities to null, all the way down."""
+    if isinstance(value, np.ndarray):
+        return plain(value.tolist())
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def write_json(path: Path, value: Any) -> None:  # noqa: ANN401 - whatever JSON can say
+    """Write strict JSON under a temporary name and rename it."""
+    write_text(path, json.dumps(plain(value), indent=1, allow_nan=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 with Unix line ends under a temporary name and rename it."""
+    replace_file(path, lambda temporary: temporary.write_text(text, encoding="utf-8", newline="\n"))
+
+
+def replace_file(path: Path, write: Callable[[Path], object]) -> None:
+    """Let ``write`` fill a temporary file beside ``path``, then rename it: ``path`` is the old file or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{os.getpid()}.{path.name}")  # keeps the suffix, which may choose a format
+    try:
+        write(temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,158 @@
+"""Means over seeds and what they are worth: intervals, interquartile mean, probability of improvement.
+
+Two intervals, each where it is honest:
+
+* One task with 3 to 5 seeds: Student's t. The percentile bootstrap of so few values is much too narrow (of 95 %
+  intervals from 5 normal values only some 83 % cover the mean, from 3 some 73 %); t covers 95 % at any n.
+* A statistic over several tasks that has no closed form (interquartile mean, probability of improvement): the
+  percentile bootstrap, stratified over tasks (Agarwal et al., "Deep RL at the Edge of the Statistical Precipice",
+  NeurIPS 2021). It too is narrow for few seeds: 95 % intervals of a mean of 12 tasks cover 89 % with 5 seeds each,
+  83 % with 3. The mean over tasks therefore gets t as well.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+Strata = Sequence[np.ndarray]  # one array per task; the last axis is the seed
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean with its interval; ``low`` and ``high`` are NaN where the seeds are too few to say (n < 2).
+
+    Attributes:
+        mean: the point estimate.
+        low: lower end of the interval.
+        high: upper end of the interval.
+        std: standard deviation over seeds with n - 1; NaN for one seed and for aggregates over tasks.
+        n: number of seeds (of tasks, for an aggregate over tasks).
+    """
+
+    mean: float
+    low: float
+    high: float
+    std: float
+    n: int
+
+    @property
+    def half_width(self) -> float:
+        """Half of the interval's length, what is printed behind ±."""
+        return (self.high - self.low) / 2
+
+
+@lru_cache(maxsize=1024)
+def student_quantile(confidence: float, degrees: float) -> float:
+    """The t with P(|T| < t) = ``confidence`` for Student's T with ``degrees`` >= 1 of freedom.
+
+    With T = sqrt(degrees) tan(a), the density of ``a`` is proportional to cos(a)^(degrees - 1): summed on a grid.
+    """
+    angle = np.linspace(0.0, math.pi / 2, 200_001)
+    density = np.cos(angle) ** (degrees - 1)
+    mass = np.concatenate([[0.0], np.cumsum(density[1:] + density[:-1])])
+    return math.sqrt(degrees) * math.tan(float(np.interp(confidence, mass / mass[-1], angle)))
+
+
+def mean_interval(values: np.ndarray, confidence: float = 0.95) -> Estimate:
+    """Mean over seeds of ``(n,)`` values with its Student t interval."""
+    n = len(values)
+    mean = float(np.mean(values))
+    if n < 2:
+        return Estimate(mean, math.nan, math.nan, math.nan, n)
+    std = float(np.std(values, ddof=1))
+    half = student_quantile(confidence, n - 1) * std / math.sqrt(n)
+    return Estimate(mean, mean - half, mean + half, std, n)
+
+
+def mean_band(values: np.ndarray, confidence: float = 0.95) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean, lower and upper end ``(K,)`` of :func:`mean_interval` for each column of ``(n, K)`` values."""
+    n, mean = len(values), np.mean(values, axis=0)
+    if n < 2:
+        return mean, np.full_like(mean, math.nan), np.full_like(mean, math.nan)
+    half = student_quantile(confidence, n - 1) * np.std(values, axis=0, ddof=1) / math.sqrt(n)
+    return mean, mean - half, mean + half
+
+
+def paired_scores(
+    base: np.ndarray, base_seeds: Sequence[int], other: np.ndarray, other_seeds: Sequence[int]
+) -> np.ndarray:
+    """``(2, n)`` scores of base and other for the n seeds both have, in base's order.
+
+    Both arms of a seed start from the same pre-trained checkpoint, so that in other - base what the checkpoint
+    contributes cancels; :func:`mean_interval` of those differences is the paired t interval.
+
+    Raises:
+        ValueError: if the two have no seed in common.
+    """
+    left = dict(zip(base_seeds, base.tolist(), strict=True))
+    right = dict(zip(other_seeds, other.tolist(), strict=True))
+    common = [seed for seed in left if seed in right]
+    if not common:
+        raise ValueError(f"no seed in common: base has {list(base_seeds)}, the other arm {list(other_seeds)}")
+    return np.array([[scores[seed] for seed in common] for scores in (left, right)])
+
+
+def mean_over_tasks(strata: Strata, confidence: float = 0.95) -> Estimate:
+    """Mean of the task means; t interval with Welch and Satterthwaite's degrees of freedom, tasks being fixed.
+
+    Only the seeds are random here: the interval says how far other seeds would move the mean of these very tasks.
+    """
+    means = [float(np.mean(stratum)) for stratum in strata]
+    mean, tasks = float(np.mean(means)), len(strata)
+    if any(len(stratum) < 2 for stratum in strata):
+        return Estimate(mean, math.nan, math.nan, math.nan, tasks)
+    parts = [float(np.var(stratum, ddof=1)) / len(stratum) / tasks**2 for stratum in strata]
+    variance = sum(parts)
+    if variance == 0:
+        return Estimate(mean, mean, mean, math.nan, tasks)
+    degrees = variance**2 / sum(part**2 / (len(stratum) - 1) for part, stratum in zip(parts, strata, strict=True))
+    half = student_quantile(confidence, degrees) * math.sqrt(variance)
+    return Estimate(mean, mean - half, mean + half, math.nan, tasks)
+
+
+def interquartile_mean(strata: Strata) -> np.ndarray:
+    """Mean of the middle half of all scores ``(..., n)`` of all tasks; a quarter (rounded down) is cut at each end."""
+    pooled = np.sort(np.concatenate(list(strata), axis=-1), axis=-1)
+    cut = pooled.shape[-1] // 4
+    return pooled[..., cut : pooled.shape[-1] - cut].mean(axis=-1)
+
+
+def probability_of_improvement(strata: Strata) -> np.ndarray:
+    """P(other > base) + P(other = base) / 2 over random seeds, averaged over tasks; each stratum is ``(2, ..., n)``."""
+    parts = []
+    for base, other in strata:
+        gap = other[..., :, None] - base[..., None, :]
+        parts.append((gap > 0).mean(axis=(-2, -1)) + 0.5 * (gap == 0).mean(axis=(-2, -1)))
+    return np.mean(parts, axis=0)
+
+
+def bootstrap(
+    statistic: Callable[[Strata], np.ndarray],
+    strata: Strata,
+    generator: np.random.Generator,
+    *,
+    draws: int = 2_000,
+    confidence: float = 0.95,
+) -> Estimate:
+    """Percentile bootstrap of a statistic, seeds resampled with replacement within each task.
+
+    Args:
+        statistic: maps strata whose axis before the last is the draw, ``(..., draws, n)``, to ``(draws,)``.
+        strata: one ``(..., n)`` array per task; leading axes (such as the two arms of a pair) are resampled together.
+        generator: source of the resampling; the same state gives the same interval.
+        draws: number of resampled data sets.
+        confidence: share of the draws inside the interval.
+    """
+    point = float(np.asarray(statistic([stratum[..., None, :] for stratum in strata])).squeeze())
+    resampled = []
+    for stratum in strata:
+        n = stratum.shape[-1]
+        resampled.append(stratum[..., generator.integers(n, size=(draws, n))])
+    tail = 50 * (1 - confidence)
+    low, high = np.percentile(statistic(resampled), [tail, 100 - tail])
+    return Estimate(point, float(low), float(high), math.nan, len(strata))

@@ -1,0 +1,227 @@
+"""Table 1 from command line to report: settle the profile, prepare the data, run the grid, write the results."""
+
+from __future__ import annotations
+
+import argparse
+import fnmatch
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from cfdg_rl.datasets import dataset_names, load_dataset
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from cfdg_experiments.display import Display, unfinished
+from cfdg_experiments.grid import cells_of, finished_cells, run_grid
+from cfdg_experiments.profile import Profile, dump_profile, load_profile, near, parse_overrides
+from cfdg_experiments.report import to_rich, write_report
+from cfdg_experiments.results import CellResult, write_text
+from cfdg_experiments.run import Cell, Event, Workspace, cell_key
+from cfdg_experiments.store import check_tracking
+from cfdg_experiments.summary import ReportHeader
+from cfdg_experiments.tracking import Tracker
+
+
+def resolve(arguments: argparse.Namespace) -> Profile:
+    """The profile with everything that the command line changes.
+
+    Raises:
+        ValueError: if a name, key, type or value is wrong.
+    """
+    overrides: dict[str, Any] = parse_overrides(arguments.set)
+    for key in ("seeds", "arms", "device"):
+        if getattr(arguments, key) is not None:
+            overrides[key] = getattr(arguments, key)
+    profile = load_profile(arguments.profile, overrides)
+    datasets = choose_datasets(profile.data.datasets, arguments.only, arguments.data)
+    return load_profile(arguments.profile, {**overrides, "data.datasets": datasets})
+
+
+def choose_datasets(datasets: Sequence[str], only: Sequence[str] | None, source: str | None) -> list[str]:
+    """The profile's datasets, those of ``only`` (patterns allowed), or either taken from another source.
+
+    Raises:
+        ValueError: if a name or pattern matches no dataset, with near names.
+    """
+    source_of = source or datasets[0].partition(":")[0]
+    wanted = list(datasets) if only is None else [name if ":" in name else f"{source_of}:{name}" for name in only]
+    chosen: list[str] = []
+    for name in wanted:
+        name = _from_source(name, source) if source else name
+        chosen += [match for match in _matches(name) if match not in chosen]
+    return chosen
+
+
+def _from_source(name: str, source: str) -> str:
+    """The dataset of the same task in another source."""
+    task = name.partition(":")[2].removesuffix("-v2")
+    return f"{source}:{task}" + ("-v2" if source == "d4rl" and not task.endswith("*") else "")
+
+
+def _matches(name: str) -> list[str]:
+    known = dataset_names()
+    versioned = [name, f"{name}-v2"] if name.startswith("d4rl:") else [name]
+    found = [other for other in known if any(fnmatch.fnmatch(other, pattern) for pattern in versioned)]
+    if not found:
+        raise ValueError(f"unknown dataset {name!r}{near(name, known)}")
+    return found
+
+
+def dry_run(profile: Profile, out: Path, jobs: int | None) -> None:
+    """Print every run of the table, what is finished already, and an estimate from a short measurement."""
+    from cfdg_experiments.estimate import estimate_seconds, measure_costs
+
+    space, jobs = workspace(out), jobs or default_jobs(profile)
+    done = finished_cells(profile, space)
+    table = Table(title=f"profile {profile.name}: {len(profile.seeds)} seeds per cell, as replicas", box=box.SIMPLE_HEAD)
+    for column in ("dataset", "algorithm", "arm", "offline updates", "online steps", "state"):
+        table.add_column(column, overflow="fold", no_wrap=column == "dataset")
+    cells = cells_of(profile)
+    for cell in cells:
+        state = "finished" if cell in done else "to run"
+        counts = (f"{profile.pretrain.steps:,}", f"{profile.finetune.steps:,}")
+        table.add_row(cell.dataset, cell.algorithm, cell.arm, *counts, state)
+    waiting = [cell for cell in cells if cell not in done]
+    fresh = {cell.dataset for cell in waiting if not space.pretrained(profile, cell).exists()}
+    torch.set_num_threads(1)
+    seconds = estimate_seconds(profile, measure_costs(profile), [cell.arm for cell in waiting], len(fresh), jobs)
+    console = Console()
+    console.print(table)
+    console.print(
+        f"{len(cells) * len(profile.seeds)} seed runs in {len(cells)} groups, {len(waiting)} groups to run; "
+        f"about {duration(seconds)} with {jobs} jobs on this machine's CPU, measured just now; "
+        f"data preparation not counted. Nothing was run."
+    )
+
+
+def run_table(profile: Profile, out: Path, jobs: int | None) -> None:
+    """Run what is missing, showing progress, and leave table, curves and MLflow runs behind."""
+    console = Console()
+    space, jobs = workspace(out), jobs or default_jobs(profile)
+    check_writable(out)
+    check_tracking(out)
+    _prepare_data(profile, space, jobs, console)
+    header = make_header(profile)
+    done = finished_cells(profile, space)
+    cells = cells_of(profile)
+    folder = out / f"table1-{profile.name}"
+    write_text(folder / "settings.yaml", dump_profile(profile))
+    ids = {(cell.dataset, cell.algorithm, cell.arm): cell_key(profile, cell) for cell in cells}
+    tracker = Tracker.open(out, f"table1-{profile.name}", header, dump_profile(profile), cell_ids=ids)
+    with tracker, Display(console, header, len(cells)) as display:
+        if done:
+            display.note(unfinished(len(cells), done))
+        for cell, result in done.items():
+            display.finished(cell, result)
+            tracker.finished(result)
+        _run_missing(profile, space, jobs, display, tracker)
+        results = display.results
+        files = write_report(results, header, folder, refresh_steps(profile))
+        tracker.report(files)
+    _say_goodbye(console, results, header, folder, tracker)
+
+
+def _run_missing(profile: Profile, space: Workspace, jobs: int, display: Display, tracker: Tracker) -> None:
+    """Run the grid with display and tracker listening."""
+
+    def speak(event: Event) -> None:
+        display.event(event)
+        if event.evaluation:
+            dataset, algorithm, arm = event.job.rsplit("/", 2)
+            step, scores, metrics = event.evaluation
+            tracker.evaluation((dataset, algorithm, arm), step, scores, metrics)
+
+    def finished(cell: Cell, result: CellResult) -> None:
+        display.finished(cell, result)
+        tracker.finished(result)
+
+    run_grid(profile, space, jobs, speak, finished)
+
+
+def _prepare_data(profile: Profile, space: Workspace, jobs: int, console: Console) -> None:
+    """Make or check every dataset before anything else is written."""
+    for name in profile.data.datasets:
+        data = load_dataset(
+            name, rows=profile.data.rows, seed=profile.data.seed, cache=space.cache, progress=True, jobs=jobs
+        )
+        console.print(
+            f"{name}: {len(data.transitions):,} transitions, {len(data.episode_returns):,} complete episodes, "
+            f"mean return {data.episode_returns.mean():.0f}, normalised score {data.behaviour_score:.1f}",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+def _say_goodbye(
+    console: Console, results: Sequence[CellResult], header: ReportHeader, folder: Path, tracker: Tracker
+) -> None:
+    console.print(to_rich(results, header))
+    console.print(f"\nTable, curves and scores: {folder}", highlight=False, soft_wrap=True)
+    console.print(tracker.how_to_look(), highlight=False, soft_wrap=True)
+
+
+def refresh_steps(profile: Profile) -> list[int]:
+    """The environment steps at which the synthetic buffers are filled anew."""
+    return list(range(profile.finetune.refresh_every, profile.finetune.steps, profile.finetune.refresh_every))
+
+
+def make_header(profile: Profile) -> ReportHeader:
+    """What made this table."""
+    packages = ("cfdg-diffusion", "cfdg-rl", "cfdg-experiments", "torch", "gymnasium", "mujoco", "numpy")
+    software: Mapping[str, str] = {"python": platform.python_version(), **{name: version(name) for name in packages}}
+    return ReportHeader(
+        profile=profile.name,
+        datasets=profile.data.datasets,
+        algorithms=profile.algorithms,
+        offline_steps=profile.pretrain.steps,
+        online_steps={algorithm: profile.finetune.steps for algorithm in profile.algorithms},
+        seeds=profile.seeds,
+        arms=profile.arms,
+        machine=machine(profile),
+        software=software,
+    )
+
+
+def machine(profile: Profile) -> str:
+    """One line about the hardware."""
+    if profile.device != "cpu" and torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return f"{os.cpu_count()} cores {platform.machine()}, CPU only"
+
+
+def workspace(out: Path) -> Workspace:
+    """Where a table keeps its files; CFDG_CACHE moves the datasets."""
+    return Workspace(out.resolve())
+
+
+def default_jobs(profile: Profile) -> int:
+    """One job per core on a CPU; one job on a GPU, which the replica axis fills."""
+    if profile.device != "cpu" and torch.cuda.is_available():
+        return 1
+    return max(1, min(os.cpu_count() or 1, len(cells_of(profile))))
+
+
+def check_writable(out: Path) -> None:
+    """Refuse a folder that cannot be written before hours are spent.
+
+    Raises:
+        PermissionError: in one sentence.
+    """
+    parent = out.resolve()
+    while not parent.exists():
+        parent = parent.parent
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        raise PermissionError(f"folder {out} cannot be written: {parent} is not a writable folder")
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words: minutes below two hours, hours below two days."""
+    if seconds < 7200:
+        return f"{max(1, round(seconds / 60))} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 172_800 else f"{seconds / 86_400:.1f} days"

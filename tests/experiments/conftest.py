@@ -1,0 +1,35 @@
+"""Made-up cells for the tests of tables, figures and tracking."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from cfdg_experiments.results import CellResult
+from cfdg_experiments.summary import ReportHeader
+
+HOPPER, CHEETAH = "recorded:hopper-medium", "recorded:halfcheetah-medium"
+
+
+def _cell(dataset=HOPPER, arm="base", algorithm="iql", seeds=(0, 1, 2), steps=(0, 100, 200), shift=0.0):
+    generator = np.random.default_rng(sum(map(ord, dataset + arm + algorithm)))
+    scores = 40 + shift + generator.normal(size=(len(seeds), len(steps)))
+    metrics = {"train/episode_return": scores * 30, "refresh/seconds": np.linspace(1, 2, len(steps))}
+    return CellResult(dataset, algorithm, arm, seeds, np.array(steps), scores, 38.5, 12.5, metrics)
+
+
+def _header(datasets=(HOPPER, CHEETAH), algorithms=("iql",), **changes):
+    values = {"profile": "quick", "offline_steps": 3000, "seeds": (0, 1, 2), "machine": "2 cores"}
+    online = dict.fromkeys(algorithms, 200)
+    return ReportHeader(datasets=datasets, algorithms=algorithms, online_steps=online, **(values | changes))
+
+
+def _all_cells(header):
+    return [_cell(d, arm, algorithm, shift=5.0 * (arm == "cfdg")) for d, algorithm, arm in header.cells()]
+
+
+@pytest.fixture(scope="session")
+def made_up():
+    """``cell(...)``, ``header(...)`` and ``all_cells(header)``."""
+    return SimpleNamespace(cell=_cell, header=_header, all_cells=_all_cells)

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from cfdg_experiments.plots import final_scores, learning_curves, save_figure
+from cfdg_experiments.statistics import mean_band, mean_interval
+from matplotlib.image import imread
+
+TWELVE = tuple(f"recorded:{e}-{level}" for e in ("hopper", "walker2d", "halfcheetah") for level in "abcd")
+
+
+def line(axes, label):
+    return next(found for found in axes.lines if found.get_label() == label)
+
+
+def text_boxes(figure):
+    """The boxes of all visible words, in pixels."""
+    figure.canvas.draw()
+    renderer = figure.canvas.get_renderer()
+    texts = [text for axes in figure.axes for text in (axes.title, axes.xaxis.label, axes.yaxis.label)]
+    texts += [label for axes in figure.axes for label in axes.get_xticklabels() if label.get_text()]
+    texts += [*figure.texts, *(text for legend in figure.legends for text in legend.get_texts())]
+    return [text.get_window_extent(renderer) for text in texts if text.get_text() and text.get_visible()]
+
+
+def test_curves_are_means_with_their_intervals(made_up):
+    header = made_up.header()
+    cells = made_up.all_cells(header)
+    figure = learning_curves(cells, header, refresh_steps=[100])
+    assert [axes.get_title() for axes in figure.axes] == ["hopper-medium", "halfcheetah-medium"]
+    axes = figure.axes[1]
+    for cell in cells[2:]:
+        drawn = line(axes, cell.arm)
+        np.testing.assert_array_equal(drawn.get_xdata(), cell.steps)
+        np.testing.assert_allclose(drawn.get_ydata(), cell.scores.mean(0))
+    assert line(axes, "dataset's own episodes").get_ydata()[0] == 38.5
+    band = axes.collections[0].get_paths()[0].vertices
+    _, low, high = mean_band(cells[2].scores)
+    assert band[:, 1].min() == pytest.approx(low.min())
+    assert band[:, 1].max() == pytest.approx(high.max())
+
+
+def test_every_seed_is_inside_its_panel(made_up):
+    header = made_up.header(datasets=("recorded:hopper-medium",))
+    cell = made_up.cell()
+    cell.scores[0, 1] = 500.0
+    low, high = learning_curves([cell], header).axes[0].get_ylim()
+    assert low < cell.scores.min()
+    assert high > 500.0
+
+
+def test_one_seed_has_a_line_and_no_band(made_up):
+    header = made_up.header(datasets=("recorded:hopper-medium",), seeds=(0,))
+    axes = learning_curves([made_up.cell(seeds=(0,))], header).axes[0]
+    assert len(axes.collections) == 0
+    assert len(axes.lines) == 2  # the mean and the behaviour score
+
+
+@pytest.mark.parametrize("datasets", [TWELVE[:1], TWELVE[:3], TWELVE[:5], TWELVE], ids=len)
+@pytest.mark.parametrize("draw", [learning_curves, final_scores])
+def test_words_do_not_overlap_and_stay_on_the_page(made_up, datasets, draw):
+    header = made_up.header(datasets=datasets)
+    figure = draw(made_up.all_cells(header), header)
+    boxes = text_boxes(figure)
+    width, height = figure.canvas.get_width_height()
+    for index, box in enumerate(boxes):
+        assert box.x0 >= 0
+        assert box.y0 >= 0
+        assert box.x1 <= width
+        assert box.y1 <= height
+        assert not any(box.overlaps(other) for other in boxes[:index])
+
+
+def test_panels_of_all_algorithms_and_pending_ones(made_up):
+    header = made_up.header(algorithms=("iql", "pex"))
+    figure = learning_curves(made_up.all_cells(header)[:3], header)
+    assert len(figure.axes) == 4
+    assert [axes.get_title() for axes in figure.axes][2] == "PEX, hopper-medium"
+    assert [text.get_text() for text in figure.axes[3].texts] == ["pending"]
+
+
+def test_points_stand_at_means_and_differences(made_up):
+    header = made_up.header()
+    cells = made_up.all_cells(header)
+    left, right = final_scores(cells, header).axes
+    assert len(left.containers) == 2
+    assert len(right.containers) == 1
+    values = left.containers[0].lines[0].get_xdata()
+    np.testing.assert_allclose(values[:2], [cells[0].final.mean(), cells[2].final.mean()])
+    gaps = [cells[1].final - cells[0].final, cells[3].final - cells[2].final]
+    np.testing.assert_allclose(right.containers[0].lines[0].get_xdata()[:2], [gap.mean() for gap in gaps])
+    bar = right.containers[0].lines[2][0].get_segments()[0]
+    assert (bar[:, 0].max() - bar[:, 0].min()) / 2 == pytest.approx(mean_interval(gaps[0]).half_width)
+
+
+def test_the_caption_warns_unless_it_is_the_papers_protocol(made_up):
+    header = made_up.header(datasets=("d4rl:hopper-medium-v2",), profile="paper", seeds=tuple(range(5)))
+    header = replace(header, offline_steps=1_000_000, online_steps={"iql": 1_000_000})
+    cell = made_up.cell("d4rl:hopper-medium-v2", seeds=tuple(range(5)))
+    for found, warned in ((header, False), (replace(header, seeds=(0, 1)), True)):
+        words = " ".join(text.get_text() for text in learning_curves([cell], found).texts)
+        assert "Profile paper, d4rl data" in words.replace("\n", " ")
+        assert ("Not a reproduction" in words) == warned
+
+
+def test_files_are_images(tmp_path, made_up):
+    header = made_up.header()
+    save_figure(learning_curves(made_up.all_cells(header), header), tmp_path / "curves.png")
+    image = imread(tmp_path / "curves.png")
+    assert image.shape[1] > image.shape[0] > 300
+    assert image[..., :3].std() > 0.05
+    assert [path.name for path in tmp_path.iterdir()] == ["curves.png"]

@@ -1,0 +1,100 @@
+"""Profiles: shipped ones, overrides, and every kind of mistake."""
+
+import pytest
+import yaml
+
+from cfdg_experiments.profile import PROFILES, dump_profile, load_profile, parse_overrides
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_shipped_profiles_load_and_round_trip(name, tmp_path):
+    profile = load_profile(name)
+    path = tmp_path / "copy.yaml"
+    path.write_text(dump_profile(profile))
+    assert load_profile(str(path)) == profile
+    assert profile.name == name
+
+
+def test_the_paper_profile_is_the_papers():
+    paper = load_profile("paper")
+    assert (paper.pretrain.steps, paper.finetune.steps, paper.finetune.refresh_every) == (10**6, 10**6, 10**5)
+    assert paper.mixing.synthetic_ratio == pytest.approx(1 / 3)
+    assert (paper.finetune.online_share, paper.finetune.synthetic_rows) == (0.8, 10**6)
+    assert len(paper.seeds) == 5
+    assert len(paper.data.datasets) == 12
+    assert (paper.iql.expectile, paper.iql.inverse_temperature) == (0.9, 10.0)
+
+
+def test_the_quick_profile_covers_the_three_robots_with_three_seeds():
+    quick = load_profile("quick")
+    assert {name.split("-")[0] for name in quick.data.datasets} == {
+        "recorded:hopper",
+        "recorded:halfcheetah",
+        "recorded:walker2d",
+    }
+    assert quick.arms == ("base", "cfdg")
+    assert len(quick.seeds) == 3
+
+
+def keys(tree, prefix=""):
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from keys(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def test_every_key_can_be_overridden():
+    tree = yaml.safe_load(dump_profile(load_profile("quick")))
+    for key, value in keys(tree):
+        again = load_profile("quick", parse_overrides([f"{key}={yaml.safe_dump(value, default_flow_style=True)}"]))
+        assert again == load_profile("quick"), key
+    assert load_profile("quick", parse_overrides(["finetune.steps=7000"])).finetune.steps == 7000
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("finetune.step=1", r"profile quick: unknown key finetune.step \(did you mean steps\?\)"),
+        ("fintune.steps=1", "unknown key fintune .*finetune"),
+        ("finetune.steps=many", "finetune.steps: .*integer, found 'many'"),
+        ("finetune.steps=1.5", "finetune.steps: .*integer"),
+        ("refresh.warm_start=1", "refresh.warm_start: .*boolean"),
+        ("seeds=[]", "seeds is empty"),
+        ("seeds=[1,1]", "distinct"),
+        ("seeds=[-1]", "not negative"),
+        ("arms=[cfgd]", r"unknown 'cfgd' \(did you mean cfdg"),
+        ("algorithms=[sac]", "unknown 'sac'"),
+        ("data.datasets=[]", "data.datasets is empty"),
+        ("finetune.refresh_every=6000", "T_diff.*longer than the run of 5000"),
+        ("iql.expectile=1.5", "expectile must lie in"),
+        ("diffusion.width=0", "width is 0"),
+        ("name.first=a", "is a value, not a group"),
+    ],
+)
+def test_mistakes_are_one_sentence_that_names_the_key(override, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        load_profile("quick", parse_overrides([override]))
+    assert "\n" not in str(caught.value)
+
+
+def test_files_that_are_no_profiles(tmp_path):
+    with pytest.raises(ValueError, match=r"unknown profile 'qick' \(did you mean quick"):
+        load_profile("qick")
+    with pytest.raises(FileNotFoundError, match=r"mine\.yaml does not exist"):
+        load_profile(str(tmp_path / "mine.yaml"))
+    path = tmp_path / "bad.yaml"
+    path.write_text("a: [1")
+    with pytest.raises(ValueError, match=r"bad\.yaml is not YAML"):
+        load_profile(str(path))
+    path.write_text("- 1")
+    with pytest.raises(ValueError, match="holds a list"):
+        load_profile(str(path))
+    path.write_text("nam: x")
+    with pytest.raises(ValueError, match=r"unknown key nam \(did you mean name"):
+        load_profile(str(path))
+
+
+def test_overrides_need_an_equals_sign():
+    with pytest.raises(ValueError, match="key=value"):
+        parse_overrides(["finetune.steps"])

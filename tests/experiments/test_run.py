@@ -1,0 +1,158 @@
+"""Cells: what a run leaves behind, what it shares, and that a killed one continues bit for bit."""
+
+import numpy as np
+import pytest
+import torch
+
+from cfdg_experiments.profile import load_profile
+from cfdg_experiments.results import CellResult
+from cfdg_experiments.run import Cell, Session, Workspace, cell_key, pretrain_cell, pretrain_key, run_cell
+from cfdg_rl.checkpoint import load_checkpoint, save_checkpoint
+
+TINY = {
+    "seeds": [0, 1],
+    "data.rows": 10_000,
+    "data.datasets": ["recorded:hopper-medium"],
+    "iql.hidden": [16, 16],
+    "pretrain.steps": 20,
+    "finetune.steps": 60,
+    "finetune.warm_up": 10,
+    "finetune.refresh_every": 20,
+    "finetune.synthetic_rows": 64,
+    "diffusion.width": 16,
+    "diffusion.blocks": 1,
+    "diffusion.sampling_steps": 4,
+    "refresh.first_steps": 8,
+    "refresh.steps": 4,
+    "evaluation.every": 30,
+    "evaluation.episodes": 1,
+}
+CELL = Cell("recorded:hopper-medium", "iql", "cfdg")
+
+
+def silent(event):
+    pass
+
+
+def tiny(**changes):
+    return load_profile("quick", {**TINY, **{key.replace("__", "."): value for key, value in changes.items()}})
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def space(tmp_path, cache):
+    return Workspace(tmp_path / "runs", cache)
+
+
+def test_a_cell_leaves_curves_a_shared_checkpoint_and_nothing_unfinished(space):
+    events = []
+    result = run_cell(tiny(), CELL, space, events.append)
+    assert result.steps.tolist() == [0, 30, 60]
+    assert result.scores.shape == (2, 3)
+    assert np.isfinite(result.metrics["refresh/rejected"][:, 1:]).all()
+    assert 20 < result.behaviour_score < 45
+    assert [event.evaluation[0] for event in events if event.evaluation] == [0, 30, 60]
+    files = sorted(path.relative_to(space.folder).parts[0] for path in space.folder.rglob("*") if path.is_file())
+    assert files == ["cells", "pretrained"]
+    again = run_cell(tiny(), CELL, space, lambda event: pytest.fail("a finished cell was run again"))
+    assert np.array_equal(again.scores, result.scores)
+
+
+def test_both_arms_start_from_the_same_checkpoint(space):
+    profile = tiny()
+    results = [run_cell(profile, Cell(CELL.dataset, "iql", arm), space, silent) for arm in ("base", "cfdg")]
+    assert np.array_equal(results[0].offline, results[1].offline)
+    assert not np.array_equal(results[0].final, results[1].final)
+    assert len(list((space.folder / "pretrained").iterdir())) == 1
+    assert "refresh/rejected" not in results[0].metrics
+
+
+@pytest.mark.parametrize("arm", ["base", "cfdg", "cfdg-unguided", "cfdg-online-only"])
+def test_a_killed_cell_continues_bit_for_bit(space, arm):
+    """Stop in the middle between two refreshes, with the online ring, simulators and the model in motion."""
+    profile, cell = tiny(), Cell(CELL.dataset, "iql", arm)
+    pretrain_cell(profile, cell, space, silent)
+    whole = Session(profile, cell, space)
+    list(whole.run())
+
+    class Killed(Exception):
+        pass
+
+    first = Session(profile, cell, space)
+    update, count = first.agent.update, 0
+
+    def dying(batch):
+        nonlocal count
+        count += 1
+        if count == 37:  # in the middle of environment step 47
+            raise Killed
+        return update(batch)
+
+    first.agent.update = dying
+    path = space.checkpoint(profile, cell)
+    with pytest.raises(Killed):
+        for event in _saving(first, path):
+            assert event is not None
+    assert path.exists()
+    second = Session(profile, cell, space)
+    list(second.run())
+    assert second.result().steps.tolist() == whole.result().steps.tolist()
+    assert np.array_equal(second.result().scores, whole.result().scores)
+    for ours, theirs in zip(second.agent.parameters(), whole.agent.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+    assert torch.equal(second.pools.online.view(), whole.pools.online.view())
+    assert torch.equal(second.pools.online_synthetic.view(), whole.pools.online_synthetic.view())
+
+
+def _saving(session, path):
+    """The session's events, with its state saved at each of them."""
+    for event in session.run():
+        save_checkpoint(path, session.state())
+        yield event
+
+
+def test_a_killed_pre_training_continues_bit_for_bit(tmp_path, cache, monkeypatch):
+    profile = tiny(pretrain__steps=30)
+    spaces = [Workspace(tmp_path / name, cache) for name in ("whole", "killed")]
+    pretrain_cell(profile, CELL, spaces[0], silent)
+    monkeypatch.setattr("cfdg_experiments.run.SAVE_SECONDS", 0.0)
+    monkeypatch.setattr("cfdg_experiments.run.SPEAK_SECONDS", 0.0)
+
+    def stop(event):
+        if event.step == 17:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        pretrain_cell(profile, CELL, spaces[1], stop)
+    pretrain_cell(profile, CELL, spaces[1], silent)
+    files = [load_checkpoint(space.pretrained(profile, CELL))["agent"]["weights"] for space in spaces]
+    assert all(torch.equal(files[0][name], files[1][name]) for name in files[0])
+
+
+def test_a_seed_does_not_depend_on_its_company(tmp_path, cache):
+    """Replica 1 of seeds (0, 1) is the run of seed 1 alone, up to the rounding of batched products."""
+    cell = Cell(CELL.dataset, "iql", "base")
+    together = run_cell(tiny(), cell, Workspace(tmp_path / "a", cache), silent)
+    alone = run_cell(tiny(seeds=[1]), cell, Workspace(tmp_path / "b", cache), silent)
+    assert together.scores[1, 0] == pytest.approx(alone.scores[0, 0], abs=0.05)
+
+
+def test_hashes_follow_what_a_result_depends_on():
+    profile, base = tiny(), Cell(CELL.dataset, "iql", "base")
+    assert pretrain_key(profile, base) == pretrain_key(profile, CELL)
+    assert cell_key(profile, base) != cell_key(profile, CELL)
+    other_model = tiny(diffusion__width=32)
+    assert cell_key(other_model, base) == cell_key(profile, base), "the base arm has no model"
+    assert cell_key(other_model, CELL) != cell_key(profile, CELL)
+    assert pretrain_key(tiny(seeds=[0]), base) != pretrain_key(profile, base)
+    assert cell_key(tiny(evaluation__every=20), base) != cell_key(profile, base)
+
+
+def test_results_on_disk_are_read_back(space):
+    result = run_cell(tiny(), Cell(CELL.dataset, "iql", "base"), space, silent)
+    path = space.result(tiny(), Cell(CELL.dataset, "iql", "base"))
+    assert np.array_equal(CellResult.from_json(path).scores, result.scores)

@@ -1,0 +1,169 @@
+"""The command line from words to exit status, and a small table from end to end."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from cfdg_experiments.cli import main
+from cfdg_experiments.table import choose_datasets, duration, refresh_steps
+from cfdg_experiments.profile import load_profile
+
+TINY = [
+    "data.rows=10000", "iql.hidden=[16,16]", "pretrain.steps=20", "finetune.steps=60", "finetune.warm_up=10",
+    "finetune.refresh_every=20", "finetune.synthetic_rows=64", "diffusion.width=16", "diffusion.blocks=1",
+    "diffusion.sampling_steps=4", "refresh.first_steps=8", "refresh.steps=4", "evaluation.every=30",
+    "evaluation.episodes=1",
+]  # fmt: skip
+RUN = ["table1", "--only", "hopper-medium", "--seeds", "0", "1", "--jobs", "2", "--set", *TINY]
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+def cfdg(arguments, cache, **environment):
+    """The command in a process of its own, as a user starts it."""
+    return subprocess.run(
+        [sys.executable, "-c", "import sys; from cfdg_experiments.cli import main; sys.exit(main())", *arguments],
+        env={**os.environ, "CFDG_CACHE": str(cache), **environment},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, cache):
+    out = tmp_path_factory.mktemp("table") / "runs"
+    done = cfdg([*RUN, "--out", str(out)], cache)
+    assert done.returncode == 0, done.stderr
+    return out, done
+
+
+def test_a_table_from_end_to_end(finished):
+    out, done = finished
+    assert "hopper-medium" in done.stdout
+    assert "Compare the runs" in done.stdout
+    folder = out / "table1-quick"
+    names = {path.name for path in folder.iterdir()}
+    assert {"settings.yaml", "table.md", "table.csv", "scores.csv", "results.json", "curves.png"} <= names
+    with (folder / "scores.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {(row["arm"], row["seed"], row["step"]) for row in rows} == {
+        (arm, seed, step) for arm in ("base", "cfdg") for seed in "01" for step in ("0", "30", "60")
+    }
+    assert load_profile(str(folder / "settings.yaml")).finetune.steps == 60
+    assert (out / "mlflow.db").exists()
+
+
+def test_the_second_time_nothing_is_run_and_the_table_is_the_same(finished, cache):
+    out, _ = finished
+    before = {path: path.stat().st_mtime_ns for path in (out / "cells").iterdir()}
+    table = (out / "table1-quick" / "table.csv").read_text()
+    again = cfdg([*RUN, "--out", str(out)], cache)
+    assert again.returncode == 0, again.stderr
+    assert "2 of 2 cells are finished already" in again.stdout
+    assert {path: path.stat().st_mtime_ns for path in (out / "cells").iterdir()} == before
+    assert (out / "table1-quick" / "table.csv").read_text() == table
+
+
+def test_a_dry_run_lists_and_estimates_and_writes_nothing(tmp_path, cache):
+    done = cfdg([*RUN, "--out", str(tmp_path / "runs"), "--dry-run"], cache)
+    assert done.returncode == 0, done.stderr
+    assert "4 seed runs in 2 groups" in done.stdout
+    assert "min with 2 jobs" in " ".join(done.stdout.split())
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_killed_command_continues_and_leaves_no_orphans(tmp_path, cache):
+    out = tmp_path / "runs"
+    words = [*RUN, "finetune.steps=3000", "finetune.refresh_every=1000", "evaluation.every=100", "--out", str(out)]
+    code = "import sys; from cfdg_experiments.cli import main; sys.exit(main())"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *words],
+        env={**os.environ, "CFDG_CACHE": str(cache)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    end = time.monotonic() + 120
+    while not (out / "pretrained").exists() or not list((out / "pretrained").glob("*.safetensors")):
+        assert time.monotonic() < end
+        assert process.poll() is None
+        time.sleep(0.2)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    end = time.monotonic() + 30
+    while _members(process.pid):
+        assert time.monotonic() < end, "workers outlive a killed parent"
+        time.sleep(0.2)
+    stamp = next((out / "pretrained").iterdir()).stat().st_mtime_ns
+    short = [*RUN, "--out", str(out)]
+    done = cfdg(short, cache)
+    assert done.returncode == 0, done.stderr
+    assert next((out / "pretrained").iterdir()).stat().st_mtime_ns == stamp, "the pre-training was used again"
+
+
+def _members(group: int) -> list[int]:
+    """Living processes of a session."""
+    found = subprocess.run(["ps", "-o", "pid=,stat=", "-s", str(group)], capture_output=True, text=True, check=False)
+    return [int(line.split()[0]) for line in found.stdout.splitlines() if "Z" not in line.split()[1]]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--only", "hoper-medium"], "unknown dataset 'recorded:hoper-medium' (did you mean recorded:hopper-medium"),
+        (["--only", "d4rl:hopper-medium"], "hopper_medium-v2.hdf5"),
+        (["--set", "finetune.step=1"], "unknown key finetune.step (did you mean steps?)"),
+        (["--set", "finetune.steps=x"], "finetune.steps: Input should be a valid integer"),
+        (["--set", "finetune.refresh_every=9000"], "T_diff"),
+        (["--seeds"], "seeds is empty, expected at least one seed"),
+        (["--profile", "slow"], "unknown profile 'slow'"),
+        (["--jobs", "0"], "--jobs must be at least 1"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_status_2(words, message, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("D4RL_DATASET_DIR", str(tmp_path / "nothing"))
+    monkeypatch.setenv("CFDG_CACHE", str(tmp_path / "cache"))
+    assert main(["table1", "--out", str(tmp_path / "runs"), *words]) == 2
+    error = capsys.readouterr().err.strip()
+    assert message in error
+    assert error.count("\n") == 0
+    assert "Traceback" not in error
+    assert not (tmp_path / "runs").exists(), "nothing half-written"
+
+
+def test_an_unwritable_folder_and_a_dead_server_are_known_at_once(tmp_path, capsys, monkeypatch):
+    (tmp_path / "file").write_text("")
+    assert main(["table1", "--out", str(tmp_path / "file" / "runs")]) == 2
+    assert "not a writable folder" in capsys.readouterr().err
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    assert main(["table1", "--out", str(tmp_path / "runs")]) == 2
+    assert "http://127.0.0.1:9" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_datasets_are_chosen_by_name_pattern_and_source():
+    quick = ["recorded:hopper-medium"]
+    assert choose_datasets(quick, None, None) == quick
+    assert choose_datasets(quick, ["walker2d-random"], None) == ["recorded:walker2d-random"]
+    assert len(choose_datasets(quick, ["hopper-*"], None)) == 4
+    assert choose_datasets(quick, None, "d4rl") == ["d4rl:hopper-medium-v2"]
+    assert choose_datasets(["d4rl:hopper-medium-v2"], None, "recorded") == quick
+    assert choose_datasets(quick, ["d4rl:hopper-medium-v2"], None) == ["d4rl:hopper-medium-v2"]
+
+
+def test_refreshes_are_marked_where_they_happen():
+    assert refresh_steps(load_profile("quick")) == [1500, 3000, 4500]
+
+
+def test_durations_read_well():
+    assert [duration(s) for s in (5, 600, 36_000, 864_000)] == ["1 min", "10 min", "10.0 h", "10.0 days"]
