@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import itertools
 import json
 import time
 from collections.abc import Callable
@@ -29,7 +30,7 @@ OBS, ACTION, ROWS = 11, 3, 100_000  # Hopper
 
 def plain_network(*sizes: int) -> nn.Sequential:
     layers: list[nn.Module] = []
-    for fan_in, fan_out in zip(sizes[:-1], sizes[1:], strict=True):
+    for fan_in, fan_out in itertools.pairwise(sizes):
         layers += [nn.Linear(fan_in, fan_out), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
 
@@ -47,6 +48,7 @@ class PlainIQL:
         self.optimisers = [torch.optim.Adam(group, 3e-4) for group in groups]
 
     def update(self, s: Tensor, a: Tensor, r: Tensor, s2: Tensor, d: Tensor) -> None:
+        """One IQL step with the PEX repository's numbers."""
         sa = torch.cat([s, a], -1)
         with torch.no_grad():
             q = torch.min(*(target(sa).squeeze(-1) for target in self.targets))
@@ -62,6 +64,7 @@ class PlainIQL:
         self.step(2, -(weight * policy.log_prob(a).sum(-1)).mean())
 
     def step(self, index: int, loss: Tensor) -> None:
+        """One step of one optimiser."""
         self.optimisers[index].zero_grad(set_to_none=True)
         loss.backward()
         self.optimisers[index].step()

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+
 from cfdg_experiments.results import CellResult
 from cfdg_experiments.summary import ReportHeader
 

@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from matplotlib.image import imread
+
 from cfdg_experiments.plots import final_scores, learning_curves, save_figure
 from cfdg_experiments.statistics import mean_band, mean_interval
-from matplotlib.image import imread
 
 TWELVE = tuple(f"recorded:{e}-{level}" for e in ("hopper", "walker2d", "halfcheetah") for level in "abcd")
 
@@ -15,12 +16,17 @@ def line(axes, label):
     return next(found for found in axes.lines if found.get_label() == label)
 
 
+def _visible_ticks(axis):
+    low, high = axis.get_view_interval()
+    return [tick for tick in axis.get_major_ticks() if low <= tick.get_loc() <= high]
+
+
 def text_boxes(figure):
     """The boxes of all visible words, in pixels."""
     figure.canvas.draw()
     renderer = figure.canvas.get_renderer()
     texts = [text for axes in figure.axes for text in (axes.title, axes.xaxis.label, axes.yaxis.label)]
-    texts += [label for axes in figure.axes for label in axes.get_xticklabels() if label.get_text()]
+    texts += [tick.label1 for axes in figure.axes for tick in _visible_ticks(axes.xaxis)]
     texts += [*figure.texts, *(text for legend in figure.legends for text in legend.get_texts())]
     return [text.get_window_extent(renderer) for text in texts if text.get_text() and text.get_visible()]
 
@@ -87,10 +93,10 @@ def test_points_stand_at_means_and_differences(made_up):
     left, right = final_scores(cells, header).axes
     assert len(left.containers) == 2
     assert len(right.containers) == 1
-    values = left.containers[0].lines[0].get_xdata()
+    values = left.containers[0].lines[0].get_xdata().astype(float)
     np.testing.assert_allclose(values[:2], [cells[0].final.mean(), cells[2].final.mean()])
     gaps = [cells[1].final - cells[0].final, cells[3].final - cells[2].final]
-    np.testing.assert_allclose(right.containers[0].lines[0].get_xdata()[:2], [gap.mean() for gap in gaps])
+    np.testing.assert_allclose(right.containers[0].lines[0].get_xdata().astype(float)[:2], [gap.mean() for gap in gaps])
     bar = right.containers[0].lines[2][0].get_segments()[0]
     assert (bar[:, 0].max() - bar[:, 0].min()) / 2 == pytest.approx(mean_interval(gaps[0]).half_width)
 

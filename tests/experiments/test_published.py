@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+
 from cfdg_experiments.published import PRINTED_TOTALS, TABLE_1, PublishedScore, paper_row, published
 
 

@@ -8,10 +8,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from rich.console import Console
+
 from cfdg_experiments.report import notes, scores_csv, to_csv, to_json, to_markdown, to_rich, write_report
 from cfdg_experiments.statistics import mean_interval
 from cfdg_experiments.summary import count, deviations, summarise
-from rich.console import Console
 
 
 def printed(results, header, width, **options):
@@ -109,7 +110,8 @@ def test_further_arms_are_compared_with_the_first(made_up):
     header = made_up.header(arms=("base", "cfdg", "cfdg-unguided"))
     titles, rows = table_of(to_markdown(made_up.all_cells(header), header))
     assert titles[3:7] == ["IQL + CFDG", "CFDG − base", "IQL + CFDG-UNGUIDED", "CFDG-UNGUIDED − base"]
-    assert rows[0][4].startswith("+5")
+    gap = summarise(made_up.all_cells(header), header)[0].differences["cfdg"]
+    assert rows[0][4] == f"+{gap.mean:.1f}±{gap.half_width:.1f}"
 
 
 def test_a_narrow_terminal_cuts_no_number(made_up):
@@ -133,10 +135,8 @@ def test_one_seed_prints_no_interval(made_up):
 
 
 def test_only_the_papers_protocol_counts_as_a_reproduction(made_up):
-    paper = {
-        "profile": "paper", "datasets": ("d4rl:hopper-medium-v2",), "seeds": (0, 1, 2, 3, 4), "offline_steps": 1_000_000,
-    }  # fmt: skip
-    header = replace(made_up.header(**paper), online_steps={"iql": 1_000_000})
+    header = made_up.header(("d4rl:hopper-medium-v2",), profile="paper", seeds=(0, 1, 2, 3, 4))
+    header = replace(header, offline_steps=1_000_000, online_steps={"iql": 1_000_000})
     assert deviations(header) == []
     assert not any("not a reproduction" in note for note in notes([], header))
     for change in (

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
 from cfdg_experiments.results import CellResult, replace_file
 
 

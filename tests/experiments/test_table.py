@@ -10,8 +10,8 @@ import time
 import pytest
 
 from cfdg_experiments.cli import main
-from cfdg_experiments.table import choose_datasets, duration, refresh_steps
 from cfdg_experiments.profile import load_profile
+from cfdg_experiments.table import choose_datasets, duration, refresh_steps
 
 TINY = [
     "data.rows=10000", "iql.hidden=[16,16]", "pretrain.steps=20", "finetune.steps=60", "finetune.warm_up=10",

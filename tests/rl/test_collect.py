@@ -35,8 +35,8 @@ class Wild:
         return torch.rand(*obs.shape[:2], self.action_dim, generator=self.rng) * 2 - 1
 
 
-def collect(env_id, agent, steps, obs_dim, action_dim, reward=RewardMap(), seeds=(0, 1)) -> Transitions:
-    collector = EnvCollector(env_id, seeds, reward)
+def collect(env_id, agent, steps, obs_dim, action_dim, reward=None, seeds=(0, 1)) -> Transitions:
+    collector = EnvCollector(env_id, seeds, reward or RewardMap())
     return from_rows(torch.cat([collector.step(agent) for _ in range(steps)], dim=1), obs_dim, action_dim)
 
 
@@ -119,6 +119,6 @@ def test_v4_is_made_without_a_warning_and_unknown_ids_are_refused():
     make_env("Hopper-v4").close()
     with pytest.raises(ValueError, match="NoSuchEnv"):
         make_env("NoSuchEnv-v0")
+    gymnasium.register("CfdgTestDiscrete-v0", entry_point="gymnasium.envs.classic_control:CartPoleEnv")
     with pytest.raises(ValueError, match="flat box"):
-        gymnasium.register("CfdgTestDiscrete-v0", entry_point="gymnasium.envs.classic_control:CartPoleEnv")
         make_env("CfdgTestDiscrete-v0")

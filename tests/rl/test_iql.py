@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from cfdg_rl.iql import (
+    IQL,
     OFFICIAL,
     PEX_REPOSITORY,
-    IQL,
     IQLSettings,
     advantage_weight,
     expectile_loss,
@@ -204,7 +204,7 @@ def test_it_solves_a_one_step_task_from_random_data(settings):
     data = Transitions(obs, action, reward, obs, torch.ones_like(reward))
     agent = IQL(1, 1, replace(settings, learning_rate=3e-3), seeds=(0, 1))
     agent.see(obs.flatten(0, 1))
-    for step in range(500):
+    for _ in range(500):
         pick = torch.randint(4000, (128,), generator=rng)
         agent.update(Batch(data.map(lambda t: t[:, pick]), torch.zeros(128)))  # noqa: B023
     probe = torch.linspace(-0.7, 0.7, 15)[:, None].expand(2, -1, -1)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from torch import Tensor
+
 from cfdg_diffusion import ConditionalDiffusion, DiffusionSettings, FitReport
 from cfdg_rl.transitions import row_width
-from torch import Tensor
 
 
 @dataclass(frozen=True)

@@ -26,10 +26,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return int(arguments.command(arguments) or 0)
     except (ValueError, FileNotFoundError, PermissionError, NotADirectoryError, RuntimeError) as error:
-        print(f"cfdg: error: {error}", file=sys.stderr)
+        sys.stderr.write(f"cfdg: error: {error}\n")
         return 2
     except KeyboardInterrupt:
-        print("cfdg: stopped; type the same command again to continue", file=sys.stderr)
+        sys.stderr.write("cfdg: stopped; type the same command again to continue\n")
         return 130
 
 

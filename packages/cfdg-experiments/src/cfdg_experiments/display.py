@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 from rich.console import Console, Group
 from rich.live import Live
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from cfdg_experiments.report import to_rich
 from cfdg_experiments.results import CellResult
@@ -36,7 +36,7 @@ class Display:
             console=console,
         )  # fmt: skip
         self.whole = self.progress.add_task("cells", total=total)
-        self.bars: dict[str, int] = {}
+        self.bars: dict[str, TaskID] = {}
         self.live = Live(console=console, refresh_per_second=2, get_renderable=self.render, transient=True)
         self.spoken = time.perf_counter()
 

@@ -7,14 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
+
+from cfdg_experiments.arms import ARMS, make_model
+from cfdg_experiments.profile import Profile
 from cfdg_rl.collect import EnvCollector
 from cfdg_rl.iql import IQL
 from cfdg_rl.mixing import Batch
 from cfdg_rl.rewards import RewardMap
 from cfdg_rl.transitions import from_rows, row_width
-
-from cfdg_experiments.arms import ARMS, make_model
-from cfdg_experiments.profile import Profile
 
 PROBE_ENV = "Hopper-v5"  # the slowest of the locomotion environments to step, with Walker2d
 

@@ -52,7 +52,9 @@ def run_grid(profile: Profile, space: Workspace, jobs: int, speak: Callable[[Eve
             job = _Job(profile, space, events)
             _drive(pool, job, waiting, lambda wait: _drain(events, speak, wait), finished)
         except BrokenProcessPool as error:
-            raise RuntimeError("a worker process died (out of memory?); run the same command again to continue") from error
+            raise RuntimeError(
+                "a worker process died (out of memory?); run the same command again to continue"
+            ) from error
         except BaseException:
             _stop(pool)
             raise
@@ -64,7 +66,7 @@ class _Job:
 
     profile: Profile
     space: Workspace
-    events: Any
+    events: queue.Queue[Event]  # a proxy of the manager's
 
     def pretrain(self, cell: Cell) -> None:
         """Make the offline checkpoint."""
@@ -99,7 +101,7 @@ def _drive(
     drain(0.0)
 
 
-def _drain(events: Any, speak: Callable[[Event], None], wait: float) -> None:
+def _drain(events: queue.Queue[Event], speak: Callable[[Event], None], wait: float) -> None:
     """Hand on what the workers said, waiting at most ``wait`` seconds for the first word."""
     try:
         while True:

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 import yaml
-from cfdg_diffusion import DiffusionSettings
-from cfdg_rl.finetune import FinetunePlan
-from cfdg_rl.iql import IQLSettings
 from pydantic import TypeAdapter, ValidationError
 
+from cfdg_diffusion import DiffusionSettings
 from cfdg_experiments.arms import ARMS
+from cfdg_rl.finetune import FinetunePlan
+from cfdg_rl.iql import IQLSettings
 
 PROFILES = ("quick", "reduced", "paper")
 ALGORITHMS = ("iql",)
@@ -176,7 +176,7 @@ def _read(name_or_path: str) -> tuple[str, str]:
     return f"profile {path}", path.read_text(encoding="utf-8")
 
 
-def _set(tree: dict[str, Any], key: str, value: Any) -> None:
+def _set(tree: dict[str, Any], key: str, value: object) -> None:
     *groups, last = key.split(".")
     for group in groups:
         tree = tree.setdefault(group, {})

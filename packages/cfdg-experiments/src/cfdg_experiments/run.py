@@ -13,6 +13,10 @@ from typing import Any
 
 import numpy as np
 import torch
+
+from cfdg_experiments.arms import ARMS, Refitted, make_model
+from cfdg_experiments.profile import Profile
+from cfdg_experiments.results import CellResult
 from cfdg_rl.buffer import FixedRows, Ring
 from cfdg_rl.checkpoint import load_checkpoint, save_checkpoint
 from cfdg_rl.collect import EnvCollector
@@ -25,10 +29,6 @@ from cfdg_rl.pretrain import pretrain
 from cfdg_rl.rewards import RewardMap, by_return_range
 from cfdg_rl.streams import Streams
 from cfdg_rl.transitions import row_width, to_rows
-
-from cfdg_experiments.arms import ARMS, Refitted, make_model
-from cfdg_experiments.profile import Profile
-from cfdg_experiments.results import CellResult
 
 SAVE_SECONDS = 60.0  # a kill loses at most about this much work
 SPEAK_SECONDS = 1.0  # between progress events
@@ -111,7 +111,9 @@ def pretrain_cell(profile: Profile, cell: Cell, space: Workspace, speak: Speak) 
     agent.see(data.transitions.obs.to(agent.obs_mean))
     streams = Streams(profile.seeds, "pretrain", _device(profile))
     start = _resume(path.with_suffix(".partial"), agent, streams)
-    loop = pretrain(agent, _pools(profile, data), streams, steps=steps, batch_size=profile.pretrain.batch_size, start=start)
+    loop = pretrain(
+        agent, _pools(profile, data), streams, steps=steps, batch_size=profile.pretrain.batch_size, start=start
+    )
     speaking, saving = _Pulse(SPEAK_SECONDS), _Pulse(SAVE_SECONDS)
     for step, _ in loop:
         if speaking():
@@ -304,8 +306,9 @@ def _pools(profile: Profile, data: Dataset, plan: FinetunePlan | None = None, au
     transitions = replace(data.transitions, reward=_reward(profile, data)(data.transitions.reward))
     online = min(plan.steps, 1_000_000) if plan else 1  # PEX: first in, first out beyond 1M
     synthetic = plan.synthetic_rows if plan and augments else 1
-    rings = [Ring(len(profile.seeds), size, columns, device) for size in (online, synthetic, synthetic)]
-    return Pools(FixedRows(to_rows(transitions).to(device)), *rings, data.obs_dim, data.action_dim)
+    first, second, third = (Ring(len(profile.seeds), size, columns, device) for size in (online, synthetic, synthetic))
+    offline = FixedRows(to_rows(transitions).to(device))
+    return Pools(offline, first, second, third, data.obs_dim, data.action_dim)
 
 
 def _device(profile: Profile) -> torch.device:
@@ -327,7 +330,7 @@ class _Pulse:
         return due
 
 
-def _numpy(value: Any) -> Any:
+def _numpy(value: object) -> object:
     return value.cpu().numpy() if isinstance(value, torch.Tensor) else value
 
 
@@ -335,5 +338,5 @@ def _slug(name: str) -> str:
     return name.replace("recorded:", "").replace(":", "-").replace("/", "-")
 
 
-def _hash(*parts: Any) -> str:
+def _hash(*parts: object) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]

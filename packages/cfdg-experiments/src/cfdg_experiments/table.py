@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from cfdg_rl.datasets import dataset_names, load_dataset
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -26,6 +25,7 @@ from cfdg_experiments.run import Cell, Event, Workspace, cell_key
 from cfdg_experiments.store import check_tracking
 from cfdg_experiments.summary import ReportHeader
 from cfdg_experiments.tracking import Tracker
+from cfdg_rl.datasets import dataset_names, load_dataset
 
 
 def resolve(arguments: argparse.Namespace) -> Profile:
@@ -79,7 +79,9 @@ def dry_run(profile: Profile, out: Path, jobs: int | None) -> None:
 
     space, jobs = workspace(out), jobs or default_jobs(profile)
     done = finished_cells(profile, space)
-    table = Table(title=f"profile {profile.name}: {len(profile.seeds)} seeds per cell, as replicas", box=box.SIMPLE_HEAD)
+    table = Table(
+        title=f"profile {profile.name}: {len(profile.seeds)} seeds per cell, as replicas", box=box.SIMPLE_HEAD
+    )
     for column in ("dataset", "algorithm", "arm", "offline updates", "online steps", "state"):
         table.add_column(column, overflow="fold", no_wrap=column == "dataset")
     cells = cells_of(profile)

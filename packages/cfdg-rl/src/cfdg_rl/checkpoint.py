@@ -47,7 +47,7 @@ def load_checkpoint(path: Path, device: str | torch.device = "cpu") -> dict[str,
     return _unpack(json.loads(metadata["tree"]), tensors)
 
 
-def _pack(value: Any, path: tuple[str, ...], tensors: dict[str, Tensor]) -> Any:
+def _pack(value: object, path: tuple[str, ...], tensors: dict[str, Tensor]) -> dict[str, object]:
     """Replace every tensor in ``value`` by a reference, and collect the tensors by their path."""
     if isinstance(value, Mapping):
         keys = [[key, _pack(item, (*path, str(key)), tensors)] for key, item in value.items()]
@@ -61,7 +61,7 @@ def _pack(value: Any, path: tuple[str, ...], tensors: dict[str, Tensor]) -> Any:
     return {"kind": "value", "value": value}
 
 
-def _unpack(tree: Any, tensors: Mapping[str, Tensor]) -> Any:
+def _unpack(tree: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Any:  # noqa: ANN401 - whatever was saved
     kind = tree["kind"]
     if kind == "map":
         return {key: _unpack(item, tensors) for key, item in tree["items"]}

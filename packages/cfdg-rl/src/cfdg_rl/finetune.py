@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -31,12 +32,14 @@ class FinetunePlan:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, found {getattr(self, name)}")
         if self.refresh_every > self.steps:
-            raise ValueError(f"refresh_every (T_diff) is {self.refresh_every}, longer than the run of {self.steps} steps")
+            raise ValueError(
+                f"refresh_every (T_diff) is {self.refresh_every}, longer than the run of {self.steps} steps"
+            )
         if not 0 <= self.warm_up < self.steps:
             raise ValueError(f"warm_up must lie in [0, {self.steps}), found {self.warm_up}")
 
 
-def finetune(
+def finetune(  # noqa: PLR0913 - the six of Algorithm 1, and where to continue
     agent: Agent,
     collector: Collector,
     pools: Pools,
@@ -62,22 +65,28 @@ def finetune(
 
 def refresh(generator: Generator, pools: Pools, plan: FinetunePlan) -> Metrics:
     """The body of Algorithm 1's ``if``: update M on D_off and D_on, then fill D_off_syn and D_on_syn anew."""
-    began = time.perf_counter()
+    clock = [time.perf_counter()]
     online = pools.online.view()
     offline = pools.offline.view().expand(len(online), -1, -1)
     rows = torch.cat([offline, online], dim=1)
-    generator.fit(rows, _labels(online, offline.shape[1], online.shape[1]))
-    fitted = time.perf_counter()
-    counts = dict(zip((ONLINE, OFFLINE), split(plan.synthetic_rows, plan.online_share, 1 - plan.online_share), strict=True))
-    drawn = generator.sample(_labels(online, counts[OFFLINE], counts[ONLINE]))
+    generator.fit(rows, _labels(rows, offline.shape[1]))
+    clock.append(time.perf_counter())
+    on, off = split(plan.synthetic_rows, plan.online_share, 1 - plan.online_share)
+    drawn = generator.sample(_labels(rows[:, :1].expand(-1, off + on, -1), off))
     low, high = bounds(rows, plan.margin)
-    kept = [_keep(part, low, high, pools) for part in drawn.split([counts[OFFLINE], counts[ONLINE]], dim=1)]
-    for ring, (part, _) in zip((pools.offline_synthetic, pools.online_synthetic), kept, strict=True):
+    rejected = torch.zeros(len(online), device=rows.device)
+    for ring, part in zip(
+        (pools.offline_synthetic, pools.online_synthetic), drawn.split([off, on], dim=1), strict=True
+    ):
         ring.clear()
-        ring.add(part)
-    seconds = torch.tensor([fitted - began, time.perf_counter() - fitted]).expand(len(online), 2)
-    rejected = sum(rejected for _, rejected in kept) / plan.synthetic_rows
-    return {"refresh/rejected": rejected, "refresh/fit_seconds": seconds[:, 0], "refresh/sample_seconds": seconds[:, 1]}
+        if part.shape[1]:
+            storable, valid = screen(part, low, high, pools)
+            ring.add(keep_valid(storable, valid))
+            rejected += (~valid).sum(1)
+    clock.append(time.perf_counter())
+    fit, sample = (torch.full_like(rejected, after - before) for before, after in itertools.pairwise(clock))
+    rejected /= plan.synthetic_rows
+    return {"refresh/rejected": rejected, "refresh/fit_seconds": fit, "refresh/sample_seconds": sample}
 
 
 def bounds(rows: Tensor, margin: float) -> tuple[Tensor, Tensor]:
@@ -100,19 +109,16 @@ def keep_valid(rows: Tensor, valid: Tensor) -> Tensor:
     return rows.gather(1, accepted_first.gather(1, turn)[..., None].expand_as(rows))
 
 
-def _keep(rows: Tensor, low: Tensor, high: Tensor, pools: Pools) -> tuple[Tensor, Tensor]:
-    """Generated rows made storable (actions clipped, terminals decided, outliers replaced), and the rejected counts."""
-    if not rows.shape[1]:
-        return rows, torch.zeros(rows.shape[0], device=rows.device)
+def screen(rows: Tensor, low: Tensor, high: Tensor, pools: Pools) -> tuple[Tensor, Tensor]:
+    """Generated rows with actions clipped and terminals decided, and which of them are finite and within bounds."""
     data = pools.decode(rows)
-    finite = rows.isfinite().all(-1)  # before decoding hides a non-finite terminal
-    clean = to_rows(type(data)(data.obs, data.action.clamp(-1, 1), data.reward, data.next_obs, data.terminal))
-    valid = finite & ((clean >= low) & (clean <= high)).all(-1)
-    return keep_valid(clean, valid), (~valid).sum(1).float()
+    storable = to_rows(replace(data, action=data.action.clamp(-1, 1)))
+    valid = rows.isfinite().all(-1) & ((storable >= low) & (storable <= high)).all(-1)
+    return storable, valid
 
 
-def _labels(like: Tensor, offline: int, online: int) -> Tensor:
-    """Labels ``(R, offline + online)``: the offline rows first."""
-    labels = torch.full((offline + online,), OFFLINE, device=like.device)
-    labels[offline:] = ONLINE
-    return labels.expand(len(like), -1)
+def _labels(rows: Tensor, offline: int) -> Tensor:
+    """Labels ``(R, N)`` of rows ``(R, N, D)`` whose first ``offline`` are OFFLINE and whose others are ONLINE."""
+    labels = torch.full(rows.shape[1:2], ONLINE, device=rows.device)
+    labels[:offline] = OFFLINE
+    return labels.expand(len(rows), -1)

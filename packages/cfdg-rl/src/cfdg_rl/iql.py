@@ -165,7 +165,7 @@ class IQL(nn.Module):
         return (obs - self.obs_mean) / self.obs_std if self.settings.normalise_obs else obs
 
     def mean(self, obs: Tensor) -> Tensor:
-        """The policy's mean ``(R, B, A)`` at scaled observations, a tanh of the network; the distribution itself is not squashed."""
+        """The policy's mean ``(R, B, A)`` at scaled observations: a tanh; the Gaussian itself is not squashed."""
         return self.policy(obs).tanh()
 
     def bounded_log_std(self) -> Tensor:

@@ -5,6 +5,7 @@ Anything that fills the synthetic rings can be mixed in; nothing here knows wher
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -100,9 +101,9 @@ class Concatenated:
         return draw(pools, parts, self.streams)
 
 
-def draw(pools: Pools, parts: list[tuple[FixedRows | Ring, int, int]], streams: Streams) -> Batch:
+def draw(pools: Pools, parts: Sequence[tuple[FixedRows | Ring, int, int]], streams: Streams) -> Batch:
     """Concatenate ``count`` rows of each ``(buffer, count, label)`` into one batch."""
-    parts = [part for part in parts if part[1]]
-    rows = torch.cat([buffer.sample(count, streams) for buffer, count, _ in parts], dim=1)
-    labels = torch.cat([torch.full((count,), label, device=rows.device) for _, count, label in parts])
+    used = [part for part in parts if part[1]]
+    rows = torch.cat([buffer.sample(count, streams) for buffer, count, _ in used], dim=1)
+    labels = torch.cat([torch.full((count,), label, device=rows.device) for _, count, label in used])
     return Batch(pools.decode(rows), labels)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 
@@ -52,7 +53,7 @@ class StackedMLP(nn.Module):
         super().__init__()
         self.stack = (len(streams),) if heads is None else (heads, len(streams))
         self.dtype = dtype
-        layers = [init(streams, self.stack[:-1], *pair) for pair in zip(sizes[:-1], sizes[1:], strict=True)]
+        layers = [init(streams, self.stack[:-1], *pair) for pair in itertools.pairwise(sizes)]
         flat = [[_heads_first(tensor, heads) for tensor in layer] for layer in layers]
         self.weights = nn.ParameterList([weight for weight, _ in flat])  # (HR, in, out)
         self.biases = nn.ParameterList([bias for _, bias in flat])  # (HR, 1, out)
@@ -78,4 +79,6 @@ def _heads_first(tensor: Tensor, heads: int | None) -> Tensor:
 @torch.no_grad()
 def polyak(target: nn.Module, source: nn.Module, rate: float) -> None:
     """Move every target weight towards its source: ``target <- (1 - rate) target + rate source``."""
-    torch._foreach_lerp_(list(target.parameters()), list(source.parameters()), rate)
+    pairs = zip(target.parameters(), source.parameters(), strict=True)
+    for old, new in pairs:
+        old.lerp_(new, rate)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import numpy as np
 from torch import Tensor
 
-Rewards = TypeVar("Rewards", Tensor, np.ndarray, float)
+Rewards = TypeVar("Rewards", Tensor, np.ndarray)
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class RewardMap:
 
     def __call__(self, reward: Rewards) -> Rewards:
         """Map raw rewards of any shape."""
-        return self.scale * reward + self.shift
+        return cast("Rewards", self.scale * reward + self.shift)
 
 
 def by_return_range(episode_returns: np.ndarray) -> RewardMap:

@@ -32,7 +32,7 @@ def make_env(env_id: str) -> gymnasium.Env:
 
 @contextlib.contextmanager
 def _quiet_compiler() -> Iterator[None]:
-    """Drop the notice about Gymnasium's own half_cheetah.xml, which MuJoCo also writes to a file in the current folder."""
+    """Drop the notice about Gymnasium's own half_cheetah.xml, which MuJoCo also writes to a file where we are."""
     before = mujoco.get_mju_user_warning()
 
     def say(message: str) -> None:

@@ -92,7 +92,7 @@ def _physics(env: gymnasium.Env) -> np.ndarray:
     return state
 
 
-def _limit(env: gymnasium.Env) -> Any:
+def _limit(env: gymnasium.Env) -> Any:  # noqa: ANN401 - its clock is private to Gymnasium
     """The time limit among the wrappers of ``env``."""
     while not isinstance(env, gymnasium.wrappers.TimeLimit):
         if not isinstance(env, gymnasium.Wrapper):

@@ -1,0 +1,354 @@
+from __future__ import annotations
+
+import os
+import socket
+import stat
+import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
+from urllib.parse import unquote, urlparse
+
+import numpy as np
+import pytest
+
+from cfdg_experiments import server
+from cfdg_experiments.store import QUIET, TrackingError, check_tracking, tracking_uri
+from cfdg_experiments.tracking import Tracker, connect, flatten
+
+pytestmark = [  # MLflow and what it imports use things that their dependencies have deprecated
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:mlflow"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:sqlalchemy"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:pydantic"),
+    pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated"),
+    pytest.mark.filterwarnings("ignore:unclosed database:ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+SETTINGS = "name: quick\nseeds: [0, 1, 2]\nfinetune:\n  steps: 200\n"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """One store for all tests, because making the tables takes ten seconds; a test has an experiment of its own."""
+    path = tmp_path_factory.mktemp("runs")
+    before = {key: os.environ.get(key) for key in (*QUIET, "MLFLOW_TRACKING_URI")}
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+    connect(tracking_uri(path))
+    yield path
+    for key, value in before.items():
+        os.environ.pop(key, None)
+        os.environ.update({} if value is None else {key: value})
+
+
+@pytest.fixture
+def table(folder, request, made_up):
+    """Opens the table of a test, again and again."""
+    header = made_up.header()
+
+    def open_table(settings=SETTINGS, **options):
+        return Tracker.open(folder, request.node.name, header, settings, **options)
+
+    return open_table
+
+
+def runs_of(tracker, filter_string=""):
+    return list(tracker.client.search_runs([tracker.experiment], filter_string))
+
+
+def children(tracker, run):
+    return runs_of(tracker, f"tags.mlflow.parentRunId = '{run}'")
+
+
+def curve(tracker, run, name):
+    return [(point.step, point.value) for point in tracker.client.get_metric_history(run, name)]
+
+
+def artifacts(tracker, run):
+    uri = tracker.client.get_run(run).info.artifact_uri
+    folder = Path(unquote(urlparse(uri).path))
+    return {path.name: path.read_text(encoding="utf-8") for path in folder.iterdir()}
+
+
+def test_table_cell_and_seed_are_nested_and_equal_what_was_logged(table, folder, tmp_path, made_up):
+    cells = made_up.all_cells(made_up.header())
+    (tmp_path / "table.md").write_text("| a |", encoding="utf-8")
+    with table() as tracker:
+        for cell in cells:
+            tracker.finished(cell)
+        tracker.report([tmp_path / "table.md"])
+    parent = tracker.client.get_run(tracker.table)
+    assert parent.info.status == "FINISHED"
+    assert (
+        parent.data.params | {"finetune.steps": "200", "seeds": "0, 1, 2", "machine": "2 cores"} == parent.data.params
+    )
+    assert artifacts(tracker, tracker.table) == {"settings.yaml": SETTINGS, "table.md": "| a |"}
+    assert (folder / "artifacts") in Path(unquote(urlparse(parent.info.artifact_uri).path)).parents
+    found = {(r.data.tags["dataset"], r.data.tags["arm"]): r for r in children(tracker, tracker.table)}
+    assert len(found) == len(cells) == 4
+    for cell in cells:
+        run = found[cell.dataset, cell.arm]
+        assert run.info.status == "FINISHED"
+        assert curve(tracker, run.info.run_id, "score_mean") == list(zip(cell.steps, cell.scores.mean(0), strict=True))
+        low, mean, high = (run.data.metrics[f"score_{name}"] for name in ("low", "mean", "high"))
+        assert low < mean < high
+        assert run.data.metrics["final_score"] == pytest.approx(cell.final.mean())
+        assert run.data.metrics["throughput/replica_steps_per_second"] == pytest.approx(600 / 12.5)
+        expected = list(zip(cell.steps, cell.metrics["refresh/seconds"], strict=True))
+        assert curve(tracker, run.info.run_id, "refresh/seconds") == expected
+        seeds = {run.data.tags["seed"]: run for run in children(tracker, run.info.run_id)}
+        assert sorted(seeds) == ["0", "1", "2"]
+        for index, seed in enumerate(cell.seeds):
+            one = seeds[str(seed)].info
+            assert one.status == "FINISHED"
+            for name, curves in {"score": cell.scores, **cell.metrics}.items():
+                if curves.ndim == 2:
+                    assert curve(tracker, one.run_id, name) == list(zip(cell.steps, curves[index], strict=True))
+
+
+def test_live_points_are_not_logged_twice(table, made_up):
+    cell = made_up.cell()
+    with table() as tracker:
+        for index, step in enumerate(cell.steps[:2]):
+            metrics = {"train/episode_return": cell.metrics["train/episode_return"][:, index]}
+            tracker.evaluation(cell.key, int(step), cell.scores[:, index], metrics)
+            tracker.flush()
+        run = children(tracker, tracker.table)[0]
+        assert run.info.status == "RUNNING"
+        assert len(curve(tracker, run.info.run_id, "score_mean")) == 2
+        tracker.finished(cell)
+    seed = children(tracker, run.info.run_id)[0]
+    assert [step for step, _ in curve(tracker, seed.info.run_id, "score")] == [0, 100, 200]
+    assert [step for step, _ in curve(tracker, seed.info.run_id, "train/episode_return")] == [0, 100, 200]
+
+
+def test_a_second_command_duplicates_nothing(table, made_up):
+    cells = made_up.all_cells(made_up.header())
+    for _ in range(2):
+        with table() as tracker:
+            for cell in cells:
+                tracker.finished(cell)
+    assert len(runs_of(tracker)) == 1 + 4 * (1 + 3)
+    run = children(tracker, tracker.table)[0]
+    assert len(curve(tracker, run.info.run_id, "score_mean")) == 3
+
+
+def test_an_interrupted_cell_is_killed_and_replaced(table, made_up):
+    cell = made_up.cell()
+
+    def interrupted():
+        with table() as tracker:
+            tracker.evaluation(cell.key, 0, cell.scores[:, 0], {})
+            tracker.flush()
+            first = children(tracker, tracker.table)[0].info.run_id
+            yield tracker, first
+            raise KeyboardInterrupt
+
+    steps = interrupted()
+    tracker, first = next(steps)
+    with pytest.raises(KeyboardInterrupt):
+        next(steps)
+    assert tracker.client.get_run(tracker.table).info.status == "KILLED"
+    assert {run.info.status for run in children(tracker, first)} == {"KILLED"}
+    with table() as again:
+        again.finished(cell)
+    assert again.table == tracker.table
+    found = children(again, again.table)
+    assert [run.info.status for run in found] == ["FINISHED"]
+    assert found[0].info.run_id != first
+    assert again.client.get_run(first).info.lifecycle_stage == "deleted"
+    assert again.client.get_run(first).info.status == "KILLED"
+
+
+def test_a_run_left_running_by_a_dead_process_is_killed(table, made_up):
+    tracker = table()
+    tracker.evaluation(made_up.cell().key, 0, np.zeros(3), {})
+    left = children(tracker, tracker.table)[0].info.run_id
+    with table() as again:
+        again.finished(made_up.cell())
+    assert again.client.get_run(left).info.status == "KILLED"
+    assert len(children(again, again.table)) == 1
+
+
+def test_an_error_marks_what_is_open_as_failed(table, made_up):
+    tracker = table()
+    with pytest.raises(RuntimeError, match="out of memory"), tracker:
+        tracker.evaluation(made_up.cell().key, 0, np.zeros(3), {})
+        raise RuntimeError("out of memory")
+    assert tracker.client.get_run(tracker.table).info.status == "FAILED"
+    assert children(tracker, tracker.table)[0].info.status == "FAILED"
+
+
+def test_a_cell_of_other_settings_is_another_run_and_a_shared_one_moves(table, made_up):
+    cell, other = made_up.cell(), made_up.cell(arm="cfdg")
+    with table(cell_ids={cell.key: "a", other.key: "b"}) as first:
+        first.finished(cell)
+        first.finished(other)
+    with table(SETTINGS + "more: 1\n", cell_ids={cell.key: "a", other.key: "c"}) as second:
+        second.finished(cell)
+        second.finished(other)
+    assert first.table != second.table
+    assert len(children(second, second.table)) == 2
+    assert [run.data.tags["cfdg.cell"].rpartition(":")[2] for run in children(first, first.table)] == ["b"]
+
+
+def test_one_seed_and_missing_values_are_left_out(folder, request, made_up):
+    cell = made_up.cell(seeds=(0,))
+    cell.metrics["train/episode_return"][0, 1] = np.nan
+    header = made_up.header(seeds=(0,))
+    with Tracker.open(folder, request.node.name, header, SETTINGS) as tracker:
+        tracker.finished(cell)
+    run = children(tracker, tracker.table)[0]
+    assert "score_low" not in run.data.metrics
+    seed = children(tracker, run.info.run_id)[0].info.run_id
+    assert [step for step, _ in curve(tracker, seed, "train/episode_return")] == [0, 200]
+
+
+def test_long_curves_go_in_batches(table, made_up):
+    cell = made_up.cell(steps=range(0, 1200))
+    with table() as tracker:
+        tracker.finished(cell)
+    run = children(tracker, tracker.table)[0].info.run_id
+    np.testing.assert_array_equal([value for _, value in curve(tracker, run, "score_mean")], cell.scores.mean(0))
+
+
+def test_a_store_that_fails_stops_nothing_and_gets_everything_later(table, made_up, monkeypatch, caplog):
+    cell = made_up.cell()
+    with table() as tracker:
+
+        def refuse(*_, **__):
+            raise OSError("database is locked")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(tracker.client, "log_batch", refuse)
+            tracker.evaluation(cell.key, 0, cell.scores[:, 0], {})
+            tracker.finished(cell)
+            assert "database is locked" in tracker.how_to_look()
+        assert len(caplog.records) == 1
+    assert "cfdg ui" in tracker.how_to_look()
+    found = children(tracker, tracker.table)
+    assert [run.info.status for run in found] == ["FINISHED"]
+    assert len(curve(tracker, found[0].info.run_id, "score_mean")) == 3
+
+
+def test_a_deleted_experiment_is_taken_out_of_the_bin(table, made_up):
+    with table() as tracker:
+        tracker.finished(made_up.cell())
+    tracker.client.delete_experiment(tracker.experiment)
+    with table() as again:
+        pass
+    assert again.experiment == tracker.experiment
+
+
+def test_nothing_is_left_beside_the_database(folder):
+    assert {path.name for path in folder.iterdir()} <= {"mlflow.db", "artifacts"}
+
+
+def test_a_broken_database_is_one_sentence(folder, tmp_path, made_up):
+    (tmp_path / "mlflow.db").write_bytes((folder / "mlflow.db").read_bytes()[:5000])
+    with pytest.raises(TrackingError, match=r"MLflow store sqlite:.*cannot be used") as caught:
+        Tracker.open(tmp_path, "x", made_up.header(), SETTINGS)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_dead_server_is_one_sentence_within_seconds(tmp_path, monkeypatch, made_up):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{free.getsockname()[1]}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    start = time.monotonic()
+    with pytest.raises(TrackingError, match="no MLflow server answers at http://127.0.0.1") as caught:
+        Tracker.open(tmp_path, "x", made_up.header(), SETTINGS)
+    assert time.monotonic() - start < 10  # MLflow's own retries take minutes
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_any_http_answer_counts_as_a_server(tmp_path):
+    class NoHealth(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_error(404)
+
+        def log_message(self, *_):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), NoHealth) as answering:
+        Thread(target=answering.handle_request, daemon=True).start()
+        check_tracking(tmp_path, f"http://127.0.0.1:{answering.server_port}")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root can write anywhere")
+def test_a_folder_without_permission_is_one_sentence(tmp_path):
+    tmp_path.chmod(stat.S_IRUSR | stat.S_IXUSR)
+    with pytest.raises(TrackingError, match="not a writable folder"):
+        check_tracking(tmp_path)
+
+
+def test_unusable_places_are_one_sentence(tmp_path):
+    (tmp_path / "file").write_text("x", encoding="utf-8")
+    with pytest.raises(TrackingError, match=r"mlflow\.db cannot be written: .*file is not a writable folder"):
+        check_tracking(tmp_path / "file" / "deep")
+    (tmp_path / "mlflow.db").write_text("not a database", encoding="utf-8")
+    with pytest.raises(TrackingError, match="is not an SQLite file"):
+        check_tracking(tmp_path)
+    with pytest.raises(TrackingError, match="is a folder, expected sqlite"):
+        check_tracking(tmp_path, "./mlruns")
+
+
+def test_the_environment_chooses_the_store(tmp_path, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.chdir(tmp_path)
+    assert tracking_uri(Path("runs")) == f"sqlite:///{tmp_path.resolve()}/runs/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://host:5000")
+    assert tracking_uri(Path("runs")) == "http://host:5000"
+    assert tracking_uri(Path("runs"), "sqlite:////x.db") == "sqlite:////x.db"
+
+
+def test_settings_are_flattened():
+    tree = {"name": "quick", "iql": {"hidden": [64, 64], "expectile": 0.7}, "rows": None}
+    assert flatten(tree) == {"name": "quick", "iql.hidden": "64, 64", "iql.expectile": "0.7", "rows": "None"}
+
+
+def test_the_web_page_stays_on_loopback(tmp_path):
+    command = server.ui_command(tracking_uri(tmp_path), 5077)
+    assert command[command.index("--host") + 1] == "127.0.0.1"
+    assert command[command.index("--port") + 1] == "5077"
+
+
+def test_the_web_page_needs_a_database_and_a_free_port(tmp_path, monkeypatch, folder):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with pytest.raises(TrackingError, match="there is no MLflow database"):
+        server.serve_ui(tmp_path, 5077)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(TrackingError, match="choose another with --port"):
+            server.serve_ui(folder, taken.getsockname()[1])
+
+
+def test_a_server_that_dies_is_reported(tmp_path, monkeypatch, folder):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setattr(server, "ui_command", lambda *_: ["false"])
+    said = []
+    with pytest.raises(TrackingError, match="ended with status 1"):
+        server.serve_ui(folder, _free_port(), speak=said.append)
+    assert said == ["Starting MLflow, which takes up to a minute ..."]
+
+
+def _free_port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def test_a_tracking_address_elsewhere_is_only_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://host:5000")
+    said = []
+    assert server.serve_ui(tmp_path, speak=said.append) == 0
+    assert said == ["MLFLOW_TRACKING_URI is set: the runs are at http://host:5000"]
+
+
+def test_header_of_the_run_says_what_made_it(table):
+    tracker = table()
+    tags = tracker.client.get_run(tracker.table).data.tags
+    assert tags["mlflow.note.content"].startswith("Profile quick, recorded data")
