@@ -116,7 +116,7 @@ def main() -> None:
             "sample": sample,
         }
     print(
-        f"{arguments.rows:,} Hopper rows, {arguments.samples:,} generated; CPU seconds on one core ({fit[1]:.0f} s wall)"
+        f"{arguments.rows:,} Hopper rows, {arguments.samples:,} generated; CPU seconds, one core ({fit[1]:.0f} s wall)"
     )
     names = list(next(iter(results.values())))
     print(f"{'':12}" + "".join(f"{name:>17}" for name in names))

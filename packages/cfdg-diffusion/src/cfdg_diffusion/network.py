@@ -66,9 +66,15 @@ class ResidualMLP:
         return streams.normal(self.size) * torch.cat(scale).to(streams.device)
 
     def unpack(self, flat: Tensor, dtype: torch.dtype) -> dict[str, Tensor]:
-        """Views ``(R, in, out)`` by name of the flat weights ``(R, P)``, cast as a whole to ``dtype``."""
+        """Weights ``(R, in, out)`` by name of the flat ``(R, P)``, in ``dtype``.
+
+        Contiguous, which is free for R = 1 and else one copy where each stacked product would make its own.
+        """
         parts = flat.to(dtype).split([math.prod(shape) for shape in self.shapes.values()], dim=1)
-        return {name: part.unflatten(1, shape) for (name, shape), part in zip(self.shapes.items(), parts, strict=True)}
+        return {
+            name: part.unflatten(1, shape).contiguous()
+            for (name, shape), part in zip(self.shapes.items(), parts, strict=True)
+        }
 
     def __call__(self, weights: Weights, x: Tensor, c_noise: Tensor, labels: Tensor) -> Tensor:
         """Rows ``x (R, N, D)``, ``c_noise`` broadcastable to ``(R, N)``, ``labels (R, N)`` -> ``(R, N, D)`` float32."""

@@ -7,6 +7,12 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+_AVERAGE_EVERY = 10
+"""Updates between two steps of the moving average, as in SynthER: a tenth of the memory traffic for the same average."""
+
+_EAGER_UPDATES = 100
+"""Updates at the start that are averaged one by one, so that a very short fit is averaged too."""
+
 
 class Learner:
     """Weights ``(R, P)`` and all that updates them, each one kernel over the flat tensor.
@@ -14,7 +20,7 @@ class Learner:
     Args:
         weights: ``(R, P)`` initial float32 weights.
         gradient_clip: largest gradient norm of a replica.
-        ema_decay: highest decay of the moving average.
+        ema_decay: highest decay of the moving average, per ten updates.
 
     Attributes:
         weights: the live weights, a leaf that requires grad.
@@ -35,7 +41,8 @@ class Learner:
         self._adam.param_groups[0]["lr"] = learning_rate
         self._adam.step()
         self._updates += 1
-        self.average.lerp_(self.weights.detach(), 1 - ema_decay(self._updates, self._ema_decay))
+        if self._updates <= _EAGER_UPDATES or self._updates % _AVERAGE_EVERY == 0:
+            self.average.lerp_(self.weights.detach(), 1 - ema_decay(self._updates, self._ema_decay))
 
     def state(self) -> dict[str, Tensor]:
         """Everything that changes, as tensors by name."""

@@ -39,7 +39,11 @@ BATCH = 1000  # metrics per call, MLflow's limit
 PARAMETERS = 100  # parameters per call, MLflow's limit
 CELL_TAG = "cfdg.cell"
 TABLE_TAG = "cfdg.table"
+LEVEL_TAG = "level"  # table, cell or seed: short, because people type it into the page's search field
 PARENT_TAG = "mlflow.parentRunId"
+COMPARISON = (  # the page's curves of all cells; without an order by a metric it shows tables, folded, and no curves
+    f"searchFilter=tags.{LEVEL_TAG}%3D%27cell%27&orderByKey=metrics.%60final_score%60&orderByAsc=false&compareRunsMode=CHART"
+)
 
 logger = logging.getLogger(__name__)
 
@@ -72,10 +76,19 @@ def _create_database(path: Path, client: type[MlflowClient]) -> None:
     temporary = path.with_name(f".{os.getpid()}.{path.name}")
     try:
         client(tracking_uri=f"sqlite:///{temporary.absolute().as_posix()}").search_experiments(max_results=1)
-        if not path.exists():  # another command may have been faster
-            os.replace(temporary, path)
+        _keep_first(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _keep_first(temporary: Path, path: Path) -> None:
+    """Give the file its name unless another command was faster and uses its own already."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        return
+    except OSError:  # a file system without hard links
+        os.replace(temporary, path)
 
 
 def _first_line(error: BaseException) -> str:
@@ -210,7 +223,7 @@ class Tracker:
         """How to open the web page with the table's runs, or what went wrong."""
         if self.problem:
             return f"MLflow has not everything ({self.problem}); run the same command again to log the rest."
-        page = f"#/experiments/{self.experiment}/runs"
+        page = f"#/experiments/{self.experiment}/runs?{COMPARISON}"
         if self.uri.startswith("sqlite:"):
             return f"Compare the runs: cfdg ui --out {self.folder}, then http://127.0.0.1:5000/{page}"
         return f"Compare the runs: {self.uri.rstrip('/')}/{page}"
@@ -238,7 +251,9 @@ class Tracker:
         """Continue the run of the same settings, or begin one."""
         found = self._find(TABLE_TAG, identity)
         self.table = (
-            found[0].info.run_id if found else self._create(f"{self.header.profile} table", {TABLE_TAG: identity})
+            found[0].info.run_id
+            if found
+            else self._create(f"{self.header.profile} table", {TABLE_TAG: identity, LEVEL_TAG: "table"})
         )
         self.client.update_run(self.table, status="RUNNING")
         self.client.set_tag(self.table, "mlflow.note.content", caption(self.header))
@@ -262,8 +277,15 @@ class Tracker:
             self.client.set_tag(done.info.run_id, PARENT_TAG, self.table)
             return _CellRun(done.info.run_id, {}, finished=True)
         dataset, algorithm, arm = key
-        tags = {PARENT_TAG: self.table, CELL_TAG: self.ids[key], "dataset": dataset, "algorithm": algorithm, "arm": arm}
-        run = self._create(f"{dataset} {algorithm} {arm}", tags)
+        tags = {
+            PARENT_TAG: self.table,
+            CELL_TAG: self.ids[key],
+            LEVEL_TAG: "cell",
+            "dataset": dataset,
+            "algorithm": algorithm,
+            "arm": arm,
+        }
+        run = self._create(_run_name(key), tags)
         self._parameters(
             run, {"dataset": dataset, "algorithm": algorithm, "arm": arm, "seeds": list(self.header.seeds)}
         )
@@ -271,8 +293,15 @@ class Tracker:
 
     def _open_seed(self, cell: str, key: CellKey, seed: int) -> str:
         dataset, algorithm, arm = key
-        tags = {PARENT_TAG: cell, "dataset": dataset, "algorithm": algorithm, "arm": arm, "seed": str(seed)}
-        run = self._create(f"{dataset} {algorithm} {arm} seed {seed}", tags)
+        tags = {
+            PARENT_TAG: cell,
+            LEVEL_TAG: "seed",
+            "dataset": dataset,
+            "algorithm": algorithm,
+            "arm": arm,
+            "seed": str(seed),
+        }
+        run = self._create(f"seed {seed} {_run_name(key)}", tags)
         self._parameters(run, {"dataset": dataset, "algorithm": algorithm, "arm": arm, "seed": seed})
         return run
 
@@ -358,6 +387,12 @@ def _experiment(client: MlflowClient, name: str, location: str | None) -> str:
     if found.lifecycle_stage == "deleted":
         client.restore_experiment(found.experiment_id)
     return found.experiment_id
+
+
+def _run_name(key: CellKey) -> str:
+    """The arm first: the page cuts long names."""
+    dataset, algorithm, arm = key
+    return f"{arm} {dataset.partition(':')[2] or dataset} {algorithm}"
 
 
 def _versions(header: ReportHeader) -> dict[str, str]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import platform
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import gymnasium
@@ -120,7 +119,6 @@ def behaviour_actors(recording: Recording) -> list[Actor]:
     return [select_actor(arrays, stage) for stage in _POLICIES[recording.level]]
 
 
-@cache
 def replay_rows(env_id: str) -> int:
     """Number of replay rows shipped for an environment."""
     with np.load(_BEHAVIOUR / f"{env_id}-replay.npz", allow_pickle=False) as file:

@@ -58,7 +58,7 @@ def record(
     Args:
         env_id: a Gymnasium id of a MuJoCo environment with a time limit.
         actors: the policies.
-        rows: exactly so many rows are returned.
+        rows: exactly so many rows are returned; at least one whole episode per policy.
         seed: the same seed gives the same rows, whatever ``jobs`` is.
         jobs: processes; with more than one, a script that calls this needs the ``__main__`` guard.
         progress: draw a bar.
@@ -68,7 +68,11 @@ def record(
         float32; terminals, timeouts ``(N,)`` bool. On the time limit only ``timeouts`` is set, as in D4RL.
     """
     parts: list[Columns] = []
-    with _mapper(jobs) as run, tqdm(total=rows, unit="row", disable=not progress, desc=env_id) as bar:
+    most_chunks = len(_chunks(env_id, actors[-1], rows, 0))
+    with (
+        _mapper(min(jobs, most_chunks)) as run,
+        tqdm(total=rows, unit="row", disable=not progress, desc=env_id, leave=False) as bar,
+    ):
         for part, actor in enumerate(actors):
             missing = rows - sum(len(columns["rewards"]) for columns in parts)
             last = part == len(actors) - 1

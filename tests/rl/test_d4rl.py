@@ -1,0 +1,223 @@
+import h5py
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from cfdg_rl.datasets import load_dataset
+from cfdg_rl.datasets.d4rl import NAMES, find_file, implied_timeouts, read_hdf5, to_transitions, write_hdf5
+from cfdg_rl.datasets.d4rl import RawRows as Raw
+from cfdg_rl.datasets.d4rl import episode_returns as returns_of
+from cfdg_rl.datasets.scores import Family
+
+SMALL = Family("Small", 2, 1, 0.0, 1.0, max_episode_steps=3)
+FIELDS = ("obs", "action", "reward", "next_obs", "terminal")
+
+
+def columns(rows=6, **changed):
+    """Rows whose values tell where they come from; a fall on row 2 and a time limit on row 4."""
+    obs = np.arange(2 * rows, dtype=np.float32).reshape(rows, 2)
+    made = {
+        "observations": obs,
+        "next_observations": obs + 100.0,
+        "actions": np.linspace(-1, 1, rows, dtype=np.float32)[:, None],
+        "rewards": np.arange(rows, dtype=np.float32),
+        "terminals": np.arange(rows) == 2,
+        "timeouts": np.arange(rows) == 4,
+    } | changed
+    return {key: column for key, column in made.items() if column is not None}
+
+
+def file_of(folder, **changed):
+    path = folder / "small.hdf5"
+    write_hdf5(path, columns(**changed), {})
+    return path
+
+
+def slow_qlearning(made):
+    """D4RL's loop, word by word but for the mended terminal rows."""
+    kept = []
+    for i in range(len(made["rewards"]) - 1):
+        if made["timeouts"][i]:
+            continue
+        next_obs = made["observations"][i + 1]
+        if made["terminals"][i]:
+            next_obs = made.get("next_observations", made["observations"])[i]
+        kept.append((made["observations"][i], made["actions"][i], made["rewards"][i], next_obs, made["terminals"][i]))
+    return kept
+
+
+def slow_returns(made):
+    finished, total = [], 0.0
+    for reward, terminal, timeout in zip(made["rewards"], made["terminals"], made["timeouts"], strict=True):
+        total += float(reward)
+        if terminal or timeout:
+            finished.append(total)
+            total = 0.0
+    return finished
+
+
+def assert_same_rows(transitions, kept):
+    assert len(transitions) == len(kept)
+    for field, values in zip(FIELDS, zip(*kept, strict=True), strict=False):
+        torch.testing.assert_close(getattr(transitions, field), torch.tensor(np.array(values, dtype=np.float32)))
+
+
+def test_the_rows_of_a_small_file(tmp_path):
+    data, returns = read_hdf5(file_of(tmp_path), SMALL)
+    assert data.reward.tolist() == [0, 1, 2, 3]  # row 4 hit the time limit, row 5 is the last
+    assert data.terminal.tolist() == [0, 0, 1, 0]
+    assert data.next_obs.tolist() == [[2, 3], [4, 5], [104, 105], [8, 9]]  # row 2 fell: its stored next observation
+    assert returns.tolist() == [0 + 1 + 2, 3 + 4]  # row 5 is of an episode that did not end
+    assert all(getattr(data, field).dtype == torch.float32 for field in FIELDS)
+
+
+def test_terminal_rows_repeat_their_observation_without_next_observations(tmp_path):
+    data, _ = read_hdf5(file_of(tmp_path, next_observations=None), SMALL)
+    assert data.next_obs[2].tolist() == data.obs[2].tolist() == [4, 5]
+
+
+def test_rewards_and_flags_may_be_columns(tmp_path):
+    flat = read_hdf5(file_of(tmp_path), SMALL)[0]
+    made = columns()
+    stacked = {key: made[key][:, None] for key in ("rewards", "terminals", "timeouts")}
+    wide = read_hdf5(file_of(tmp_path, **stacked), SMALL)[0]
+    assert wide.reward.shape == (4,)
+    for field in FIELDS:
+        assert torch.equal(getattr(flat, field), getattr(wide, field))
+
+
+def test_a_file_of_one_episode(tmp_path):
+    path = file_of(tmp_path, rows=3, terminals=np.zeros(3, bool), timeouts=np.array([False, False, True]))
+    data, returns = read_hdf5(path, SMALL)
+    assert data.reward.tolist() == [0, 1]
+    assert returns.tolist() == [3]
+
+
+def test_without_timeouts_the_limit_is_counted_from_each_episode_start(tmp_path):
+    terminals = np.array([0, 1, 0, 0, 0, 0, 0, 0, 0, 1], dtype=bool)
+    assert np.flatnonzero(implied_timeouts(terminals, 3)).tolist() == [4, 7]
+    data, returns = read_hdf5(file_of(tmp_path, rows=10, terminals=terminals, timeouts=None), SMALL)
+    assert data.reward.tolist() == [0, 1, 2, 3, 5, 6, 8]
+    assert returns.tolist() == [1, 9, 18, 17]
+
+
+@settings(deadline=None)
+@given(st.data())
+def test_vectorised_equals_the_loop(data):
+    rows = data.draw(st.integers(1, 40))
+    flags = arrays(bool, rows)
+    values = st.floats(-8, 8, width=16)
+    made = {
+        "observations": data.draw(arrays(np.float32, (rows, 2), elements=values)),
+        "actions": data.draw(arrays(np.float32, (rows, 1), elements=st.floats(-1, 1, width=16))),
+        "rewards": data.draw(arrays(np.float32, rows, elements=values)),
+        "terminals": data.draw(flags),
+        "timeouts": data.draw(flags),
+    }
+    made["next_observations"] = made["observations"] + 1
+    ended = made["next_observations"][made["terminals"]]
+    keys = ("observations", "actions", "rewards", "terminals", "timeouts")
+    raw = Raw(*(made[key] for key in keys), ended)
+    assert_same_rows(to_transitions(raw), slow_qlearning(made))
+    assert returns_of(raw).tolist() == pytest.approx(slow_returns(made))
+
+
+def with_value(key, row, value, made):
+    column = made[key].astype(np.float32)
+    column[row] = value
+    return {key: column}
+
+
+@pytest.mark.parametrize(
+    ("changed", "sentence"),
+    [
+        ({"rewards": None}, r"no key 'rewards', found actions, next_observations, observations, terminals, timeouts"),
+        ({"observations": np.zeros((6, 5), np.float32)}, r"observations has shape \(6, 5\), expected \(N, 2\)"),
+        ({"actions": np.zeros((6, 3), np.float32)}, r"actions has shape \(6, 3\), expected \(N, 1\)"),
+        ({"actions": np.zeros(6, np.float32)}, r"actions has shape \(6,\), expected \(N, 1\)"),
+        ({"rewards": np.zeros((6, 2), np.float32)}, r"rewards has shape \(6, 2\), expected \(N,\)"),
+        ({"terminals": np.zeros((2, 3), bool)}, r"terminals has shape \(2, 3\), expected \(N,\)"),
+        ({"rewards": np.zeros(5, np.float32)}, r"rewards has 5 rows, expected 6 as observations has"),
+        ({"timeouts": np.zeros(7, bool)}, r"timeouts has 7 rows, expected 6 as observations has"),
+        ({"next_observations": np.zeros((5, 2))}, r"next_observations has 5 rows, expected 6 as observations has"),
+        ({"rewards": np.full(6, b"x")}, r"rewards holds \|S1, expected numbers"),
+        (with_value("observations", 3, np.nan, columns()), r"observations is not finite at row 3"),
+        (with_value("rewards", [1, 4], [np.inf, -np.inf], columns()), r"rewards is not finite at row 1"),
+        ({"rewards": np.array([0, 0, 1e300, 0, 0, 0])}, r"rewards is not finite at row 2"),
+        (with_value("actions", 2, -1.5, columns()), r"actions leave \[-1, 1\] at row 2, found 1.5"),
+        ({key: column[:0] for key, column in columns().items()}, r"observations has no rows"),
+    ],
+)
+def test_faulty_files_are_refused_in_one_sentence(tmp_path, changed, sentence):
+    path = file_of(tmp_path, **changed)
+    with pytest.raises(ValueError, match=sentence) as error:
+        read_hdf5(path, SMALL)
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_actions_a_rounding_beyond_1_are_clipped(tmp_path):
+    data, _ = read_hdf5(file_of(tmp_path, **with_value("actions", 0, -1.0001, columns())), SMALL)
+    assert data.action[0] == -1.0
+
+
+def test_truncated_and_foreign_files_are_refused(tmp_path):
+    whole = file_of(tmp_path)
+    whole.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    with pytest.raises(ValueError, match=r"small\.hdf5 is not a complete HDF5 file"):
+        read_hdf5(whole, SMALL)
+    whole.write_text("<html>404</html>")
+    with pytest.raises(ValueError, match=r"small\.hdf5 is not a complete HDF5 file"):
+        read_hdf5(whole, SMALL)
+
+
+def test_missing_files_name_the_address_and_the_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("D4RL_DATASET_DIR", str(tmp_path))
+    with pytest.raises(FileNotFoundError) as error:
+        load_dataset("d4rl:hopper-medium-replay-v2")
+    address = "http://rail.eecs.berkeley.edu/datasets/offline_rl/gym_mujoco_v2/hopper_medium_replay-v2.hdf5"
+    assert address in str(error.value)
+    assert str(tmp_path) in str(error.value)
+    with pytest.raises(FileNotFoundError):
+        read_hdf5(tmp_path / "absent.hdf5", SMALL)
+
+
+def test_the_twelve_names_are_d4rls_file_names(tmp_path, monkeypatch):
+    monkeypatch.setenv("D4RL_DATASET_DIR", str(tmp_path))
+    assert len(NAMES) == 12
+    for name in NAMES:
+        (tmp_path / f"{name.removesuffix('-v2').replace('-', '_')}-v2.hdf5").touch()
+        assert find_file(name).is_file()
+
+
+def test_a_d4rl_dataset_is_evaluated_on_v4_and_cut_after_processing(tmp_path, monkeypatch):
+    monkeypatch.setenv("D4RL_DATASET_DIR", str(tmp_path))
+    rows, wide = 50, np.random.default_rng(0)
+    ends = np.arange(rows) % 10 == 9
+    made = columns(rows, observations=wide.normal(size=(rows, 11)), next_observations=np.ones((rows, 11)))
+    made |= {"actions": np.zeros((rows, 3)), "terminals": np.zeros(rows, bool), "timeouts": ends}
+    write_hdf5(tmp_path / "hopper_medium-v2.hdf5", made, {})
+    whole, cut = load_dataset("d4rl:hopper-medium-v2"), load_dataset("d4rl:hopper-medium-v2", rows=12)
+    assert (whole.env_id, whole.obs_dim, whole.action_dim, len(whole.transitions)) == ("Hopper-v4", 11, 3, 45)
+    assert torch.equal(cut.transitions.obs, whole.transitions.obs[:12])
+    assert len(cut.episode_returns) == 5
+    assert whole.behaviour_score == pytest.approx(whole.normalised_score(np.arange(50).reshape(5, 10).sum(1)).mean())
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_draft(tmp_path):
+    path = file_of(tmp_path)
+    before = path.read_bytes()
+    with pytest.raises(TypeError):
+        write_hdf5(path, {"observations": np.zeros(3), "rewards": np.array([object()])}, {})
+    assert path.read_bytes() == before
+    assert [each.name for each in tmp_path.iterdir()] == ["small.hdf5"]
+
+
+def test_metadata_is_kept(tmp_path):
+    path = tmp_path / "small.hdf5"
+    write_hdf5(path, columns(), {"seed": 7, "generator": "test"})
+    with h5py.File(path) as file:
+        assert (file.attrs["metadata/seed"], file.attrs["metadata/generator"]) == (7, "test")
