@@ -146,6 +146,15 @@ def test_a_remainder_changes_no_row_before_it(fitted_state):
     torch.testing.assert_close(short.sample(LABELS[:8]), long.sample(LABELS[:11])[:8])
 
 
+def test_samples_come_from_the_averaged_weights(fitted_state):
+    samples = []
+    for changed in ({}, {"learner.weights": torch.zeros_like(fitted_state["learner.weights"])}):
+        model = tiny()
+        model.load_state_dict(fitted_state | changed)
+        samples.append(model.sample(LABELS))
+    assert torch.equal(samples[0], samples[1])
+
+
 def test_labels_per_replica_give_rows_per_replica(fitted):
     assert fitted.sample(LABELS[None, :6]).shape == (1, 6, 3)
     assert fitted.sample(LABELS[:6].numpy()).shape == (6, 3)

@@ -148,6 +148,9 @@ def test_hashes_follow_what_a_result_depends_on():
     assert cell_key(other_model, base) == cell_key(profile, base), "the base arm has no model"
     assert cell_key(other_model, CELL) != cell_key(profile, CELL)
     assert pretrain_key(tiny(seeds=[0]), base) != pretrain_key(profile, base)
+    other_rate = tiny(iql__online_learning_rate=1e-4)
+    assert pretrain_key(other_rate, base) == pretrain_key(profile, base)
+    assert cell_key(other_rate, base) != cell_key(profile, base)
     assert cell_key(tiny(evaluation__every=20), base) != cell_key(profile, base)
 
 

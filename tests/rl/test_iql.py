@@ -86,7 +86,7 @@ def test_one_update_equals_a_hand_computation_in_float64():
     settings = replace(SMALL, learning_rate=1e-3)
     agent, data = IQL(3, 2, settings, seeds=(5,)).double(), batch(1)
     data = Batch(data.data.map(torch.Tensor.double), data.labels)
-    agent.reset_optimiser()
+    agent.reset_optimiser(settings.learning_rate)
     before = {name: value.detach().clone()[..., :] for name, value in agent.named_parameters()}
     leaves = {name: value.clone().requires_grad_("target" not in name) for name, value in before.items()}
 
@@ -166,14 +166,14 @@ def test_actions_stay_in_bounds_and_the_mean_is_deterministic():
 
 
 def test_policy_rate_falls_to_zero_offline_and_returns_to_constant_online():
-    agent = IQL(3, 2, SMALL)
+    agent = IQL(3, 2, replace(SMALL, online_learning_rate=1e-4))
     agent.decay_policy_rate(0.5)
     assert agent.optimiser.param_groups[1]["lr"] == pytest.approx(SMALL.learning_rate / 2)
     agent.decay_policy_rate(1.0)
     assert agent.optimiser.param_groups[1]["lr"] == pytest.approx(0)
     assert agent.optimiser.param_groups[0]["lr"] == SMALL.learning_rate
-    agent.reset_optimiser()
-    assert agent.optimiser.param_groups[1]["lr"] == SMALL.learning_rate
+    agent.go_online()
+    assert [group["lr"] for group in agent.optimiser.param_groups] == [1e-4, 1e-4]
 
 
 def test_bf16_products_stay_close_to_fp32():

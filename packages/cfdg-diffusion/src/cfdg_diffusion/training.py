@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 _AVERAGE_EVERY = 10
-"""Updates between two steps of the moving average, as in SynthER: a tenth of the memory traffic for the same average."""
+"""Updates between two steps of the moving average, as in SynthER: the same average, a tenth of the memory traffic."""
 
 _EAGER_UPDATES = 100
 """Updates at the start that are averaged one by one, so that a very short fit is averaged too."""

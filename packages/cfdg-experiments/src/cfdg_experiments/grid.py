@@ -11,6 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from multiprocessing.managers import SyncManager
 from typing import Any
 
 import torch
@@ -43,10 +44,9 @@ def run_grid(profile: Profile, space: Workspace, jobs: int, speak: Callable[[Eve
     waiting = [cell for cell in cells_of(profile) if not space.result(profile, cell).exists()]
     context = multiprocessing.get_context("spawn")
     threads = max(1, (os.cpu_count() or 1) // jobs)
-    with (
-        context.Manager() as manager,
-        ProcessPoolExecutor(jobs, context, _start_worker, (threads, os.getpid())) as pool,
-    ):
+    manager = SyncManager(ctx=context)
+    manager.start(_follow, (os.getpid(),))
+    with manager, ProcessPoolExecutor(jobs, context, _start_worker, (threads, os.getpid())) as pool:
         events = manager.Queue()
         try:
             job = _Job(profile, space, events)
@@ -114,14 +114,18 @@ def _drain(events: queue.Queue[Event], speak: Callable[[Event], None], wait: flo
 def _start_worker(threads: int, parent: int) -> None:
     """Prepare a worker process: its threads, and its end when the parent is killed."""
     torch.set_num_threads(threads)
-    threading.Thread(target=_follow, args=(parent,), daemon=True).start()
+    _follow(parent)
 
 
 def _follow(parent: int) -> None:
     """End this process soon after its parent is gone, so that no orphan writes beside a second command."""
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    os._exit(1)
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _stop(pool: ProcessPoolExecutor) -> None:

@@ -91,12 +91,13 @@ class Workspace:
 def pretrain_key(profile: Profile, cell: Cell) -> str:
     """Hash of everything that an offline checkpoint depends on."""
     data = {"rows": profile.data.rows, "seed": profile.data.seed}
-    return _hash(cell.dataset, data, asdict(profile.iql), asdict(profile.pretrain), list(profile.seeds))
+    agent = asdict(replace(profile.iql, online_learning_rate=0.0))  # fine-tuning alone uses it
+    return _hash(cell.dataset, data, agent, asdict(profile.pretrain), list(profile.seeds))
 
 
 def cell_key(profile: Profile, cell: Cell) -> str:
     """Hash of everything that a cell's curves depend on."""
-    groups = (profile.finetune, profile.mixing, profile.evaluation)
+    groups = (profile.iql, profile.finetune, profile.mixing, profile.evaluation)
     augment = (profile.diffusion, profile.refresh) if ARMS[cell.arm].augments else ()
     return _hash(pretrain_key(profile, cell), cell.algorithm, cell.arm, *(asdict(g) for g in (*groups, *augment)))
 
@@ -148,7 +149,7 @@ class Session:
         self.plan = _plan(profile, cell)
         self.agent = _agent(profile, self.data)
         load_agent(self.agent, load_checkpoint(space.pretrained(profile, cell), _device(profile))["agent"])
-        self.agent.reset_optimiser()
+        self.agent.go_online()
         self.pools = _pools(profile, self.data, self.plan, self.arm.augments)
         reward, device = _reward(profile, self.data), _device(profile)
         self.collector = EnvCollector(self.data.env_id, profile.seeds, reward, device=device)

@@ -24,7 +24,8 @@ class IQLSettings:
     maximum_weight: float = 100.0  # clip of exp(beta advantage), every implementation
     discount: float = 0.99
     polyak_rate: float = 0.005
-    learning_rate: float = 3e-4
+    learning_rate: float = 3e-4  # every implementation; the policy's falls to 0 offline
+    online_learning_rate: float = 3e-4  # constant
     hidden: tuple[int, ...] = (256, 256)
     policy_init: str = "xavier"  # "xavier": PEX; "torch": CORL
     log_std_range: tuple[float, float] = (-5.0, 2.0)  # PEX and official (CORL: -20, 2)
@@ -106,7 +107,7 @@ class IQL(nn.Module):
         self.target.requires_grad_(False)
         self.register_buffer("obs_mean", torch.zeros(obs_dim, device=device))
         self.register_buffer("obs_std", torch.ones(obs_dim, device=device))
-        self.reset_optimiser()
+        self.reset_optimiser(settings.learning_rate)
 
     def value_loss(self, advantage: Tensor) -> Tensor:
         """Equation 5: V regresses on the target critics' expectile; ``(R, B)`` to ``(R,)``."""
@@ -172,11 +173,15 @@ class IQL(nn.Module):
         """State-independent log standard deviation ``(R, 1, A)``."""
         return self.log_std.clamp(*self.settings.log_std_range)
 
-    def reset_optimiser(self) -> None:
-        """Forget the moments of Adam and return to the constant learning rate, as PEX does when going online."""
+    def go_online(self) -> None:
+        """Begin fine-tuning: fresh optimiser moments and a constant learning rate, as in PEX."""
+        self.reset_optimiser(self.settings.online_learning_rate)
+
+    def reset_optimiser(self, learning_rate: float) -> None:
+        """Forget the moments of Adam and set the learning rate of all networks."""
         critics = [*self.value.parameters(), *self.critics.parameters()]
         groups = [{"params": critics}, {"params": [*self.policy.parameters(), self.log_std]}]
-        self.optimiser = torch.optim.Adam(groups, lr=self.settings.learning_rate, fused=True)
+        self.optimiser = torch.optim.Adam(groups, lr=learning_rate, fused=True)
 
     def decay_policy_rate(self, progress: float) -> None:
         """Cosine schedule of the policy's learning rate offline; ``progress`` runs from 0 to 1."""
