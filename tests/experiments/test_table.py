@@ -162,7 +162,7 @@ def test_datasets_are_chosen_by_name_pattern_and_source():
 
 
 def test_refreshes_are_marked_where_they_happen():
-    assert refresh_steps(load_profile("quick")) == [1500, 3000, 4500]
+    assert refresh_steps(load_profile("quick")) == [2000, 4000]
 
 
 def test_durations_read_well():

@@ -49,7 +49,9 @@ class DiffusionSettings:
     gradient_clip: float = 1.0  # largest gradient norm of a replica; SynthER
     ema_decay: float = 0.99  # per ten steps; half the memory of SynthER's 0.995, whose fits are ten times as long
     p_uncond: float = 0.25  # the only precedents for transitions, PGR and GTA; not in the CFDG paper
-    guidance_weight: float = 1.0  # w of equation 7; the same strength as PGR's scale of 2
+    guidance_weight: float = (
+        0.2  # w of equation 7; of 0 to 1 the largest that stays true to each class, docs/measured.md
+    )
     p_mean: float = -1.2  # EDM table 1
     p_std: float = 1.2  # EDM table 1
     sampler: Sampler = "dpm"  # DPM-Solver++(2M), the fewest network calls
