@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from cfdg_experiments.report import to_rich
 from cfdg_experiments.results import CellResult
-from cfdg_experiments.run import Cell, Event
+from cfdg_experiments.run import Cell, Event, pretraining
 from cfdg_experiments.summary import ReportHeader
 
 LINE_SECONDS = 15.0  # between progress lines where there is no terminal
@@ -56,42 +56,36 @@ class Display:
         return Group(self.progress, to_rich(self.results, self.header, self.running, full=False))
 
     def event(self, event: Event) -> None:
-        """Show where a job is."""
+        """Show where a job is; a cell takes the place of its dataset's pre-training."""
         if event.job not in self.bars:
+            self._hide(pretraining(event.job.split("/")[0]))
             self.bars[event.job] = self.progress.add_task(event.job, total=event.total)
         self.progress.update(self.bars[event.job], completed=event.step, total=event.total)
         if event.evaluation:
             step, scores, _ = event.evaluation
             dataset, algorithm, arm = event.job.rsplit("/", 2)
             self.running[dataset, algorithm, arm] = f"{np.mean(scores):.1f} at {step:,}"
-        self._line(event)
+        if not self.console.is_terminal and time.perf_counter() - self.spoken > LINE_SECONDS:
+            self.spoken = time.perf_counter()
+            self.note(f"{event.job}: step {event.step:,} of {event.total:,}")
 
     def finished(self, cell: Cell, result: CellResult) -> None:
         """Put a finished cell into the table."""
         self.results.append(result)
         self.running.pop(result.key, None)
-        if cell.name in self.bars:
-            self.progress.update(self.bars.pop(cell.name), visible=False)
+        self._hide(cell.name)
         self.progress.update(self.whole, completed=len(self.results))
         if not self.console.is_terminal:
             scores = f"{result.offline.mean():.1f} -> {result.final.mean():.1f}"
-            self._print(f"finished {len(self.results)} of {self.total}: {cell.name} {scores} in {result.seconds:.0f} s")
+            self.note(f"finished {len(self.results)} of {self.total}: {cell.name} {scores} in {result.seconds:.0f} s")
 
     def note(self, text: str) -> None:
         """Say something above the table."""
-        self._print(text)
-
-    def _line(self, event: Event) -> None:
-        """Without a terminal, a line now and then."""
-        due = time.perf_counter() - self.spoken > LINE_SECONDS
-        if event.step >= event.total and event.job.endswith("pre-training"):
-            self.progress.update(self.bars[event.job], visible=False)
-        if due and not self.console.is_terminal:
-            self.spoken = time.perf_counter()
-            self._print(f"{event.job}: step {event.step:,} of {event.total:,}")
-
-    def _print(self, text: str) -> None:
         self.console.print(text, highlight=False, soft_wrap=True)
+
+    def _hide(self, job: str) -> None:
+        if job in self.bars:
+            self.progress.update(self.bars[job], visible=False)
 
 
 def unfinished(total: int, results: Mapping[Cell, CellResult]) -> str:

@@ -102,6 +102,11 @@ def cell_key(profile: Profile, cell: Cell) -> str:
     return _hash(pretrain_key(profile, cell), cell.algorithm, cell.arm, *(asdict(g) for g in (*groups, *augment)))
 
 
+def pretraining(dataset: str) -> str:
+    """The name of a dataset's offline phase as a job."""
+    return f"{dataset} pre-training"
+
+
 def pretrain_cell(profile: Profile, cell: Cell, space: Workspace, speak: Speak) -> None:
     """Make sure that the offline checkpoint exists; training continues where a kill interrupted it."""
     path = space.pretrained(profile, cell)
@@ -118,7 +123,7 @@ def pretrain_cell(profile: Profile, cell: Cell, space: Workspace, speak: Speak) 
     speaking, saving = _Pulse(SPEAK_SECONDS), _Pulse(SAVE_SECONDS)
     for step, _ in loop:
         if speaking():
-            speak(Event(f"{cell.dataset} pre-training", step, steps))
+            speak(Event(pretraining(cell.dataset), step, steps))
         if saving():
             save_checkpoint(path.with_suffix(".partial"), _learner_state(agent, streams, step))
     save_checkpoint(path, _learner_state(agent, streams, steps))
