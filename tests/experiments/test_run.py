@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from cfdg_experiments.arms import ARMS
 from cfdg_experiments.profile import load_profile
 from cfdg_experiments.results import CellResult
 from cfdg_experiments.run import Cell, Session, Workspace, cell_key, pretrain_cell, pretrain_key, run_cell
@@ -67,6 +68,8 @@ def test_both_arms_start_from_the_same_checkpoint(space):
     results = [run_cell(profile, Cell(CELL.dataset, "iql", arm), space, silent) for arm in ("base", "cfdg")]
     assert np.array_equal(results[0].offline, results[1].offline)
     assert not np.array_equal(results[0].final, results[1].final)
+    late = [run_cell(tiny(finetune__refresh_every=40), Cell(CELL.dataset, "iql", arm), space, silent) for arm in ARMS]
+    assert all(np.array_equal(late[0].scores[:, 1], other.scores[:, 1]) for other in late), "the same until T_diff"
     assert len(list((space.folder / "pretrained").iterdir())) == 1
     assert "refresh/rejected" not in results[0].metrics
 

@@ -159,7 +159,7 @@ class Session:
         reward, device = _reward(profile, self.data), _device(profile)
         self.collector = EnvCollector(self.data.env_id, profile.seeds, reward, device=device)
         self.evaluator = Evaluator(self.data.env_id, profile.seeds, profile.evaluation.episodes, device)
-        self.streams = Streams(profile.seeds, f"batches {cell.arm}", device)
+        self.streams = Streams(profile.seeds, "batches", device)  # the same for all arms, which differ from T_diff on
         self.generator = self._generator() if self.arm.augments else None
         self.curves: dict[str, list[list[float]]] = defaultdict(list)
         self.steps: list[int] = []
