@@ -7,6 +7,8 @@ import subprocess
 import sys
 import time
 
+import h5py
+import numpy as np
 import pytest
 
 from cfdg_experiments.cli import main
@@ -139,6 +141,57 @@ def test_bad_input_is_one_sentence_and_status_2(words, message, tmp_path, capsys
     assert error.count("\n") == 0
     assert "Traceback" not in error
     assert not (tmp_path / "runs").exists(), "nothing half-written"
+
+
+def hopper_file(folder, **changed):
+    """A file with the name and layout of D4RL's hopper-medium-v2, some columns changed."""
+    rng = np.random.default_rng(0)
+    columns = {
+        "observations": rng.normal(size=(3000, 11)).astype(np.float32),
+        "actions": rng.uniform(-1, 1, size=(3000, 3)).astype(np.float32),
+        "rewards": np.ones(3000, np.float32),
+        "terminals": np.zeros(3000, bool),
+        "timeouts": np.arange(3000) % 1000 == 999,
+    } | changed
+    path = folder / "hopper_medium-v2.hdf5"
+    with h5py.File(path, "w") as file:
+        for name, column in columns.items():
+            file.create_dataset(name, data=column, compression="gzip")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("truncated", "is not a complete HDF5 file"),
+        ("damaged", "hopper_medium-v2.hdf5"),
+        ("width", "observations has shape (3000, 9), expected"),
+        ("nan", "rewards is not finite at row 17"),
+        ("key", "no key 'actions'"),
+    ],
+)
+def test_a_bad_dataset_file_is_one_sentence_and_status_2(fault, message, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("D4RL_DATASET_DIR", str(tmp_path))
+    rewards = np.ones(3000, np.float32)
+    rewards[17] = np.nan
+    changed = {"width": {"observations": np.zeros((3000, 9), np.float32)}, "nan": {"rewards": rewards}}
+    path = hopper_file(tmp_path, **changed.get(fault, {}))
+    if fault == "key":
+        with h5py.File(path, "a") as file:
+            del file["actions"]
+    if fault == "truncated":
+        path.write_bytes(path.read_bytes()[:5000])
+    if fault == "damaged":  # whole, but with a compressed block overwritten
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2 : len(content) // 2 + 2000] = bytes(2000)
+        path.write_bytes(content)
+    assert (
+        main(["table1", "--out", str(tmp_path / "runs"), "--only", "d4rl:hopper-medium", "--set", "data.rows=null"])
+        == 2
+    )
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert message in error
+    assert not (tmp_path / "runs").exists()
 
 
 def test_an_unwritable_folder_and_a_dead_server_are_known_at_once(tmp_path, capsys, monkeypatch):

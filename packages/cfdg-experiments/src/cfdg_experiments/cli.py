@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = build_parser().parse_args(argv)
     try:
         return int(arguments.command(arguments) or 0)
-    except (ValueError, FileNotFoundError, PermissionError, NotADirectoryError, RuntimeError) as error:
+    except (ValueError, OSError, RuntimeError) as error:
         sys.stderr.write(f"cfdg: error: {error}\n")
         return 2
     except KeyboardInterrupt:
