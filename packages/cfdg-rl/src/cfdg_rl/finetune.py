@@ -56,7 +56,7 @@ def finetune(  # noqa: PLR0913 - the six of Algorithm 1, and where to continue
     for t in range(start + 1, plan.steps + 1):
         metrics: Metrics = {}
         pools.online.add(collector.step(agent))
-        if generator and t % plan.refresh_every == 0 and t < plan.steps:
+        if generator is not None and t % plan.refresh_every == 0 and t < plan.steps:
             metrics = refresh(generator, pools, plan)
         if t > plan.warm_up:
             metrics = {**metrics, **agent.update(mixer(pools, plan.batch_size))}
