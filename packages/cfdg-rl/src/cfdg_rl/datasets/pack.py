@@ -3,14 +3,15 @@
     python -m cfdg_rl.datasets.pack RAW_DIR OUT_DIR
 
 RAW_DIR holds, per environment, what ``python -m cfdg_rl.datasets.train_behaviour`` writes: ENV.npz with the actors of
-all stages and ENV-replay.npz with the rows of the run up to its medium stage. OUT_DIR receives ENV-actors.npz with two
-actors, ``medium``, the stage at which the replay ends, and ``expert``, the last stage; and ENV-replay.npz with the rows
-in 16-bit fixed point.
+all stages, ENV.json with their returns and ENV-replay.npz with the rows of the run up to a stage. OUT_DIR receives
+ENV-actors.npz with two actors, ``medium``, the stage whose return is nearest a third of the last one's, and ``expert``,
+the last stage; and ENV-replay.npz with the rows in 16-bit fixed point.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ import numpy as np
 from cfdg_rl.datasets.actor import select_actor
 from cfdg_rl.datasets.files import load_arrays, save_arrays
 from cfdg_rl.datasets.replay import pack_replay
+from cfdg_rl.datasets.train_behaviour import nearest_a_third
 
 
 def pack(raw: Path, out: Path) -> list[Path]:
@@ -38,24 +40,30 @@ def pack(raw: Path, out: Path) -> list[Path]:
     written = []
     for path in actors:
         replay = load_arrays(raw / f"{path.stem}-replay.npz")
-        packed = {"actors": pack_actors(load_arrays(path), len(replay["reward"])), "replay": pack_replay(replay)}
+        scores = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        packed = {
+            "actors": pack_actors(load_arrays(path), nearest_a_third(scores), len(replay["reward"])),
+            "replay": pack_replay(replay),
+        }
         for kind, arrays in packed.items():
             written.append(out / f"{path.stem}-{kind}.npz")
             save_arrays(written[-1], arrays)
     return written
 
 
-def pack_actors(arrays: Mapping[str, np.ndarray], replay_rows: int) -> dict[str, np.ndarray]:
+def pack_actors(arrays: Mapping[str, np.ndarray], medium: int, replay_rows: int) -> dict[str, np.ndarray]:
     """The actors ``medium`` and ``expert``, with their ``step``, out of those named by their steps.
 
     Raises:
-        ValueError: if no stage has as many steps as the replay has rows.
+        ValueError: if ``medium`` is no stage, or the replay does not end at one, at the medium stage or later.
     """
     stages = {int(name.split("/")[0]): name.split("/")[0] for name in arrays}
-    if replay_rows not in stages:
-        raise ValueError(f"the replay has {replay_rows} rows, expected one of the stages {sorted(stages)}")
+    if medium not in stages:
+        raise ValueError(f"the medium stage is {medium}, expected one of {sorted(stages)}")
+    if replay_rows not in stages or replay_rows < medium:
+        raise ValueError(f"the replay has {replay_rows} rows, expected one of {sorted(stages)}, at least {medium}")
     packed = {}
-    for level, step in (("medium", replay_rows), ("expert", max(stages))):
+    for level, step in (("medium", medium), ("expert", max(stages))):
         packed[f"{level}/step"] = np.array(step)
         weights = select_actor(arrays, stages[step]).weights
         packed.update({f"{level}/{name}": array for name, array in weights.items()})

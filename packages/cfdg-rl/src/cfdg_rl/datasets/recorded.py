@@ -25,7 +25,7 @@ from cfdg_rl.streams import derive_seed
 
 NAMES = tuple(f"{family}-{level}" for family in FAMILIES for level in LEVELS)
 DEFAULT_ROWS = 200_000  # a fifth of a D4RL set: half a minute to record
-FORMAT = 1  # raise it when the same name, rows and seed no longer give the same file
+FORMAT = 2  # raise it when the same name, rows and seed no longer give the same file
 
 _BEHAVIOUR = Path(__file__).parent / "behaviour"
 _POLICIES = {"random": ("random",), "medium": ("medium",), "medium-expert": ("medium", "expert")}
