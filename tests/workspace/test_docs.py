@@ -48,6 +48,6 @@ def test_the_code_of_the_diffusion_readme_runs(tmp_path, monkeypatch):
     assert (tmp_path / "model.safetensors").exists()
 
 
-def test_the_product_speaks_of_itself_alone():
+def test_no_document_names_a_folder_of_one_machine():
     for page in PAGES:
-        assert not re.search(r"/work/|\.\./shared|/tmp/", page.read_text(encoding="utf-8")), page
+        assert not re.search(r"(?<!\w)/(tmp|root|opt)/", page.read_text(encoding="utf-8")), page
