@@ -14,9 +14,9 @@ from hypothesis.extra.numpy import arrays
 
 from cfdg_rl.datasets import dataset_names, load_dataset, pack, record, recorded, recorder, replay, train_behaviour
 from cfdg_rl.datasets.actor import LAYERS, Actor, fresh_actor, select_actor
-from cfdg_rl.datasets.files import load_arrays, save_arrays
 from cfdg_rl.datasets.scores import FAMILIES, normalised_score
 from cfdg_rl.envs import make_env
+from cfdg_rl.files import load_arrays, save_arrays
 
 ENVS = ("Hopper-v5", "HalfCheetah-v5", "Walker2d-v5")
 

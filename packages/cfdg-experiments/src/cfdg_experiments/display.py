@@ -63,8 +63,7 @@ class Display:
         self.progress.update(self.bars[event.job], completed=event.step, total=event.total)
         if event.evaluation:
             step, scores, _ = event.evaluation
-            dataset, algorithm, arm = event.job.rsplit("/", 2)
-            self.running[dataset, algorithm, arm] = f"{np.mean(scores):.1f} at {step:,}"
+            self.running[event.key] = f"{np.mean(scores):.1f} at {step:,}"
         if not self.console.is_terminal and time.perf_counter() - self.spoken > LINE_SECONDS:
             self.spoken = time.perf_counter()
             self.note(f"{event.job}: step {event.step:,} of {event.total:,}")
@@ -90,4 +89,4 @@ class Display:
 
 def unfinished(total: int, results: Mapping[Cell, CellResult]) -> str:
     """One line about what a repeated command skips."""
-    return f"{len(results)} of {total} cells are finished already and are skipped" if results else ""
+    return f"{len(results)} of {total} cells are finished already and are skipped"

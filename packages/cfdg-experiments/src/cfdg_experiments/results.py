@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from cfdg_rl.files import replaced_file
 
 FORMAT = 1
 LATE_EVALUATIONS = 10  # evaluations averaged by CellResult.late
@@ -163,10 +164,5 @@ def write_text(path: Path, text: str) -> None:
 
 def replace_file(path: Path, write: Callable[[Path], object]) -> None:
     """Let ``write`` fill a temporary file beside ``path``, then rename it: ``path`` is the old file or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")  # keeps the suffix, which may choose a format
-    try:
-        write(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replaced_file(path) as draft:  # keeps the suffix, which may choose a format
+        write(draft)

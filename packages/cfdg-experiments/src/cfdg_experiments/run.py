@@ -45,7 +45,12 @@ class Cell:
     @property
     def name(self) -> str:
         """``dataset/algorithm/arm``."""
-        return f"{self.dataset}/{self.algorithm}/{self.arm}"
+        return "/".join(self.key)
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """(dataset, algorithm, arm), as results have it."""
+        return (self.dataset, self.algorithm, self.arm)
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,12 @@ class Event:
     step: int
     total: int
     evaluation: tuple[int, np.ndarray, Mapping[str, np.ndarray]] | None = None
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """The key of the cell that an evaluation is of."""
+        dataset, algorithm, arm = self.job.rsplit("/", 2)
+        return dataset, algorithm, arm
 
 
 Speak = Callable[[Event], None]
@@ -197,18 +208,13 @@ class Session:
         if self.seconds:
             metrics["throughput/env_steps_per_second"] = np.full(len(score), self.done / self.seconds)
         for name, values in {"score": score, **metrics}.items():
-            curve = self.curves[name]
-            curve.extend([[float("nan")] * len(score)] * (len(self.steps) - len(curve)))
-            curve.append([float(value) for value in values])
+            self._pad(self.curves[name]).append([float(value) for value in values])
         self.steps.append(self.done)
         return Event(self.cell.name, self.done, self.plan.steps, (self.done, score, metrics))
 
     def result(self) -> CellResult:
         """The curves so far."""
-        curves = {}
-        for name, rows in self.curves.items():
-            padded = rows + [[float("nan")] * len(self.profile.seeds)] * (len(self.steps) - len(rows))
-            curves[name] = np.array(padded).T
+        curves = {name: np.array(self._pad(curve)).T for name, curve in self.curves.items()}
         score = curves.pop("score")
         return CellResult(
             dataset=self.cell.dataset,
@@ -250,6 +256,12 @@ class Session:
         if self.generator:
             self.generator.model.load_state_dict(state["model"])
             self.generator.fits = state["fits"]
+
+    def _pad(self, curve: list[list[float]]) -> list[list[float]]:
+        """Fill a curve, in place, with NaN for the evaluations at which its metric did not exist."""
+        missing = [float("nan")] * len(self.profile.seeds)
+        curve.extend([missing] * (len(self.steps) - len(curve)))
+        return curve
 
     def _generator(self) -> Refitted:
         profile, data = self.profile, self.data

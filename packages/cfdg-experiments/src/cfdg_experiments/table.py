@@ -7,6 +7,7 @@ import fnmatch
 import os
 import platform
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ def resolve(arguments: argparse.Namespace) -> Profile:
             overrides[key] = getattr(arguments, key)
     profile = load_profile(arguments.profile, overrides)
     datasets = choose_datasets(profile.data.datasets, arguments.only, arguments.data)
-    return load_profile(arguments.profile, {**overrides, "data.datasets": datasets})
+    return replace(profile, data=replace(profile.data, datasets=tuple(datasets)))
 
 
 def choose_datasets(datasets: Sequence[str], only: Sequence[str] | None, source: str | None) -> list[str]:
@@ -114,7 +115,7 @@ def run_table(profile: Profile, out: Path, jobs: int | None) -> None:
     cells = cells_of(profile)
     folder = out / f"table1-{profile.name}"
     write_text(folder / "settings.yaml", dump_profile(profile))
-    ids = {(cell.dataset, cell.algorithm, cell.arm): cell_key(profile, cell) for cell in cells}
+    ids = {cell.key: cell_key(profile, cell) for cell in cells}
     tracker = Tracker.open(out, f"table1-{profile.name}", header, dump_profile(profile), cell_ids=ids)
     with tracker, Display(console, header, len(cells)) as display:
         if done:
@@ -135,9 +136,7 @@ def _run_missing(profile: Profile, space: Workspace, jobs: int, display: Display
     def speak(event: Event) -> None:
         display.event(event)
         if event.evaluation:
-            dataset, algorithm, arm = event.job.rsplit("/", 2)
-            step, scores, metrics = event.evaluation
-            tracker.evaluation((dataset, algorithm, arm), step, scores, metrics)
+            tracker.evaluation(event.key, *event.evaluation)
 
     def finished(cell: Cell, result: CellResult) -> None:
         display.finished(cell, result)

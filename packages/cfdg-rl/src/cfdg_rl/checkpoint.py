@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from cfdg_rl.files import replaced_file
+
 FORMAT = 1
 
 
@@ -21,10 +22,8 @@ def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
     """Write ``state`` under a temporary name and rename it, so that a kill leaves the old file or the new one."""
     tensors: dict[str, Tensor] = {}
     tree = _pack(state, (), tensors)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    save_file(tensors, temporary, metadata={"format": str(FORMAT), "tree": json.dumps(tree)})
-    os.replace(temporary, path)
+    with replaced_file(path) as draft:
+        save_file(tensors, draft, metadata={"format": str(FORMAT), "tree": json.dumps(tree)})
 
 
 def load_checkpoint(path: Path, device: str | torch.device = "cpu") -> dict[str, Any]:

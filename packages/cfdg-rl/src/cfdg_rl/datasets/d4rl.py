@@ -19,8 +19,8 @@ import h5py
 import numpy as np
 import torch
 
-from cfdg_rl.datasets.files import replaced_file
 from cfdg_rl.datasets.scores import FAMILIES, Family
+from cfdg_rl.files import replaced_file
 from cfdg_rl.transitions import Transitions
 
 LEVELS = ("random", "medium-replay", "medium", "medium-expert")

@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 
 from cfdg_rl.datasets.actor import select_actor
-from cfdg_rl.datasets.files import load_arrays, save_arrays
 from cfdg_rl.datasets.replay import pack_replay
 from cfdg_rl.datasets.train_behaviour import nearest_a_third
+from cfdg_rl.files import load_arrays, save_arrays
 
 
 def pack(raw: Path, out: Path) -> list[Path]:

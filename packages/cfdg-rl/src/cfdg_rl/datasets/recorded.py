@@ -17,10 +17,10 @@ import numpy as np
 
 from cfdg_rl.datasets.actor import Actor, fresh_actor, select_actor
 from cfdg_rl.datasets.d4rl import LEVELS, write_hdf5
-from cfdg_rl.datasets.files import load_arrays
 from cfdg_rl.datasets.recorder import Columns, record
 from cfdg_rl.datasets.replay import unpack_replay
 from cfdg_rl.datasets.scores import FAMILIES, Family
+from cfdg_rl.files import load_arrays
 from cfdg_rl.streams import derive_seed
 
 NAMES = tuple(f"{family}-{level}" for family in FAMILIES for level in LEVELS)

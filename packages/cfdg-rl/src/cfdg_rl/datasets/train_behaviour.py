@@ -24,9 +24,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cfdg_rl.datasets.actor import Actor
-from cfdg_rl.datasets.files import replaced_file, save_arrays
 from cfdg_rl.envs import make_env
 from cfdg_rl.envs.stack import EnvStack
+from cfdg_rl.files import replaced_file, save_arrays
 
 if TYPE_CHECKING:
     from stable_baselines3 import SAC  # pyrefly: ignore[missing-import]
