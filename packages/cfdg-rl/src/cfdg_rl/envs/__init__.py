@@ -9,6 +9,26 @@ from collections.abc import Iterator
 import gymnasium
 import mujoco
 
+_MAZES = {"UMaze": 700, "Medium": 1000, "Large": 1000}  # time limits of D4RL's antmaze-*-v2
+_POINT_MAZES = {"UMaze": 150, "Medium": 300, "Large": 400}
+
+
+def _register() -> None:
+    for maze, limit in _MAZES.items():
+        gymnasium.register(
+            f"cfdg/AntMaze{maze}-v2", "cfdg_rl.envs.antmaze:AntMaze", max_episode_steps=limit, kwargs={"maze": maze.lower()}
+        )
+    for maze, limit in _POINT_MAZES.items():
+        gymnasium.register(
+            f"cfdg/PointMaze{maze}-v0",
+            "cfdg_rl.envs.pointmaze:PointMaze",
+            max_episode_steps=limit,
+            kwargs={"maze": maze.lower()},
+        )
+
+
+_register()
+
 
 def make_env(env_id: str) -> gymnasium.Env:
     """Build a Gymnasium environment whose actions lie in [-1, 1] and whose time limit truncates.
