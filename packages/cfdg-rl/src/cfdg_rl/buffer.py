@@ -1,4 +1,4 @@
-"""Buffers of rows: the fixed offline dataset and a ring with a replica axis."""
+"""Buffers of rows: the fixed offline dataset, a ring with a replica axis, and the union of both."""
 
 from __future__ import annotations
 
@@ -87,3 +87,21 @@ class Ring:
         self.size = state["rows"].shape[1]
         self.rows[:, : self.size] = state["rows"].to(self.rows)
         self.cursor = int(state["cursor"])
+
+
+class Union:
+    """The offline dataset and every replica's own ring behind it, sampled as one buffer."""
+
+    def __init__(self, offline: FixedRows, online: Ring) -> None:
+        self.offline, self.online = offline, online
+
+    def __len__(self) -> int:
+        """Rows per replica."""
+        return len(self.offline) + len(self.online)
+
+    def sample(self, count: int, streams: Streams) -> Tensor:
+        """Draw ``(R, count, D)`` rows uniformly with replacement, independently for each replica."""
+        index, first = streams.integers(len(self), count), len(self.offline)
+        start = torch.arange(len(streams), device=index.device)[:, None] * self.online.capacity
+        later = self.online.rows.flatten(0, 1)[start + (index - first).clamp(min=0)]
+        return torch.where((index < first)[..., None], self.offline.rows[index.clamp(max=first - 1)], later)

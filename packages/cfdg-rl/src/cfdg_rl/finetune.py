@@ -12,7 +12,7 @@ from torch import Tensor
 
 from cfdg_rl.mixing import OFFLINE, ONLINE, Pools, split
 from cfdg_rl.protocols import Agent, Collector, Generator, Metrics, Mixer
-from cfdg_rl.transitions import to_rows
+from cfdg_rl.transitions import Transitions, to_rows
 
 
 @dataclass(frozen=True)
@@ -22,13 +22,17 @@ class FinetunePlan:
     steps: int = 1_000_000  # [T] environment steps per replica
     refresh_every: int = 100_000  # [T_diff]; 10,000 for APL
     warm_up: int = 5_000  # PEX: environment steps before the first update
+    round_steps: int = 1  # environment steps between updates (APL repository: 1,000)
+    updates_per_round: int = 1  # (APL repository: 10,000)
+    restart_rounds: bool = False  # begin every round with new episodes, as the APL repository does
     batch_size: int = 256
     synthetic_rows: int = 1_000_000  # paper, section 4.1; made anew at every refresh
     online_share: float = 0.8  # paper, section 4.1: generated online : offline = 8 : 2
     margin: float = 0.1  # rows further outside the data's range than this share of it are rejected
+    sparse_reward: bool = False  # a maze: generated rewards snap to -1 or 0, and terminal is where they are 0
 
     def __post_init__(self) -> None:
-        for name in ("steps", "refresh_every", "batch_size", "synthetic_rows"):
+        for name in ("steps", "refresh_every", "batch_size", "synthetic_rows", "round_steps", "updates_per_round"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, found {getattr(self, name)}")
         if self.refresh_every > self.steps:
@@ -37,6 +41,14 @@ class FinetunePlan:
             )
         if not 0 <= self.warm_up < self.steps:
             raise ValueError(f"warm_up must lie in [0, {self.steps}), found {self.warm_up}")
+
+    def updates_at(self, t: int) -> int:
+        """Gradient steps after environment step ``t``."""
+        return self.updates_per_round if t > self.warm_up and t % self.round_steps == 0 else 0
+
+    def restarts_at(self, t: int) -> bool:
+        """Whether environment step ``t`` begins a round with new episodes."""
+        return self.restart_rounds and (t - 1) % self.round_steps == 0
 
 
 def finetune(  # noqa: PLR0913 - the six of Algorithm 1, and where to continue
@@ -55,10 +67,12 @@ def finetune(  # noqa: PLR0913 - the six of Algorithm 1, and where to continue
     """
     for t in range(start + 1, plan.steps + 1):
         metrics: Metrics = {}
-        pools.online.add(collector.step(agent))
+        if plan.restarts_at(t):
+            collector.restart()
+        pools.store(collector.step(agent))
         if generator is not None and t % plan.refresh_every == 0 and t < plan.steps:
             metrics = refresh(generator, pools, plan)
-        if t > plan.warm_up:
+        for _ in range(plan.updates_at(t)):
             metrics = {**metrics, **agent.update(mixer(pools, plan.batch_size))}
         yield t, metrics
 
@@ -80,7 +94,7 @@ def refresh(generator: Generator, pools: Pools, plan: FinetunePlan) -> Metrics:
     ):
         ring.clear()
         if part.shape[1]:
-            storable, valid = screen(part, low, high, pools)
+            storable, valid = screen(part, low, high, pools, plan.sparse_reward)
             ring.add(keep_valid(storable, valid))
             rejected += (~valid).sum(1)
     clock.append(time.perf_counter())
@@ -109,12 +123,20 @@ def keep_valid(rows: Tensor, valid: Tensor) -> Tensor:
     return rows.gather(1, accepted_first.gather(1, turn)[..., None].expand_as(rows))
 
 
-def screen(rows: Tensor, low: Tensor, high: Tensor, pools: Pools) -> tuple[Tensor, Tensor]:
+def screen(rows: Tensor, low: Tensor, high: Tensor, pools: Pools, sparse_reward: bool) -> tuple[Tensor, Tensor]:
     """Generated rows with actions clipped and terminals decided, and which of them are finite and within bounds."""
     data = pools.decode(rows)
+    if sparse_reward:
+        data = snap(data)
     storable = to_rows(replace(data, action=data.action.clamp(-1, 1)))
     valid = rows.isfinite().all(-1) & ((storable >= low) & (storable <= high)).all(-1)
     return storable, valid
+
+
+def snap(data: Transitions) -> Transitions:
+    """A maze's rewards, shifted by -1, as they can be: 0 at the goal, where the episode ends, and -1 elsewhere."""
+    reached = (data.reward > -0.5).to(data.reward)
+    return replace(data, reward=reached - 1, terminal=reached)
 
 
 def _labels(rows: Tensor, offline: int) -> Tensor:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cfdg_rl.buffer import FixedRows, Ring
+from cfdg_rl.buffer import FixedRows, Ring, Union
 from cfdg_rl.streams import Streams
 from cfdg_rl.transitions import Transitions, from_rows
 
@@ -20,7 +20,10 @@ OFFLINE, ONLINE = 0, 1  # the two labels of the paper, section 3.2
 
 @dataclass(frozen=True)
 class Pools:
-    """The four buffers of Algorithm 1: D_off, D_on, D_off_syn and D_on_syn, and the shape of their rows."""
+    """The four buffers of Algorithm 1: D_off, D_on, D_off_syn and D_on_syn, and the shape of their rows.
+
+    ``archive`` keeps the online rows that a small ``online`` ring forgets, for APL's mixed offline buffer.
+    """
 
     offline: FixedRows
     online: Ring
@@ -28,6 +31,13 @@ class Pools:
     online_synthetic: Ring
     obs_dim: int
     action_dim: int
+    archive: Ring | None = None
+
+    def store(self, rows: Tensor) -> None:
+        """Add collected rows ``(R, E, D)``."""
+        self.online.add(rows)
+        if self.archive is not None:
+            self.archive.add(rows)
 
     def decode(self, rows: Tensor) -> Transitions:
         """Rows ``(..., D)`` as transitions."""
@@ -41,10 +51,14 @@ class Pools:
 
 @dataclass(frozen=True)
 class Batch:
-    """A training batch: transitions ``(R, B)`` and each position's label ``(B,)``, OFFLINE or ONLINE."""
+    """A training batch: transitions ``(R, B)`` and each position's label ``(B,)``, OFFLINE or ONLINE.
+
+    ``label`` is the one label of all positions, where they share it: known without asking the device.
+    """
 
     data: Transitions
     labels: Tensor
+    label: int | None = None
 
 
 def split(total: int, *shares: float) -> list[int]:
@@ -83,9 +97,7 @@ class Concatenated:
     online_share: float = 0.8  # paper, section 4.1
 
     def __post_init__(self) -> None:
-        for name in ("synthetic_ratio", "online_share"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must lie in [0, 1], found {getattr(self, name)}")
+        _shares(self, "synthetic_ratio", "online_share")
 
     def __call__(self, pools: Pools, batch_size: int) -> Batch:
         """Draw one batch of ``batch_size`` rows per replica."""
@@ -101,9 +113,50 @@ class Concatenated:
         return draw(pools, parts, self.streams)
 
 
-def draw(pools: Pools, parts: Sequence[tuple[FixedRows | Ring, int, int]], streams: Streams) -> Batch:
+class Bernoulli:
+    """Paradigm 2 (section 3.3), APL's online-offline replay: each batch is all online or all offline.
+
+    With probability p, and once the online ring holds more than ``gate`` rows, a batch comes from the near-on-policy
+    ring; else from the offline data, with the archive of all online rows where the pools have one. Synthetic rows join
+    the branch of their label. The coin is the same for all replicas, so that the branch is known without a device sync.
+
+    Args:
+        streams: randomness of the draws.
+        probability: p of the online branch (APL repository: 0.5, constant).
+        gate: rows that the online ring must exceed (APL repository: 10,000).
+        synthetic_ratio: r, the synthetic share of a batch after the first refresh.
+    """
+
+    def __init__(
+        self, streams: Streams, probability: float = 0.5, gate: int = 10_000, synthetic_ratio: float = 1 / 3
+    ) -> None:
+        self.streams, self.probability, self.gate, self.synthetic_ratio = streams, probability, gate, synthetic_ratio
+        _shares(self, "probability", "synthetic_ratio")
+        self.coin = Streams((0,), "branch")
+
+    def __call__(self, pools: Pools, batch_size: int) -> Batch:
+        """Draw one batch of ``batch_size`` rows per replica, all of one label."""
+        heads = bool(self.coin.uniform(1) < self.probability)
+        if heads and len(pools.online) > self.gate:
+            real, synthetic, label = pools.online, pools.online_synthetic, ONLINE
+        else:
+            real = pools.offline if pools.archive is None else Union(pools.offline, pools.archive)
+            synthetic, label = pools.offline_synthetic, OFFLINE
+        ratio = self.synthetic_ratio if len(synthetic) else 0.0
+        counts = split(batch_size, 1 - ratio, ratio)
+        return draw(pools, [(real, counts[0], label), (synthetic, counts[1], label)], self.streams)
+
+
+def draw(pools: Pools, parts: Sequence[tuple[FixedRows | Ring | Union, int, int]], streams: Streams) -> Batch:
     """Concatenate ``count`` rows of each ``(buffer, count, label)`` into one batch."""
     used = [part for part in parts if part[1]]
     rows = torch.cat([buffer.sample(count, streams) for buffer, count, _ in used], dim=1)
     labels = torch.cat([torch.full((count,), label, device=rows.device) for _, count, label in used])
-    return Batch(pools.decode(rows), labels)
+    shared = {label for _, _, label in used}
+    return Batch(pools.decode(rows), labels, shared.pop() if len(shared) == 1 else None)
+
+
+def _shares(settings: object, *names: str) -> None:
+    for name in names:
+        if not 0 <= getattr(settings, name) <= 1:
+            raise ValueError(f"{name} must lie in [0, 1], found {getattr(settings, name)}")

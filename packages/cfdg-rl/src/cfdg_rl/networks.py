@@ -5,11 +5,13 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from cfdg_rl.streams import Streams
+from cfdg_rl.transitions import Transitions
 
 Init = Callable[[Streams, tuple[int, ...], int, int], tuple[Tensor, Tensor]]  # streams, heads, in, out -> weight, bias
 
@@ -29,6 +31,26 @@ def xavier_uniform(streams: Streams, heads: tuple[int, ...], fan_in: int, fan_ou
     return weight, torch.zeros_like(weight[..., :1, :])
 
 
+def uniform_within(bound: float) -> Init:
+    """Weight and bias uniform within ``bound``: rlkit's last layers."""
+
+    def init(streams: Streams, heads: tuple[int, ...], fan_in: int, fan_out: int) -> tuple[Tensor, Tensor]:
+        weight = (2 * streams.uniform(*heads, fan_in, fan_out) - 1) * bound
+        return weight, (2 * streams.uniform(*heads, 1, fan_out) - 1) * bound
+
+    return init
+
+
+def rlkit_hidden(streams: Streams, heads: tuple[int, ...], fan_in: int, fan_out: int) -> tuple[Tensor, Tensor]:
+    """Weight uniform within 1 / sqrt(fan_out), which rlkit takes for the fan-in, and bias 0.1."""
+    weight = (2 * streams.uniform(*heads, fan_in, fan_out) - 1) / math.sqrt(fan_out)
+    return weight, torch.full_like(weight[..., :1, :], 0.1)
+
+
+INITS = {"xavier": xavier_uniform, "torch": torch_default}
+DTYPES = {"fp32": None, "bf16": torch.bfloat16}
+
+
 class StackedMLP(nn.Module):
     """R replicas (times H heads) of one ReLU network as batched matrix products.
 
@@ -37,6 +59,7 @@ class StackedMLP(nn.Module):
         streams: one random stream per replica, for the initial weights.
         heads: number of ensemble members per replica, or None for no head axis.
         init: draws one layer's weight ``(R, [H,] in, out)`` and bias ``(R, [H,] 1, out)``.
+        last_init: the same for the last layer, None for ``init``.
         dtype: type of the hidden matrix products, None for the weights' own; master weights and the last layer keep
             theirs, because a value of a few hundred loses its differences in the 8 bits of a bfloat16.
     """
@@ -48,12 +71,15 @@ class StackedMLP(nn.Module):
         *,
         heads: int | None = None,
         init: Init = torch_default,
+        last_init: Init | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         self.stack = (len(streams),) if heads is None else (heads, len(streams))
         self.dtype = dtype
-        layers = [init(streams, self.stack[:-1], *pair) for pair in itertools.pairwise(sizes)]
+        inits = [init] * (len(sizes) - 2) + [last_init or init]
+        pairs = zip(inits, itertools.pairwise(sizes), strict=True)
+        layers = [draw(streams, self.stack[:-1], *pair) for draw, pair in pairs]
         flat = [[_heads_first(tensor, heads) for tensor in layer] for layer in layers]
         self.weights = nn.ParameterList([weight for weight, _ in flat])  # (HR, in, out)
         self.biases = nn.ParameterList([bias for _, bias in flat])  # (HR, 1, out)
@@ -74,6 +100,62 @@ class StackedMLP(nn.Module):
 def _heads_first(tensor: Tensor, heads: int | None) -> Tensor:
     """``(R, H, a, b)`` as drawn by the streams to ``(H R, a, b)`` as the batched products want it."""
     return tensor if heads is None else tensor.transpose(0, 1).flatten(0, 1).contiguous()
+
+
+class Standardiser(nn.Module):
+    """Observations as the networks see them: standardised by the offline data, or unchanged where not ``enabled``."""
+
+    def __init__(self, obs_dim: int, enabled: bool, device: str | torch.device = "cpu") -> None:
+        super().__init__()
+        self.enabled = enabled
+        self.register_buffer("mean", torch.zeros(obs_dim, device=device))
+        self.register_buffer("std", torch.ones(obs_dim, device=device))
+
+    def see(self, obs: Tensor) -> None:
+        """Take the statistics of the offline observations ``(N, S)``."""
+        if self.enabled:
+            self.mean.copy_(obs.mean(0))
+            self.std.copy_(obs.std(0, correction=0) + 1e-3)  # CORL's epsilon
+
+    def forward(self, obs: Tensor) -> Tensor:
+        """Map observations ``(..., S)``."""
+        return (obs - self.mean) / self.std if self.enabled else obs
+
+    def both(self, data: Transitions) -> Transitions:
+        """The transitions with both observations mapped."""
+        return replace(data, obs=self(data.obs), next_obs=self(data.next_obs))
+
+
+def adam(parameters: Sequence[nn.Parameter], learning_rate: float) -> torch.optim.Adam:
+    """Fused Adam; on a GPU its rate is a tensor, so that a captured graph follows :func:`set_rate`."""
+    parameters = list(parameters)
+    if not parameters[0].is_cuda:
+        return torch.optim.Adam(parameters, lr=learning_rate, fused=True)
+    rate = torch.tensor(learning_rate, device=parameters[0].device)
+    return torch.optim.Adam(parameters, lr=rate, fused=True, capturable=True)
+
+
+def set_rate(optimiser: torch.optim.Optimizer, learning_rate: float) -> None:
+    """Change the learning rate in place."""
+    for group in optimiser.param_groups:
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(learning_rate)
+        else:
+            group["lr"] = learning_rate
+
+
+def descend(optimiser: torch.optim.Optimizer, *losses: Tensor) -> None:
+    """One step down the sum of losses ``(R,)`` along the optimiser's own weights and no others."""
+    parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
+    gradients = torch.autograd.grad(torch.stack(losses).sum(), parameters)
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        parameter.grad = gradient
+    optimiser.step()
+
+
+def q_values(critics: StackedMLP, obs: Tensor, action: Tensor) -> Tensor:
+    """All heads' action values ``(H, R, B)`` at ``(R, B, S)`` and ``(R, B, A)``."""
+    return critics(torch.cat([obs, action], -1)).squeeze(-1)
 
 
 @torch.no_grad()

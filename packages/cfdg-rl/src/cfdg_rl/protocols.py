@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from torch import Tensor
+from torch.optim import Optimizer
 
 from cfdg_rl.mixing import Batch, Pools
+from cfdg_rl.streams import Streams
 
 Metrics = Mapping[str, Tensor]  # name -> (R,), one value per replica, detached
 
@@ -21,6 +23,36 @@ class Agent(Protocol):
 
     def update(self, batch: Batch) -> Metrics:
         """One gradient step on a batch ``(R, B)``."""
+        ...
+
+
+class Learner(Agent, Protocol):
+    """An agent with what pre-training, fine-tuning and checkpoints need besides; IQL, PEX, APL and TD3BC are ones.
+
+    All that changes is in ``state_dict()`` (it is a module), ``optimisers`` and ``streams``.
+    """
+
+    optimisers: dict[str, Optimizer]
+    streams: dict[str, Streams]
+
+    def see(self, obs: Tensor) -> None:
+        """Look at the offline observations ``(N, S)`` once, before the first update."""
+        ...
+
+    def schedule(self, progress: float) -> None:
+        """Set the learning rates of the offline phase, of which ``progress`` in [0, 1) is done."""
+        ...
+
+    def go_online(self) -> None:
+        """End the offline phase."""
+        ...
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Weights and counters."""
+        ...
+
+    def load_state_dict(self, state_dict: Mapping[str, Tensor]) -> object:
+        """The inverse of ``state_dict``."""
         ...
 
 
@@ -49,4 +81,8 @@ class Collector(Protocol):
 
     def step(self, agent: Agent) -> Tensor:
         """Take one step in every environment; rows ``(R, E, D)`` in the learner's reward units."""
+        ...
+
+    def restart(self) -> None:
+        """Abandon the episodes under way and begin new ones."""
         ...

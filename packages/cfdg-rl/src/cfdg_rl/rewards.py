@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import TypeVar, cast
 
@@ -33,3 +34,33 @@ def by_return_range(episode_returns: np.ndarray) -> RewardMap:
     if spread <= 0:
         raise ValueError(f"the return range needs two episodes with different returns, found {len(episode_returns)}")
     return RewardMap(scale=1000.0 / spread)
+
+
+def raw(episode_returns: np.ndarray) -> RewardMap:
+    """The environment's own rewards (PEX and APL, locomotion)."""
+    return RewardMap()
+
+
+def minus_one(episode_returns: np.ndarray) -> RewardMap:
+    """One less: every step of a maze costs one until the goal ends it (IQL, PEX and CORL, AntMaze)."""
+    return RewardMap(shift=-1.0)
+
+
+REWARDS: dict[str, Callable[[np.ndarray], RewardMap]] = {
+    "raw": raw,
+    "return-range": by_return_range,
+    "minus-one": minus_one,
+}
+
+
+def check_choice(settings: object, **choices: Collection[str]) -> None:
+    """Refuse a setting (``reward`` among them, where there is one) that is none of its allowed values.
+
+    Raises:
+        ValueError: naming the setting, the values allowed and the one found.
+    """
+    if hasattr(settings, "reward"):
+        choices["reward"] = REWARDS
+    for name, allowed in choices.items():
+        if getattr(settings, name) not in allowed:
+            raise ValueError(f"{name} must be one of {', '.join(allowed)}, found {getattr(settings, name)!r}")
