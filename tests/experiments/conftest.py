@@ -21,7 +21,12 @@ def _cell(dataset=HOPPER, arm="base", algorithm="iql", seeds=(0, 1, 2), steps=(0
 
 
 def _header(datasets=(HOPPER, CHEETAH), algorithms=("iql",), **changes):
-    values = {"profile": "quick", "offline_steps": 3000, "seeds": (0, 1, 2), "machine": "2 cores"}
+    values = {
+        "profile": "quick",
+        "offline_steps": dict.fromkeys(algorithms, 3000),
+        "seeds": (0, 1, 2),
+        "machine": "2 cores",
+    }
     online = dict.fromkeys(algorithms, 200)
     return ReportHeader(datasets=datasets, algorithms=algorithms, online_steps=online, **(values | changes))
 

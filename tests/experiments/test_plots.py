@@ -34,7 +34,7 @@ def text_boxes(figure):
 def test_curves_are_means_with_their_intervals(made_up):
     header = made_up.header()
     cells = made_up.all_cells(header)
-    figure = learning_curves(cells, header, refresh_steps=[100])
+    figure = learning_curves(cells, header, refresh_steps={"iql": [100]})
     assert [axes.get_title() for axes in figure.axes] == ["hopper-medium", "halfcheetah-medium"]
     axes = figure.axes[1]
     for cell in cells[2:]:
@@ -103,7 +103,7 @@ def test_points_stand_at_means_and_differences(made_up):
 
 def test_the_caption_warns_unless_it_is_the_papers_protocol(made_up):
     header = made_up.header(datasets=("d4rl:hopper-medium-v2",), profile="paper", seeds=tuple(range(5)))
-    header = replace(header, offline_steps=1_000_000, online_steps={"iql": 1_000_000})
+    header = replace(header, offline_steps={"iql": 1_000_000}, online_steps={"iql": 1_000_000})
     cell = made_up.cell("d4rl:hopper-medium-v2", seeds=tuple(range(5)))
     for found, warned in ((header, False), (replace(header, seeds=(0, 1)), True)):
         words = " ".join(text.get_text() for text in learning_curves([cell], found).texts)

@@ -55,7 +55,7 @@ def test_every_key_can_be_overridden():
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("finetune.step=1", r"profile quick: unknown key finetune.step \(did you mean steps\?\)"),
+        ("finetune.step=1", r"profile quick: unknown key finetune.step \(did you mean steps or round_steps\?\)"),
         ("fintune.steps=1", "unknown key fintune .*finetune"),
         ("finetune.steps=many", "finetune.steps: .*integer, found 'many'"),
         ("finetune.steps=1.5", "finetune.steps: .*integer"),

@@ -136,11 +136,11 @@ def test_one_seed_prints_no_interval(made_up):
 
 def test_only_the_papers_protocol_counts_as_a_reproduction(made_up):
     header = made_up.header(("d4rl:hopper-medium-v2",), profile="paper", seeds=(0, 1, 2, 3, 4))
-    header = replace(header, offline_steps=1_000_000, online_steps={"iql": 1_000_000})
+    header = replace(header, offline_steps={"iql": 1_000_000}, online_steps={"iql": 1_000_000})
     assert deviations(header) == []
     assert not any("not a reproduction" in note for note in notes([], header))
     for change in (
-        {"profile": "reduced"}, {"seeds": (0, 1)}, {"offline_steps": 5}, {"online_steps": {"iql": 5}},
+        {"profile": "reduced"}, {"seeds": (0, 1)}, {"offline_steps": {"iql": 5}}, {"online_steps": {"iql": 5}},
         {"datasets": ("recorded:hopper-medium",)}, {"datasets": ("d4rl:hopper-medium-v0",)},
     ):  # fmt: skip
         changed = replace(header, **change)
@@ -199,11 +199,11 @@ def test_unknown_behaviour_score_is_a_dash(made_up):
 def test_a_report_is_six_files_and_the_same_twice(tmp_path, made_up):
     header = made_up.header()
     cells = made_up.all_cells(header)
-    files = write_report(cells, header, tmp_path / "out", refresh_steps=[100])
+    files = write_report(cells, header, tmp_path / "out", refresh_steps={"iql": [100]})
     names = {"table.md", "table.csv", "scores.csv", "results.json", "curves.png", "differences.png"}
     assert {path.name for path in files} == names == {path.name for path in (tmp_path / "out").iterdir()}
     before = {path: path.read_bytes() for path in files}
-    write_report(cells, header, tmp_path / "out", refresh_steps=[100])
+    write_report(cells, header, tmp_path / "out", refresh_steps={"iql": [100]})
     assert before == {path: path.read_bytes() for path in files}
 
 

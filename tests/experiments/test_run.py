@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from cfdg_experiments.arms import ARMS
-from cfdg_experiments.profile import load_profile
+from cfdg_experiments.grid import cells_of
+from cfdg_experiments.profile import load_profile, settled
 from cfdg_experiments.results import CellResult
 from cfdg_experiments.run import Cell, Session, Workspace, cell_key, pretrain_cell, pretrain_key, run_cell
 from cfdg_rl.checkpoint import load_checkpoint, save_checkpoint
@@ -25,6 +26,20 @@ TINY = {
     "diffusion.sampling_steps": 4,
     "refresh.first_steps": 8,
     "refresh.steps": 4,
+    "apl.conservative.hidden": [16],
+    "apl.conservative.sampled_actions": 2,
+    "apl.td3_bc.hidden": [16],
+    "apl.pretrain.steps": 20,
+    "apl.finetune.steps": 60,
+    "apl.finetune.warm_up": 0,
+    "apl.finetune.round_steps": 10,
+    "apl.finetune.updates_per_round": 9,
+    "apl.finetune.refresh_every": 20,
+    "apl.finetune.synthetic_rows": 64,
+    "apl.refresh.first_steps": 8,
+    "apl.refresh.steps": 4,
+    "apl.replay.online_rows": 25,
+    "apl.replay.gate": 15,
     "evaluation.every": 30,
     "evaluation.episodes": 1,
 }
@@ -74,10 +89,22 @@ def test_both_arms_start_from_the_same_checkpoint(space):
     assert "refresh/rejected" not in results[0].metrics
 
 
-@pytest.mark.parametrize("arm", ["base", "cfdg", "cfdg-unguided", "cfdg-online-only"])
-def test_a_killed_cell_continues_bit_for_bit(space, arm):
-    """Stop in the middle between two refreshes, with the online ring, simulators and the model in motion."""
-    profile, cell = tiny(), Cell(CELL.dataset, "iql", arm)
+@pytest.mark.parametrize(
+    ("algorithm", "arm", "learner"),
+    [
+        ("iql", "base", ""),
+        ("iql", "cfdg", ""),
+        ("iql", "cfdg-unguided", ""),
+        ("iql", "cfdg-online-only", ""),
+        ("pex", "cfdg", ""),
+        ("apl", "base", "conservative"),
+        ("apl", "cfdg", "conservative"),
+        ("apl", "cfdg", "td3-bc"),
+    ],
+)
+def test_a_killed_cell_continues_bit_for_bit(space, algorithm, arm, learner):
+    """Stop in the middle between two refreshes, with rings, simulators, coin and the model in motion."""
+    profile, cell = tiny(apl__learner=learner or "conservative"), Cell(CELL.dataset, algorithm, arm)
     pretrain_cell(profile, cell, space, silent)
     whole = Session(profile, cell, space)
     list(whole.run())
@@ -107,6 +134,10 @@ def test_a_killed_cell_continues_bit_for_bit(space, arm):
     for ours, theirs in zip(second.agent.parameters(), whole.agent.parameters(), strict=True):
         assert torch.equal(ours, theirs)
     assert torch.equal(second.pools.online.view(), whole.pools.online.view())
+    if algorithm == "apl":
+        assert torch.equal(second.pools.archive.view(), whole.pools.archive.view())
+        assert second.pools.archive.size == 60
+        assert second.pools.online.size == 25
     assert torch.equal(second.pools.online_synthetic.view(), whole.pools.online_synthetic.view())
 
 
@@ -143,6 +174,29 @@ def test_a_seed_does_not_depend_on_its_company(tmp_path, cache):
     assert together.scores[1, 0] == pytest.approx(alone.scores[0, 0], abs=0.05)
 
 
+def test_iql_and_pex_share_their_pre_training_and_apl_has_its_own(space):
+    profile = tiny()
+    scores = {
+        name: run_cell(profile, Cell(CELL.dataset, name, "base"), space, silent).offline for name in ("iql", "apl")
+    }
+    run_cell(profile, Cell(CELL.dataset, "pex", "base"), space, silent)
+    names = sorted(path.name.rsplit("-", 1)[0] for path in (space.folder / "pretrained").iterdir())
+    assert names == ["hopper-medium-apl", "hopper-medium-iql"]
+    assert not np.array_equal(scores["iql"], scores["apl"])
+
+
+def test_mazes_have_their_own_rewards_and_no_apl():
+    profile = tiny(data__datasets=["recorded:pointmaze-umaze", "recorded:hopper-medium"])
+    own = settled(profile, "recorded:pointmaze-umaze", "pex")
+    assert own.iql.reward == "minus-one"
+    assert own.evaluation.episodes == profile.maze.evaluation.episodes
+    assert settled(profile, "recorded:hopper-medium", "pex") == profile
+    assert settled(profile, "recorded:hopper-medium", "apl").finetune.round_steps == 10
+    cells = {cell.key for cell in cells_of(profile)}
+    assert len(cells) == 2 * 2 * 2 + 2
+    assert ("recorded:pointmaze-umaze", "apl", "base") not in cells
+
+
 def test_hashes_follow_what_a_result_depends_on():
     profile, base = tiny(), Cell(CELL.dataset, "iql", "base")
     assert pretrain_key(profile, base) == pretrain_key(profile, CELL)
@@ -155,6 +209,15 @@ def test_hashes_follow_what_a_result_depends_on():
     assert pretrain_key(other_rate, base) == pretrain_key(profile, base)
     assert cell_key(other_rate, base) != cell_key(profile, base)
     assert cell_key(tiny(evaluation__every=20), base) != cell_key(profile, base)
+    pex, apl = (Cell(CELL.dataset, name, "base") for name in ("pex", "apl"))
+    assert pretrain_key(profile, pex) == pretrain_key(profile, base) != pretrain_key(profile, apl)
+    other_choice = tiny(pex__epsilon=0.2)
+    assert cell_key(other_choice, pex) != cell_key(profile, pex)
+    assert cell_key(other_choice, base) == cell_key(profile, base)
+    other_learner = tiny(apl__learner="td3-bc")
+    assert pretrain_key(other_learner, apl) != pretrain_key(profile, apl)
+    assert cell_key(other_learner, pex) == cell_key(profile, pex)
+    assert cell_key(tiny(apl__replay__gate=12), apl) != cell_key(profile, apl)
 
 
 def test_results_on_disk_are_read_back(space):

@@ -21,12 +21,12 @@ def test_nested_values_round_trip(tmp_path):
 
 def test_an_optimiser_round_trips(tmp_path):
     agent = IQL(3, 2)
-    for parameter in agent.value.parameters():
+    for parameter in [*agent.value.parameters(), *agent.critics.parameters()]:
         parameter.grad = torch.ones_like(parameter)
-    agent.optimiser.step()
-    save_checkpoint(tmp_path / "x", agent.optimiser.state_dict())
-    agent.optimiser.load_state_dict(load_checkpoint(tmp_path / "x"))
-    assert agent.optimiser.state_dict()["state"][0]["exp_avg"].abs().sum() > 0
+    agent.optimisers["critics"].step()
+    save_checkpoint(tmp_path / "x", agent.optimisers["critics"].state_dict())
+    agent.optimisers["critics"].load_state_dict(load_checkpoint(tmp_path / "x"))
+    assert agent.optimisers["critics"].state_dict()["state"][0]["exp_avg"].abs().sum() > 0
 
 
 def test_truncated_foreign_and_missing_files_are_named(tmp_path):

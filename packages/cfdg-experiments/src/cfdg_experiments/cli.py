@@ -55,7 +55,11 @@ def _add_table1(commands: argparse._SubParsersAction) -> None:
     )
     add = table1.add_argument
     add("--profile", default="quick", help=PROFILE_NAMES)
-    add("--only", nargs="+", metavar="DATASET", help="these datasets instead of the profile's; * matches anything")
+    add("--algorithms", nargs="+", metavar="NAME", help="iql, pex, apl (default: the profile's, all three)")
+    add(
+        "--datasets", "--only", dest="only", nargs="+", metavar="NAME",
+        help="these instead of the profile's; * matches anything (cfdg-datasets list shows the names)",
+    )  # fmt: skip
     add("--data", choices=("recorded", "d4rl"), help="take the datasets from this source")
     add("--seeds", nargs="*", type=int, metavar="N", help="seeds, trained side by side as replicas")
     add("--arms", nargs="+", metavar="ARM", help="base, cfdg, cfdg-unguided, cfdg-online-only")

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from cfdg_experiments.report import to_rich
 from cfdg_experiments.results import CellResult
-from cfdg_experiments.run import Cell, Event, pretraining
+from cfdg_experiments.run import PRE_TRAINING, Cell, Event, pretraining
 from cfdg_experiments.summary import ReportHeader
 
 LINE_SECONDS = 15.0  # between progress lines where there is no terminal
@@ -58,7 +58,8 @@ class Display:
     def event(self, event: Event) -> None:
         """Show where a job is; a cell takes the place of its dataset's pre-training."""
         if event.job not in self.bars:
-            self._hide(pretraining(event.job.split("/")[0]))
+            if not event.job.endswith(PRE_TRAINING):
+                self._hide(pretraining(*event.key[:2]))
             self.bars[event.job] = self.progress.add_task(event.job, total=event.total)
         self.progress.update(self.bars[event.job], completed=event.step, total=event.total)
         if event.evaluation:

@@ -12,12 +12,13 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing.managers import SyncManager
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from cfdg_experiments.arms import ARMS
-from cfdg_experiments.profile import Profile
+from cfdg_experiments.profile import Profile, applies
 from cfdg_experiments.results import CellResult
 from cfdg_experiments.run import Cell, Event, Workspace, pretrain_cell, run_cell
 
@@ -26,7 +27,8 @@ Finished = Callable[[Cell, CellResult], None]
 
 def cells_of(profile: Profile) -> list[Cell]:
     """Every cell, in the order of the table."""
-    return [Cell(d, a, arm) for a in profile.algorithms for d in profile.data.datasets for arm in profile.arms]
+    pairs = [(d, a) for a in profile.algorithms for d in profile.data.datasets if applies(a, d)]
+    return [Cell(*pair, arm) for pair in pairs for arm in profile.arms]
 
 
 def finished_cells(profile: Profile, space: Workspace) -> dict[Cell, CellResult]:
@@ -36,7 +38,7 @@ def finished_cells(profile: Profile, space: Workspace) -> dict[Cell, CellResult]
 
 
 def run_grid(profile: Profile, space: Workspace, jobs: int, speak: Callable[[Event], None], finished: Finished) -> None:
-    """Run every unfinished cell in ``jobs`` worker processes; one pre-training per dataset serves all its arms.
+    """Run every unfinished cell in ``jobs`` worker processes; IQL, PEX and all arms share pre-trainings.
 
     Raises:
         RuntimeError: if a worker process died, with what to do about it.
@@ -81,14 +83,10 @@ def _drive(
     pool: ProcessPoolExecutor, job: _Job, waiting: list[Cell], drain: Callable[[float], None], finished: Finished
 ) -> None:
     """Submit pre-trainings, then each one's arms as soon as it is done, and hand out results as they come."""
-    by_dataset: dict[str, list[Cell]] = {}
-    for cell in sorted(waiting, key=lambda cell: not ARMS[cell.arm].augments):  # the long cells first pack better
-        by_dataset.setdefault(cell.dataset, []).append(cell)
-    running: dict[Future[Any], list[Cell]] = {
-        pool.submit(job.pretrain, by_dataset[dataset][0]): by_dataset[dataset]
-        for dataset in job.profile.data.datasets
-        if dataset in by_dataset
-    }
+    sharing: dict[Path, list[Cell]] = {}
+    for cell in sorted(waiting, key=lambda cell: (cell.algorithm != "apl", not ARMS[cell.arm].augments)):  # long first
+        sharing.setdefault(job.space.pretrained(job.profile, cell), []).append(cell)
+    running: dict[Future[Any], list[Cell]] = {pool.submit(job.pretrain, cells[0]): cells for cells in sharing.values()}
     while running:
         drain(0.2)
         for future in [future for future in running if future.done()]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -31,19 +31,22 @@ COLUMNS = 4  # panels in a row at most
 DOTS_PER_INCH = 150
 
 
-def learning_curves(results: Sequence[CellResult], header: ReportHeader, refresh_steps: Sequence[int] = ()) -> Figure:
+def learning_curves(
+    results: Sequence[CellResult], header: ReportHeader, refresh_steps: Mapping[str, Sequence[int]] | None = None
+) -> Figure:
     """One panel per algorithm and dataset: mean score against environment steps, with the 95 % t interval over seeds.
 
     Args:
         results: the finished cells; panels of unfinished datasets say so.
         header: what the table holds; each algorithm begins a new line of panels.
-        refresh_steps: environment steps at which the generator was refitted, drawn as ticks at the foot of each panel.
+        refresh_steps: by algorithm, the environment steps at which the generator was refitted, drawn as ticks at the
+            foot of each panel.
     """
     cells = {result.key: result for result in results}
     figure, panels = _panel_grid(header)
     for (algorithm, dataset), axes in panels.items():
         arms = {arm: cells[dataset, algorithm, arm] for arm in header.arms if (dataset, algorithm, arm) in cells}
-        _curve_panel(axes, arms, header, refresh_steps)
+        _curve_panel(axes, arms, header, (refresh_steps or {}).get(algorithm, ()))
         axes.set_title(_panel_title(algorithm, dataset, header), fontsize=10)
     _finish(figure, panels, header)
     return figure
@@ -87,8 +90,9 @@ def _panel_grid(header: ReportHeader) -> tuple[Figure, dict[tuple[str, str], Axe
     panels = {}
     for index, algorithm in enumerate(header.algorithms):
         block = grid[index * lines : (index + 1) * lines].ravel()
-        panels |= {(algorithm, dataset): axes for dataset, axes in zip(header.datasets, block, strict=False)}
-        for axes in block[len(header.datasets) :]:
+        datasets = header.datasets_of(algorithm)
+        panels |= {(algorithm, dataset): axes for dataset, axes in zip(datasets, block, strict=False)}
+        for axes in block[len(datasets) :]:
             axes.remove()
     return figure, panels
 
@@ -142,8 +146,8 @@ def _finish(figure: Figure, panels: dict[tuple[str, str], Axes], header: ReportH
     columns = min(len(header.datasets), COLUMNS)
     for axes in list(panels.values())[-columns:]:
         axes.set_xlabel("environment steps", fontsize=9)
-    for index, axes in enumerate(panels.values()):
-        if index % len(header.datasets) % columns == 0:
+    for (algorithm, dataset), axes in panels.items():
+        if header.datasets_of(algorithm).index(dataset) % columns == 0:
             axes.set_ylabel("normalised score", fontsize=9)
     fullest = max(panels.values(), key=lambda axes: len(axes.get_legend_handles_labels()[1]))
     _captions(figure, fullest, header, "band: 95 % t interval over seeds, cut at the panel")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -15,11 +15,16 @@ from pydantic import TypeAdapter, ValidationError
 
 from cfdg_diffusion import DiffusionSettings
 from cfdg_experiments.arms import ARMS
+from cfdg_rl.apl import APLSettings
+from cfdg_rl.datasets import suite
 from cfdg_rl.finetune import FinetunePlan
 from cfdg_rl.iql import IQLSettings
+from cfdg_rl.pex import PEXSettings
+from cfdg_rl.td3_bc import TD3BCSettings
 
 PROFILES = ("quick", "reduced", "paper")
-ALGORITHMS = ("iql",)
+ALGORITHMS = ("iql", "pex", "apl")
+LEARNERS = ("conservative", "td3-bc")
 
 
 @dataclass(frozen=True)
@@ -64,16 +69,67 @@ class EvaluationSettings:
 
 
 @dataclass(frozen=True)
+class MazeSettings:
+    """What takes the place of the groups of the same name for mazes, whose reward is sparse."""
+
+    iql: IQLSettings = field(default_factory=lambda: IQLSettings(reward="minus-one"))
+    evaluation: EvaluationSettings = field(default_factory=lambda: EvaluationSettings(episodes=100))
+
+
+@dataclass(frozen=True)
+class ReplaySettings:
+    """APL's online-offline replay (paradigm 2); the defaults are its repository's."""
+
+    probability: float = 0.5  # p of an online batch, constant
+    gate: int = 10_000  # rows that the online ring must exceed before its first batch
+    online_rows: int = 20_000  # the near-on-policy ring
+    offline_gets_online: bool = True  # offline batches are drawn from all online rows too
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.gate < self.online_rows:
+            raise ValueError(f"gate must lie in [0, {self.online_rows}), the rows of the ring, found {self.gate}")
+
+
+@dataclass(frozen=True)
+class APLProfile:
+    """APL's agent, and what takes the place of the groups of the same name for it."""
+
+    learner: str = "conservative"  # the repository's default engine; "td3-bc" is the other
+    conservative: APLSettings = field(default_factory=APLSettings)
+    td3_bc: TD3BCSettings = field(default_factory=TD3BCSettings)
+    replay: ReplaySettings = field(default_factory=ReplaySettings)
+    pretrain: PretrainSettings = field(default_factory=lambda: PretrainSettings(steps=100_000))  # repository; paper: 1M
+    finetune: FinetunePlan = field(
+        default_factory=lambda: FinetunePlan(
+            steps=100_000,
+            refresh_every=10_000,
+            warm_up=0,
+            round_steps=1_000,
+            updates_per_round=10_000,
+            restart_rounds=True,
+            synthetic_rows=200_000,
+        )
+    )
+    refresh: RefreshSettings = field(default_factory=lambda: RefreshSettings(first_steps=30_000, steps=30_000))
+
+    def __post_init__(self) -> None:
+        _members("learner", (self.learner,), LEARNERS)
+
+
+@dataclass(frozen=True)
 class Profile:
     """One table, completely specified."""
 
     name: str
-    algorithms: tuple[str, ...] = ("iql",)
+    algorithms: tuple[str, ...] = ALGORITHMS
     arms: tuple[str, ...] = ("base", "cfdg")
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     device: str = "auto"  # "auto", "cpu", "cuda" or "cuda:K"
     data: DataSettings = field(default_factory=DataSettings)
     iql: IQLSettings = field(default_factory=IQLSettings)
+    pex: PEXSettings = field(default_factory=PEXSettings)
+    apl: APLProfile = field(default_factory=APLProfile)
+    maze: MazeSettings = field(default_factory=MazeSettings)
     pretrain: PretrainSettings = field(default_factory=PretrainSettings)
     finetune: FinetunePlan = field(default_factory=FinetunePlan)
     mixing: MixingSettings = field(default_factory=MixingSettings)
@@ -93,6 +149,21 @@ class Profile:
         for key, value in (("pretrain.steps", self.pretrain.steps), ("evaluation.every", self.evaluation.every)):
             if value < 1:
                 raise ValueError(f"{key} must be at least 1, found {value}")
+
+
+def applies(algorithm: str, dataset: str) -> bool:
+    """Whether a table has this cell: the paper has no APL on mazes, whose raw rewards APL cannot learn from."""
+    return algorithm != "apl" or suite(dataset) != "maze"
+
+
+def settled(profile: Profile, dataset: str | None, algorithm: str) -> Profile:
+    """The profile as it stands for one dataset and algorithm: their own groups take the place of the general ones."""
+    if dataset is not None and suite(dataset) == "maze":
+        profile = replace(profile, iql=profile.maze.iql, evaluation=profile.maze.evaluation)
+    if algorithm == "apl":
+        own = profile.apl
+        profile = replace(profile, pretrain=own.pretrain, finetune=own.finetune, refresh=own.refresh)
+    return profile
 
 
 def _members(name: str, found: Sequence[str], known: Sequence[str]) -> None:
@@ -131,8 +202,9 @@ def load_profile(name_or_path: str, overrides: Mapping[str, Any] | None = None) 
 def build_profile(tree: Mapping[str, Any], where: str) -> Profile:
     """Check every key and type of a nested mapping and build the profile."""
     _known_keys(Profile, tree, where, "")
+    whole = _merged(json.loads(json.dumps(asdict(Profile(name="")))), tree)
     try:
-        return TypeAdapter(Profile).validate_json(json.dumps(tree), strict=True)
+        return TypeAdapter(Profile).validate_json(json.dumps(whole), strict=True)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         key = ".".join(str(part) for part in first["loc"])
@@ -183,6 +255,16 @@ def _set(tree: dict[str, Any], key: str, value: object) -> None:
         if not isinstance(tree, dict):
             raise ValueError(f"override {key}: {group} is a value, not a group of keys")
     tree[last] = value
+
+
+def _merged(defaults: Mapping[str, Any], tree: Mapping[str, Any]) -> dict[str, Any]:
+    """``tree`` with the keys that it does not mention; a group keeps its own defaults, APL's plan for one."""
+    both = {
+        key: _merged(defaults[key], value)
+        for key, value in tree.items()
+        if isinstance(defaults.get(key), dict) and isinstance(value, dict)
+    }
+    return {**defaults, **tree, **both}
 
 
 def _known_keys(kind: type, tree: Mapping[str, Any], where: str, prefix: str) -> None:

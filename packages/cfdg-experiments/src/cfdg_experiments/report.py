@@ -203,7 +203,7 @@ def _measured(cell: CellResult, row: Row, header: ReportHeader) -> dict[str, obj
     )
     return {
         "seeds": len(cell.seeds),
-        "offline_updates": header.offline_steps,
+        "offline_updates": header.offline_steps[cell.algorithm],
         "environment_steps": int(cell.steps[-1]),
         "seconds": cell.seconds,
         "behaviour_score": cell.behaviour_score,
@@ -246,7 +246,10 @@ def to_json(results: Sequence[CellResult], header: ReportHeader) -> dict[str, ob
 
 
 def write_report(
-    results: Sequence[CellResult], header: ReportHeader, folder: Path, refresh_steps: Sequence[int] = ()
+    results: Sequence[CellResult],
+    header: ReportHeader,
+    folder: Path,
+    refresh_steps: Mapping[str, Sequence[int]] | None = None,
 ) -> list[Path]:
     """Write table.md, table.csv, scores.csv, results.json and, once a cell is finished, curves.png and differences.png.
 

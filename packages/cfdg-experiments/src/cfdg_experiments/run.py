@@ -7,31 +7,43 @@ import json
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from cfdg_experiments.agents import (
+    PRETRAINED_AS,
+    learner_settings,
+    load_learner,
+    make_mixer,
+    offline_learner,
+    offline_pools,
+    online_learner,
+    online_pools,
+    plan_of,
+    reward_map,
+    save_learner,
+)
 from cfdg_experiments.arms import ARMS, Refitted, make_model
-from cfdg_experiments.profile import Profile
+from cfdg_experiments.profile import Profile, settled
 from cfdg_experiments.results import CellResult
-from cfdg_rl.buffer import FixedRows, Ring
+from cfdg_rl.buffer import Ring
 from cfdg_rl.checkpoint import load_checkpoint, save_checkpoint
 from cfdg_rl.collect import EnvCollector
 from cfdg_rl.datasets import Dataset, load_dataset
 from cfdg_rl.evaluate import Evaluator
-from cfdg_rl.finetune import FinetunePlan, finetune
-from cfdg_rl.iql import IQL
-from cfdg_rl.mixing import Concatenated, Pools
+from cfdg_rl.finetune import finetune
+from cfdg_rl.mixing import Batch, Bernoulli, Pools
 from cfdg_rl.pretrain import pretrain
-from cfdg_rl.rewards import RewardMap, by_return_range
+from cfdg_rl.protocols import Learner
 from cfdg_rl.streams import Streams
-from cfdg_rl.transitions import row_width, to_rows
 
 SAVE_SECONDS = 60.0  # a kill loses at most about this much work
 SPEAK_SECONDS = 1.0  # between progress events
+PRE_TRAINING = " pre-training"  # ends the names of such jobs
 
 
 @dataclass(frozen=True)
@@ -87,8 +99,9 @@ class Workspace:
     cache: Path | None = None
 
     def pretrained(self, profile: Profile, cell: Cell) -> Path:
-        """The offline checkpoint that every arm of a dataset shares."""
-        return self.folder / "pretrained" / f"{_slug(cell.dataset)}-iql-{pretrain_key(profile, cell)}.safetensors"
+        """The offline checkpoint that every arm of a dataset shares, and IQL with PEX."""
+        name = f"{_slug(cell.dataset)}-{PRETRAINED_AS[cell.algorithm]}-{pretrain_key(profile, cell)}.safetensors"
+        return self.folder / "pretrained" / name
 
     def checkpoint(self, profile: Profile, cell: Cell) -> Path:
         """The state of an unfinished cell."""
@@ -101,21 +114,27 @@ class Workspace:
 
 def pretrain_key(profile: Profile, cell: Cell) -> str:
     """Hash of everything that an offline checkpoint depends on."""
+    profile = settled(profile, cell.dataset, cell.algorithm)
     data = {"rows": profile.data.rows, "seed": profile.data.seed}
-    agent = asdict(replace(profile.iql, online_learning_rate=0.0))  # fine-tuning alone uses it
-    return _hash(cell.dataset, data, agent, asdict(profile.pretrain), list(profile.seeds))
+    agent = asdict(learner_settings(profile, cell.algorithm)) | {"online_learning_rate": None}  # for fine-tuning alone
+    return _hash(
+        cell.dataset, PRETRAINED_AS[cell.algorithm], data, agent, asdict(profile.pretrain), list(profile.seeds)
+    )
 
 
 def cell_key(profile: Profile, cell: Cell) -> str:
     """Hash of everything that a cell's curves depend on."""
-    groups = (profile.iql, profile.finetune, profile.mixing, profile.evaluation)
+    profile = settled(profile, cell.dataset, cell.algorithm)
+    groups: list[Any] = [learner_settings(profile, cell.algorithm), profile.finetune, profile.mixing]
+    groups += {"pex": [profile.pex], "apl": [profile.apl.replay]}.get(cell.algorithm, [])
     augment = (profile.diffusion, profile.refresh) if ARMS[cell.arm].augments else ()
-    return _hash(pretrain_key(profile, cell), cell.algorithm, cell.arm, *(asdict(g) for g in (*groups, *augment)))
+    parts = [asdict(group) for group in (*groups, profile.evaluation, *augment)]
+    return _hash(pretrain_key(profile, cell), cell.algorithm, cell.arm, *parts)
 
 
-def pretraining(dataset: str) -> str:
-    """The name of a dataset's offline phase as a job."""
-    return f"{dataset} pre-training"
+def pretraining(dataset: str, algorithm: str) -> str:
+    """The name of an offline phase as a job."""
+    return f"{dataset}/{PRETRAINED_AS[algorithm]}{PRE_TRAINING}"
 
 
 def pretrain_cell(profile: Profile, cell: Cell, space: Workspace, speak: Speak) -> None:
@@ -123,22 +142,22 @@ def pretrain_cell(profile: Profile, cell: Cell, space: Workspace, speak: Speak) 
     path = space.pretrained(profile, cell)
     if path.exists():
         return
+    profile, device = settled(profile, cell.dataset, cell.algorithm), _device(profile)
     data, steps = _data(profile, cell, space), profile.pretrain.steps
-    agent = _agent(profile, data)
-    agent.see(data.transitions.obs.to(agent.obs_mean))
-    streams = Streams(profile.seeds, "pretrain", _device(profile))
-    start = _resume(path.with_suffix(".partial"), agent, streams)
-    loop = pretrain(
-        agent, _pools(profile, data), streams, steps=steps, batch_size=profile.pretrain.batch_size, start=start
-    )
+    agent = offline_learner(profile, cell.algorithm, (data.obs_dim, data.action_dim), device)
+    agent.see(data.transitions.obs.to(device))
+    pools = offline_pools(profile, cell.algorithm, data, device)
+    streams, draft = Streams(profile.seeds, "pretrain", device), path.with_suffix(".partial")
+    start = _resume(draft, agent, streams, device)
     speaking, saving = _Pulse(SPEAK_SECONDS), _Pulse(SAVE_SECONDS)
+    loop = pretrain(agent, pools, streams, steps=steps, batch_size=profile.pretrain.batch_size, start=start)
     for step, _ in loop:
         if speaking():
-            speak(Event(pretraining(cell.dataset), step, steps))
+            speak(Event(pretraining(cell.dataset, cell.algorithm), step, steps))
         if saving():
-            save_checkpoint(path.with_suffix(".partial"), _learner_state(agent, streams, step))
+            save_checkpoint(draft, _learner_state(agent, streams, step))
     save_checkpoint(path, _learner_state(agent, streams, steps))
-    path.with_suffix(".partial").unlink(missing_ok=True)
+    draft.unlink(missing_ok=True)
 
 
 def run_cell(profile: Profile, cell: Cell, space: Workspace, speak: Speak) -> CellResult:
@@ -147,7 +166,7 @@ def run_cell(profile: Profile, cell: Cell, space: Workspace, speak: Speak) -> Ce
     if result.exists():
         return CellResult.from_json(result)
     pretrain_cell(profile, cell, space, speak)
-    session = Session(profile, cell, space)
+    session = Session(profile, cell, space, speak)
     for event in session.run():
         speak(event)
     finished = session.result()
@@ -159,34 +178,37 @@ def run_cell(profile: Profile, cell: Cell, space: Workspace, speak: Speak) -> Ce
 class Session:
     """All the moving parts of a cell, with one state that can be saved and restored."""
 
-    def __init__(self, profile: Profile, cell: Cell, space: Workspace) -> None:
-        self.profile, self.cell, self.arm, self.space = profile, cell, ARMS[cell.arm], space
+    def __init__(self, profile: Profile, cell: Cell, space: Workspace, speak: Speak = lambda event: None) -> None:
+        self.path, pretrained = space.checkpoint(profile, cell), space.pretrained(profile, cell)
+        self.profile = profile = settled(profile, cell.dataset, cell.algorithm)
+        self.cell, self.arm, self.speak, device = cell, ARMS[cell.arm], speak, _device(profile)
         self.data = _data(profile, cell, space)
-        self.plan = _plan(profile, cell)
-        self.agent = _agent(profile, self.data)
-        load_agent(self.agent, load_checkpoint(space.pretrained(profile, cell), _device(profile))["agent"])
-        self.agent.go_online()
-        self.pools = _pools(profile, self.data, self.plan, self.arm.augments)
-        reward, device = _reward(profile, self.data), _device(profile)
-        self.collector = EnvCollector(self.data.env_id, profile.seeds, reward, device=device)
-        self.evaluator = Evaluator(self.data.env_id, profile.seeds, profile.evaluation.episodes, device)
+        self.plan = plan_of(profile, cell.arm, self.data)
+        offline = offline_learner(profile, cell.algorithm, (self.data.obs_dim, self.data.action_dim), device)
+        load_learner(offline, load_checkpoint(pretrained, device)["agent"])
+        self.agent = online_learner(profile, cell.algorithm, offline)
+        pools = offline_pools(profile, cell.algorithm, self.data, device)
+        self.pools = online_pools(pools, profile, cell.algorithm, self.plan, self.arm.augments)
+        reward, env_id = reward_map(profile, cell.algorithm, self.data), self.data.env_id
+        self.collector = EnvCollector(env_id, profile.seeds, reward, device=device)
+        self.evaluator = Evaluator(env_id, profile.seeds, profile.evaluation.episodes, device)
         self.streams = Streams(profile.seeds, "batches", device)  # the same for all arms, which differ from T_diff on
+        self.mixer = make_mixer(profile, cell.algorithm, self.plan, self.streams)
         self.generator = self._generator() if self.arm.augments else None
         self.curves: dict[str, list[list[float]]] = defaultdict(list)
         self.steps: list[int] = []
         self.done, self.seconds = 0, 0.0
+        self.speaking = _Pulse(SPEAK_SECONDS)
 
     def run(self) -> Iterator[Event]:
         """Fine-tune, evaluate and save; yields progress and evaluations."""
-        path = self.space.checkpoint(self.profile, self.cell)
-        if path.exists():
-            self.restore(load_checkpoint(path, _device(self.profile)))
+        if self.path.exists():
+            self.restore(load_checkpoint(self.path, _device(self.profile)))
         began, before = time.perf_counter(), self.seconds
         if not self.steps:
             yield self.evaluate({})
-        mixer = Concatenated(self.streams, self.profile.mixing.synthetic_ratio, self.plan.online_share)
-        loop = finetune(self.agent, self.collector, self.pools, mixer, self.generator, self.plan, self.done)
-        speaking, saving = _Pulse(SPEAK_SECONDS), _Pulse(SAVE_SECONDS)
+        loop = finetune(self.agent, self.collector, self.pools, self._mix, self.generator, self.plan, self.done)
+        saving = _Pulse(SAVE_SECONDS)
         latest: dict[str, torch.Tensor] = {}
         for self.done, metrics in loop:
             latest.update(metrics)
@@ -194,10 +216,16 @@ class Session:
             if self.done % self.profile.evaluation.every == 0 or self.done == self.plan.steps:
                 yield self.evaluate(latest)
                 latest = {}
-            elif speaking():
+            elif self.speaking():
                 yield Event(self.cell.name, self.done, self.plan.steps)
             if saving():
-                save_checkpoint(path, self.state())
+                save_checkpoint(self.path, self.state())
+
+    def _mix(self, pools: Pools, batch_size: int) -> Batch:
+        """The mixer, which also says that a long round of updates is alive."""
+        if self.speaking():
+            self.speak(Event(self.cell.name, self.done, self.plan.steps))
+        return self.mixer(pools, batch_size)
 
     def evaluate(self, latest: Mapping[str, torch.Tensor]) -> Event:
         """Score the mean policy, and note it with the latest training metrics."""
@@ -232,30 +260,36 @@ class Session:
         """Everything that changes: a restored session continues bit for bit."""
         state: dict[str, Any] = {
             **_learner_state(self.agent, self.streams, self.done),
-            "online": self.pools.online.state_dict(),
-            "offline_synthetic": self.pools.offline_synthetic.state_dict(),
-            "online_synthetic": self.pools.online_synthetic.state_dict(),
+            "rings": {name: ring.state_dict() for name, ring in self._rings().items()},
             "collector": self.collector.state(),
             "curves": dict(self.curves),
             "steps": list(self.steps),
             "seconds": self.seconds,
         }
+        if isinstance(self.mixer, Bernoulli):
+            state["coin"] = self.mixer.coin.state()
         if self.generator:
             state |= {"model": self.generator.model.state_dict(), "fits": self.generator.fits}
         return state
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Continue where :meth:`state` was taken."""
-        load_agent(self.agent, state["agent"])
+        load_learner(self.agent, state["agent"])
         self.streams.restore(state["streams"])
-        for name in ("online", "offline_synthetic", "online_synthetic"):
-            getattr(self.pools, name).load_state_dict(state[name])
+        for name, ring in self._rings().items():
+            ring.load_state_dict(state["rings"][name])
+        if isinstance(self.mixer, Bernoulli):
+            self.mixer.coin.restore(state["coin"])
         self.collector.restore({key: _numpy(value) for key, value in state["collector"].items()})
         self.curves = defaultdict(list, {name: list(rows) for name, rows in state["curves"].items()})
         self.steps, self.done, self.seconds = list(state["steps"]), state["step"], state["seconds"]
         if self.generator:
             self.generator.model.load_state_dict(state["model"])
             self.generator.fits = state["fits"]
+
+    def _rings(self) -> dict[str, Ring]:
+        rings = {name: getattr(self.pools, name) for name in ("online", "offline_synthetic", "online_synthetic")}
+        return rings if self.pools.archive is None else rings | {"archive": self.pools.archive}
 
     def _pad(self, curve: list[list[float]]) -> list[list[float]]:
         """Fill a curve, in place, with NaN for the evaluations at which its metric did not exist."""
@@ -270,63 +304,22 @@ class Session:
         return Refitted(model, **asdict(profile.refresh))
 
 
-def save_agent(agent: IQL) -> dict[str, Any]:
-    """Weights, optimiser and exploration stream."""
-    return {
-        "weights": agent.state_dict(),
-        "optimiser": agent.optimiser.state_dict(),
-        "exploration": agent.exploration.state(),
-    }
+def _learner_state(agent: Learner, streams: Streams, step: int) -> dict[str, Any]:
+    return {"agent": save_learner(agent), "streams": streams.state(), "step": step}
 
 
-def load_agent(agent: IQL, state: Mapping[str, Any]) -> None:
-    """The inverse of :func:`save_agent`."""
-    agent.load_state_dict(state["weights"])
-    agent.optimiser.load_state_dict(state["optimiser"])
-    agent.exploration.restore(state["exploration"])
-
-
-def _learner_state(agent: IQL, streams: Streams, step: int) -> dict[str, Any]:
-    return {"agent": save_agent(agent), "streams": streams.state(), "step": step}
-
-
-def _resume(path: Path, agent: IQL, streams: Streams) -> int:
+def _resume(path: Path, agent: Learner, streams: Streams, device: torch.device) -> int:
     """Restore an interrupted pre-training; the number of updates it had done."""
     if not path.exists():
         return 0
-    state = load_checkpoint(path)
-    load_agent(agent, state["agent"])
+    state = load_checkpoint(path, device)
+    load_learner(agent, state["agent"])
     streams.restore(state["streams"])
     return int(state["step"])
 
 
 def _data(profile: Profile, cell: Cell, space: Workspace) -> Dataset:
     return load_dataset(cell.dataset, rows=profile.data.rows, seed=profile.data.seed, cache=space.cache)
-
-
-def _agent(profile: Profile, data: Dataset) -> IQL:
-    return IQL(data.obs_dim, data.action_dim, profile.iql, seeds=profile.seeds, device=_device(profile))
-
-
-def _reward(profile: Profile, data: Dataset) -> RewardMap:
-    """The one map that dataset and environment share."""
-    return by_return_range(data.episode_returns) if profile.iql.reward == "return-range" else RewardMap()
-
-
-def _plan(profile: Profile, cell: Cell) -> FinetunePlan:
-    share = ARMS[cell.arm].online_share
-    return profile.finetune if share is None else replace(profile.finetune, online_share=share)
-
-
-def _pools(profile: Profile, data: Dataset, plan: FinetunePlan | None = None, augments: bool = False) -> Pools:
-    """The four buffers; without a plan (offline) or a generator the ones that stay empty hold one row."""
-    columns, device = row_width(data.obs_dim, data.action_dim), _device(profile)
-    transitions = replace(data.transitions, reward=_reward(profile, data)(data.transitions.reward))
-    online = min(plan.steps, 1_000_000) if plan else 1  # PEX: first in, first out beyond 1M
-    synthetic = plan.synthetic_rows if plan and augments else 1
-    first, second, third = (Ring(len(profile.seeds), size, columns, device) for size in (online, synthetic, synthetic))
-    offline = FixedRows(to_rows(transitions).to(device))
-    return Pools(offline, first, second, third, data.obs_dim, data.action_dim)
 
 
 def _device(profile: Profile) -> torch.device:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from cfdg_experiments.profile import applies
 from cfdg_experiments.published import PAPER_ARMS, PAPER_OFFLINE_STEPS, PAPER_ONLINE_STEPS, PAPER_SEEDS, published
 from cfdg_experiments.results import CellResult
 from cfdg_experiments.statistics import (
@@ -34,7 +35,7 @@ class ReportHeader:
         profile: name of the profile, such as ``quick``.
         datasets: the rows, in order, with their sources.
         algorithms: the groups, in order.
-        offline_steps: pre-training updates.
+        offline_steps: pre-training updates, by algorithm.
         online_steps: environment steps of fine-tuning, by algorithm.
         seeds: the seeds that every cell is to have.
         arms: the reference arm first.
@@ -46,7 +47,7 @@ class ReportHeader:
     profile: str
     datasets: tuple[str, ...]
     algorithms: tuple[str, ...]
-    offline_steps: int
+    offline_steps: Mapping[str, int]
     online_steps: Mapping[str, int]
     seeds: tuple[int, ...]
     arms: tuple[str, ...] = ("base", "cfdg")
@@ -61,7 +62,11 @@ class ReportHeader:
 
     def cells(self) -> list[CellKey]:
         """Every cell of the full table."""
-        return [(d, algorithm, arm) for algorithm in self.algorithms for d in self.datasets for arm in self.arms]
+        return [(d, a, arm) for a in self.algorithms for d in self.datasets_of(a) for arm in self.arms]
+
+    def datasets_of(self, algorithm: str) -> list[str]:
+        """The rows of an algorithm: the paper has no APL on mazes."""
+        return [dataset for dataset in self.datasets if applies(algorithm, dataset)]
 
 
 @dataclass(frozen=True)
@@ -109,14 +114,15 @@ def summarise(results: Sequence[CellResult], header: ReportHeader) -> list[Row]:
     cells = {result.key: result for result in results}
     rows = []
     for algorithm in header.algorithms:
+        datasets = header.datasets_of(algorithm)
         found = [
             {arm: cells[dataset, algorithm, arm] for arm in header.arms if (dataset, algorithm, arm) in cells}
-            for dataset in header.datasets
+            for dataset in datasets
         ]
-        pairs = zip(header.datasets, found, strict=True)
+        pairs = zip(datasets, found, strict=True)
         group = [_dataset_row(algorithm, dataset, arms, header.arms[0]) for dataset, arms in pairs]
         rows += group
-        if len(header.datasets) > 1:
+        if len(datasets) > 1:
             complete = [index for index, arms in enumerate(found) if len(arms) == len(header.arms)]
             rows.append(_mean_row([group[i] for i in complete], [found[i] for i in complete], algorithm, header))
     return rows
@@ -137,7 +143,7 @@ def _dataset_row(algorithm: str, dataset: str, arms: Mapping[str, CellResult], r
 
 def _mean_row(rows: Sequence[Row], found: Sequence[Mapping[str, CellResult]], name: str, header: ReportHeader) -> Row:
     """Means over the datasets that have every arm, so that all columns speak of the same datasets."""
-    title = f"mean of {len(rows)}/{len(header.datasets)}"
+    title = f"mean of {len(rows)}/{len(header.datasets_of(name))}"
     if not rows:
         return Row(name, title, None, {}, {}, {}, is_mean=True)
     arms = {
@@ -181,7 +187,10 @@ def summary_lines(results: Sequence[CellResult], header: ReportHeader) -> list[s
     lines = []
     for algorithm in header.algorithms:
         for arm in others:
-            arms = [{a: cells.get((dataset, algorithm, a)) for a in (reference, arm)} for dataset in header.datasets]
+            arms = [
+                {a: cells.get((dataset, algorithm, a)) for a in (reference, arm)}
+                for dataset in header.datasets_of(algorithm)
+            ]
             pairs = [_paired(found, reference, arm) for found in map(_complete, arms) if found is not None]
             if len(pairs) > 1 and min(pair.shape[1] for pair in pairs) > 1:
                 lines.append(_summary_line(f"{algorithm.upper()}, {reference} against {arm}", pairs, generator))
@@ -210,8 +219,9 @@ def deviations(header: ReportHeader) -> list[str]:
     found = [] if header.profile == "paper" else [f"profile {header.profile}"]
     if header.sources != "d4rl" or not all(name.endswith("-v2") for name in header.datasets):
         found.append(f"{header.sources} data (paper: D4RL v2)")
-    if header.offline_steps != PAPER_OFFLINE_STEPS:
-        found.append(f"{count(header.offline_steps)} offline updates (paper: {count(PAPER_OFFLINE_STEPS)})")
+    for steps in dict.fromkeys(header.offline_steps[algorithm] for algorithm in header.algorithms):
+        if steps != PAPER_OFFLINE_STEPS:
+            found.append(f"{count(steps)} offline updates (paper: {count(PAPER_OFFLINE_STEPS)})")
     for algorithm in header.algorithms:
         ours, theirs = header.online_steps[algorithm], PAPER_ONLINE_STEPS.get(algorithm)
         if ours != theirs:
@@ -224,11 +234,14 @@ def deviations(header: ReportHeader) -> list[str]:
 
 def caption(header: ReportHeader) -> str:
     """One line: profile, data, steps and seeds; short enough for the foot of a figure."""
-    online = dict.fromkeys(count(header.online_steps[algorithm]) for algorithm in header.algorithms)
+    offline, online = (
+        " / ".join(dict.fromkeys(count(steps[algorithm]) for algorithm in header.algorithms))
+        for steps in (header.offline_steps, header.online_steps)
+    )
     seeds = ", ".join(str(seed) for seed in header.seeds)
     return (
-        f"Profile {header.profile}, {header.sources} data, {count(header.offline_steps)} offline updates "
-        f"+ {' / '.join(online)} environment steps, {len(header.seeds)} seed{'s'[: len(header.seeds) > 1]} ({seeds})."
+        f"Profile {header.profile}, {header.sources} data, {offline} offline updates "
+        f"+ {online} environment steps, {len(header.seeds)} seed{'s'[: len(header.seeds) > 1]} ({seeds})."
     )
 
 

@@ -19,7 +19,7 @@ from rich.table import Table
 
 from cfdg_experiments.display import Display, unfinished
 from cfdg_experiments.grid import cells_of, finished_cells, run_grid
-from cfdg_experiments.profile import Profile, dump_profile, load_profile, near, parse_overrides
+from cfdg_experiments.profile import Profile, dump_profile, load_profile, near, parse_overrides, settled
 from cfdg_experiments.report import to_rich, write_report
 from cfdg_experiments.results import CellResult, write_text
 from cfdg_experiments.run import Cell, Event, Workspace, cell_key
@@ -36,7 +36,7 @@ def resolve(arguments: argparse.Namespace) -> Profile:
         ValueError: if a name, key, type or value is wrong.
     """
     overrides: dict[str, Any] = parse_overrides(arguments.set)
-    for key in ("seeds", "arms", "device"):
+    for key in ("seeds", "arms", "algorithms", "device"):
         if getattr(arguments, key) is not None:
             overrides[key] = getattr(arguments, key)
     profile = load_profile(arguments.profile, overrides)
@@ -76,7 +76,7 @@ def _matches(name: str) -> list[str]:
 
 def dry_run(profile: Profile, out: Path, jobs: int | None) -> None:
     """Print every run of the table, what is finished already, and an estimate from a short measurement."""
-    from cfdg_experiments.estimate import estimate_seconds, measure_costs
+    from cfdg_experiments.estimate import estimate_seconds
 
     space, jobs = workspace(out), jobs or default_jobs(profile)
     done = finished_cells(profile, space)
@@ -88,12 +88,13 @@ def dry_run(profile: Profile, out: Path, jobs: int | None) -> None:
     cells = cells_of(profile)
     for cell in cells:
         state = "finished" if cell in done else "to run"
-        counts = (f"{profile.pretrain.steps:,}", f"{profile.finetune.steps:,}")
+        own = settled(profile, cell.dataset, cell.algorithm)
+        counts = (f"{own.pretrain.steps:,}", f"{own.finetune.steps:,}")
         table.add_row(cell.dataset, cell.algorithm, cell.arm, *counts, state)
     waiting = [cell for cell in cells if cell not in done]
-    fresh = {cell.dataset for cell in waiting if not space.pretrained(profile, cell).exists()}
+    fresh = {space.pretrained(profile, cell): cell for cell in waiting}
     torch.set_num_threads(1)
-    seconds = estimate_seconds(profile, measure_costs(profile), [cell.arm for cell in waiting], len(fresh), jobs)
+    seconds = estimate_seconds(profile, waiting, [cell for path, cell in fresh.items() if not path.exists()]) / jobs
     console = Console()
     console.print(table)
     console.print(
@@ -167,21 +168,23 @@ def _say_goodbye(
     console.print(tracker.how_to_look(), highlight=False, soft_wrap=True)
 
 
-def refresh_steps(profile: Profile) -> list[int]:
-    """The environment steps at which the synthetic buffers are filled anew."""
-    return list(range(profile.finetune.refresh_every, profile.finetune.steps, profile.finetune.refresh_every))
+def refresh_steps(profile: Profile) -> dict[str, range]:
+    """By algorithm, the environment steps at which the synthetic buffers are filled anew."""
+    plans = {algorithm: settled(profile, None, algorithm).finetune for algorithm in profile.algorithms}
+    return {name: range(plan.refresh_every, plan.steps, plan.refresh_every) for name, plan in plans.items()}
 
 
 def make_header(profile: Profile) -> ReportHeader:
     """What made this table."""
     packages = ("cfdg-diffusion", "cfdg-rl", "cfdg-experiments", "torch", "gymnasium", "mujoco", "numpy")
+    own = {algorithm: settled(profile, None, algorithm) for algorithm in profile.algorithms}
     software: Mapping[str, str] = {"python": platform.python_version(), **{name: version(name) for name in packages}}
     return ReportHeader(
         profile=profile.name,
         datasets=profile.data.datasets,
         algorithms=profile.algorithms,
-        offline_steps=profile.pretrain.steps,
-        online_steps={algorithm: profile.finetune.steps for algorithm in profile.algorithms},
+        offline_steps={name: plans.pretrain.steps for name, plans in own.items()},
+        online_steps={name: plans.finetune.steps for name, plans in own.items()},
         seeds=profile.seeds,
         arms=profile.arms,
         machine=machine(profile),

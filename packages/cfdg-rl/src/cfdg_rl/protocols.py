@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from torch import Tensor
-from torch.optim import Optimizer
+from torch.optim import Adam
 
 from cfdg_rl.mixing import Batch, Pools
 from cfdg_rl.streams import Streams
@@ -32,7 +32,7 @@ class Learner(Agent, Protocol):
     All that changes is in ``state_dict()`` (it is a module), ``optimisers`` and ``streams``.
     """
 
-    optimisers: dict[str, Optimizer]
+    optimisers: dict[str, Adam]
     streams: dict[str, Streams]
 
     def see(self, obs: Tensor) -> None:

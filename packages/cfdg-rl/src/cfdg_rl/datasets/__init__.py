@@ -1,57 +1,24 @@
-"""Datasets by name: ``recorded:hopper-medium`` is made on this machine, ``d4rl:hopper-medium-v2`` is a file of D4RL."""
+"""Datasets by name, from four sources behind one interface.
+
+* ``recorded:hopper-medium`` is made on this machine;
+* ``d4rl:hopper-medium-v2`` is a file of D4RL;
+* ``minari:mujoco/hopper/medium-v0`` is any dataset of Minari, ``minari:ID@ENV_ID`` evaluated in another environment;
+* ``hdf5:run.hdf5@Hopper-v5`` is a file of your own in D4RL's layout, and the environment it belongs to.
+"""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
+from cfdg_rl.datasets import d4rl, hdf5, minari, recorded
+from cfdg_rl.datasets.catalogue import PUBLISHED, find_file, row_fault
+from cfdg_rl.datasets.dataset import Dataset
+from cfdg_rl.datasets.scores import ADROIT, FAMILIES, MAZES, family_of_environment, find_family
 
-from cfdg_rl.datasets import d4rl, recorded
-from cfdg_rl.datasets.scores import FAMILIES, normalised_score
-from cfdg_rl.transitions import Transitions
+__all__ = ["Dataset", "dataset_names", "load_dataset", "resolve_name", "suite"]
 
-__all__ = ["Dataset", "dataset_names", "load_dataset", "resolve_name"]
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """Transitions with what is needed to evaluate on their task.
-
-    Attributes:
-        name: full name with its source, such as "recorded:hopper-medium".
-        env_id: Gymnasium id of the environment to evaluate in.
-        transitions: ``(N,)`` float32 on the CPU; raw rewards; rows on which the time limit fell are left out.
-        episode_returns: ``(episodes,)`` undiscounted raw returns of the file's complete episodes.
-    """
-
-    name: str
-    env_id: str
-    transitions: Transitions
-    episode_returns: np.ndarray
-
-    @property
-    def obs_dim(self) -> int:
-        """Width S of an observation."""
-        return self.transitions.obs.shape[-1]
-
-    @property
-    def action_dim(self) -> int:
-        """Width A of an action."""
-        return self.transitions.action.shape[-1]
-
-    @property
-    def behaviour_score(self) -> float:
-        """Mean normalised score of the complete episodes; NaN if there are none."""
-        if len(self.episode_returns) == 0:
-            return float("nan")
-        return float(self.normalised_score(self.episode_returns).mean())
-
-    def normalised_score(self, returns: float | Sequence[float] | np.ndarray) -> np.ndarray:
-        """Returns of any shape on D4RL's scale: 0 random, 100 expert."""
-        return normalised_score(self.name.partition(":")[2].partition("-")[0], returns)
+_MINARI = {"mujoco": FAMILIES, "D4RL": {"antmaze": None, "pointmaze": None} | ADROIT}  # its own names of the same tasks
 
 
 def dataset_names() -> list[str]:
@@ -59,18 +26,43 @@ def dataset_names() -> list[str]:
     return [f"recorded:{name}" for name in recorded.NAMES] + [f"d4rl:{name}" for name in d4rl.NAMES]
 
 
+def suite(name: str) -> str:
+    """The kind of task of a dataset, from its name alone: "locomotion", "maze", "adroit" or "custom".
+
+    Raises:
+        ValueError: if there is no such dataset.
+    """
+    source, _, rest = resolve_name(name).partition(":")
+    family = _own_family(source, rest) if source in ("minari", "hdf5") else find_family(rest)
+    suites = {"locomotion": FAMILIES, "maze": MAZES.keys() | {"antmaze", "pointmaze"}, "adroit": ADROIT}
+    return next((kind for kind, families in suites.items() if family in families), "custom")
+
+
+def _own_family(source: str, rest: str) -> str | None:
+    env_id = hdf5.split_name(rest)[1] if source == "hdf5" else minari.split_name(rest)[1]
+    if env_id is not None:
+        return family_of_environment(env_id)
+    namespace, _, task = rest.rpartition("/")[0].partition("/")
+    return task if task in _MINARI.get(namespace, {}) else None
+
+
 def resolve_name(name: str) -> str:
-    """The full name; one without a source is a recorded one.
+    """The full name; one without a source is a recorded one, and a path of your own becomes absolute.
 
     Raises:
         ValueError: if there is no such dataset; the sentence offers near names.
     """
     full = name if ":" in name else f"recorded:{name}"
-    if full not in dataset_names():
+    source, _, rest = full.partition(":")
+    if source == "minari":
+        minari.split_name(rest)
+    elif source == "hdf5":
+        full = "hdf5:{}@{}".format(*hdf5.split_name(rest))
+    elif full not in dataset_names():
         near = difflib.get_close_matches(full, dataset_names(), n=3)
-        raise ValueError(
-            f"no dataset {name!r}; {'near names' if near else 'known'}: {', '.join(near or dataset_names())}"
-        )
+        more = "" if near else ", minari:ID, hdf5:PATH@ENV_ID"
+        known = ", ".join(near or dataset_names()) + more
+        raise ValueError(f"no dataset {name!r}; {'near names' if near else 'known'}: {known}")
     return full
 
 
@@ -86,17 +78,18 @@ def load_dataset(
     """Load a dataset; a recorded one is rolled out on first use, which takes half a minute, and kept.
 
     Args:
-        name: one of :func:`dataset_names`; ``recorded:`` may be left out.
-        rows: of a recorded set, rows to roll out (None: 200,000); of a replay and of a D4RL file, at most so many are
-            taken from its beginning (None: all).
-        seed: of the rollout; a replay and a D4RL file have none.
+        name: one of :func:`dataset_names`, of which ``recorded:`` may be left out, or a ``minari:`` or ``hdf5:`` name.
+        rows: of a recorded set, rows to roll out (None: 200,000); of a replay and of another source, at most so many
+            are taken from its beginning (None: all).
+        seed: of the rollout; nothing else has one.
         cache: cache folder instead of $CFDG_CACHE, $XDG_CACHE_HOME/cfdg or ~/.cache/cfdg.
         progress: draw a bar during a rollout.
         jobs: processes for a rollout; with more than one, a calling script needs the ``__main__`` guard.
 
     Raises:
         ValueError: if the name is unknown, the rows do not fit, or the file is not what it should be.
-        FileNotFoundError: if a D4RL file is not there; nothing is downloaded.
+        FileNotFoundError: if a file is not there; nothing is downloaded.
+        ImportError: if a Minari dataset is asked for and Minari is not installed.
     """
     full = resolve_name(name)
     if rows is not None and rows < 1:
@@ -106,12 +99,20 @@ def load_dataset(
     source, _, short = full.partition(":")
     if source == "d4rl":
         return _load_d4rl(full, short, rows)
-    recording = recorded.plan_recording(short, rows, seed)
-    path = recorded.ensure_recorded(recording, recorded.cache_folder(cache), jobs=jobs, progress=progress)
-    return Dataset(full, recording.env_id, *d4rl.read_hdf5(path, recording.robot))
+    if source in ("minari", "hdf5"):
+        return (minari if source == "minari" else hdf5).load(full, rows)
+    plan = recorded.plan_recording(short, rows, seed)
+    path = recorded.ensure_recorded(plan, recorded.cache_folder(cache), jobs=jobs, progress=progress)
+    robot = plan.robot
+    return Dataset(full, plan.env_id, *d4rl.read_hdf5(path, robot), robot.reference, robot.sparse)
 
 
 def _load_d4rl(full: str, short: str, rows: int | None) -> Dataset:
-    family = FAMILIES[short.partition("-")[0]]
-    transitions, returns = d4rl.read_hdf5(d4rl.find_file(short), family)
-    return Dataset(full, f"{family.env}-v4", transitions.map(lambda column: column[:rows]), returns)
+    file, path = PUBLISHED[short], find_file(short)
+    raw = d4rl.read_rows(path, file.family)
+    fault = row_fault(file, len(raw.reward))
+    if fault and file.rows and len(raw.reward) < file.rows:
+        raise ValueError(f"{path} {fault}")
+    transitions = d4rl.to_transitions(raw, sparse=file.family.sparse).map(lambda column: column[:rows])
+    returns = d4rl.episode_returns(raw, sparse=file.family.sparse)
+    return Dataset(full, file.env_id, transitions, returns, file.family.reference, file.family.sparse)

@@ -6,27 +6,29 @@ The file is the flat record of whole trajectories. Row i becomes the transition 
 * the last row of the file, which has no o_{i+1}, and is always lost;
 * terminal rows, where o_{i+1} is the reset pose of the next episode. D4RL keeps it, which is harmless to TD learning
   and false to a model of the transitions; here s' is the stored ``next_observations`` or, without that key, o_i.
+
+In the files of mazes a trajectory does not stop at the goal: it stays there, row after row with reward and terminal 1,
+until its time is over. There o_{i+1} is the true next observation of a terminal row, and kept, unless the robot is
+suddenly elsewhere; and the return of a trajectory is 1 if it ever succeeded.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import h5py
 import numpy as np
 import torch
 
-from cfdg_rl.datasets.scores import FAMILIES, Family
+from cfdg_rl.datasets.catalogue import LEVELS, PUBLISHED, find_file  # noqa: F401 - part of this module's names
+from cfdg_rl.datasets.scores import Family
 from cfdg_rl.files import replaced_file
 from cfdg_rl.transitions import Transitions
 
-LEVELS = ("random", "medium-replay", "medium", "medium-expert")
-NAMES = tuple(f"{family}-{level}-v2" for family in FAMILIES for level in LEVELS)
+NAMES = tuple(PUBLISHED)
 
-_URL = "http://rail.eecs.berkeley.edu/datasets/offline_rl/gym_mujoco_v2"
 _ACTION_SLACK = 1e-3  # float32 rounding of tanh leaves actions far nearer to [-1, 1]; more is another action scale
 
 
@@ -40,7 +42,8 @@ class RawRows:
         reward: ``(N,)`` float32.
         terminal: ``(N,)`` bool, the MDP ended.
         timeout: ``(N,)`` bool, the time limit fell.
-        terminal_next_obs: ``(K, S)`` float32, the last observation of each of the K terminal rows.
+        terminal_next_obs: ``(K, S)`` float32, the stored next observation of each of the K terminal rows; None without
+            the key ``next_observations``.
     """
 
     obs: np.ndarray
@@ -48,25 +51,7 @@ class RawRows:
     reward: np.ndarray
     terminal: np.ndarray
     timeout: np.ndarray
-    terminal_next_obs: np.ndarray
-
-
-def find_file(name: str) -> Path:
-    """Where the file of a D4RL dataset such as ``hopper-medium-v2`` lies; nothing is downloaded.
-
-    Raises:
-        FileNotFoundError: if it is not there; the sentence names the address and the folder.
-    """
-    family, rest = name.split("-", 1)
-    level = rest.removesuffix("-v2").replace("-", "_")
-    folder = Path(os.environ.get("D4RL_DATASET_DIR") or Path.home() / ".d4rl" / "datasets")
-    path = folder / f"{family}_{level}-v2.hdf5"
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{path} does not exist: download {_URL}/{path.name} "
-            f"into {folder}, or set D4RL_DATASET_DIR to the folder that has it"
-        )
-    return path
+    terminal_next_obs: np.ndarray | None
 
 
 def read_hdf5(path: Path, family: Family) -> tuple[Transitions, np.ndarray]:
@@ -74,7 +59,7 @@ def read_hdf5(path: Path, family: Family) -> tuple[Transitions, np.ndarray]:
 
     Args:
         path: a file in D4RL's layout.
-        family: gives the widths and the time limit.
+        family: gives the widths and the time limit, and whether it is a maze.
 
     Returns:
         Transitions ``(N,)``, float32 on the CPU, and undiscounted returns ``(episodes,)``, float64.
@@ -84,18 +69,25 @@ def read_hdf5(path: Path, family: Family) -> tuple[Transitions, np.ndarray]:
         ValueError: if it is not such a file; the sentence names the file and the key.
     """
     raw = read_rows(path, family)
-    return to_transitions(raw), episode_returns(raw)
+    return to_transitions(raw, sparse=family.sparse), episode_returns(raw, sparse=family.sparse)
 
 
-def read_rows(path: Path, family: Family) -> RawRows:
-    """Read and check the columns of a file; see :func:`read_hdf5` for the errors."""
+def read_rows(path: Path, family: Family, to_unit: Callable[[np.ndarray], np.ndarray] | None = None) -> RawRows:
+    """Read and check the columns of a file; see :func:`read_hdf5` for the errors.
+
+    Args:
+        path: a file in D4RL's layout.
+        family: gives the widths and the time limit.
+        to_unit: maps stored actions ``(N, A)`` into [-1, 1]; None if they lie there.
+    """
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist")
     try:
         with h5py.File(path, "r") as file:
-            return _read_columns(path, file, family)
+            raw = _read_columns(path, file, family)
     except OSError as error:
         raise ValueError(f"{path} is not a complete HDF5 file ({error}): download or record it again") from error
+    return replace(raw, action=bounded_actions(path, to_unit(raw.action) if to_unit else raw.action))
 
 
 def _read_columns(path: Path, file: h5py.File, family: Family) -> RawRows:
@@ -109,8 +101,7 @@ def _read_columns(path: Path, file: h5py.File, family: Family) -> RawRows:
         if column is not None and len(column) != len(obs):
             raise ValueError(f"{path}: {key} has {len(column)} rows, expected {len(obs)} as observations has")
     timeout = implied_timeouts(terminal, family.max_episode_steps) if timeout is None else timeout
-    terminal_next_obs = _terminal_next_obs(path, file, obs, terminal)
-    return RawRows(obs, _bounded(path, action), reward, terminal, timeout, terminal_next_obs)
+    return RawRows(obs, action, reward, terminal, timeout, _terminal_next_obs(path, file, obs, terminal))
 
 
 def _column(path: Path, file: h5py.File, key: str, width: int | None = None) -> np.ndarray:
@@ -126,30 +117,42 @@ def _column(path: Path, file: h5py.File, key: str, width: int | None = None) -> 
         raise ValueError(f"{path}: {key} has shape {shape}, expected {expected}")
     with np.errstate(over="ignore"):  # float64 too large for float32 becomes infinite and is reported as such
         values = np.asarray(dataset[()], dtype=np.float32)
-    return _finite(path, key, values.reshape(-1) if flat else values)
+    return finite(path, key, values.reshape(-1) if flat else values)
 
 
-def _finite(path: Path, key: str, values: np.ndarray) -> np.ndarray:
+def finite(where: Path | str, key: str, values: np.ndarray) -> np.ndarray:
+    """The float32 values ``(N,)`` or ``(N, C)`` themselves.
+
+    Raises:
+        ValueError: if one is not finite; the sentence names ``where``, the key and the row.
+    """
     with np.errstate(invalid="ignore"):
         total = values.sum(dtype=np.float64)  # finite exactly if all are: float32 values cannot overflow it
     if not np.isfinite(total):
         bad = ~np.isfinite(values)
         row = int(np.argmax(bad if bad.ndim == 1 else bad.any(axis=1)))
-        raise ValueError(f"{path}: {key} is not finite at row {row}")
+        raise ValueError(f"{where}: {key} is not finite at row {row}")
     return values
 
 
-def _bounded(path: Path, action: np.ndarray) -> np.ndarray:
+def bounded_actions(where: Path | str, action: np.ndarray) -> np.ndarray:
+    """Actions ``(N, A)`` clipped to [-1, 1].
+
+    Raises:
+        ValueError: if one is farther outside than rounding explains; the sentence names ``where`` and the row.
+    """
     excess = max(float(action.max()), -float(action.min())) - 1.0
     if excess > _ACTION_SLACK:
         row = int(np.argmax((np.abs(action) > 1.0 + _ACTION_SLACK).any(axis=1)))
-        raise ValueError(f"{path}: actions leave [-1, 1] at row {row}, found {np.abs(action[row]).max():.4g}")
+        raise ValueError(f"{where}: actions leave [-1, 1] at row {row}, found {np.abs(action[row]).max():.4g}")
     return np.clip(action, -1.0, 1.0) if excess > 0 else action
 
 
-def _terminal_next_obs(path: Path, file: h5py.File, obs: np.ndarray, terminal: np.ndarray) -> np.ndarray:
-    """Last observations ``(K, S)`` of the K terminal rows; the stored column is not read where none is needed."""
-    if "next_observations" not in file or not terminal.any():
+def _terminal_next_obs(path: Path, file: h5py.File, obs: np.ndarray, terminal: np.ndarray) -> np.ndarray | None:
+    """Stored next observations ``(K, S)`` of the K terminal rows; the column is not read where none is needed."""
+    if "next_observations" not in file:
+        return None
+    if not terminal.any():
         return obs[terminal]
     stored = _column(path, file, "next_observations", obs.shape[1])
     if len(stored) != len(obs):
@@ -169,23 +172,56 @@ def implied_timeouts(terminal: np.ndarray, max_episode_steps: int) -> np.ndarray
     return step % max_episode_steps == max_episode_steps - 1
 
 
-def to_transitions(raw: RawRows) -> Transitions:
+def to_transitions(raw: RawRows, *, sparse: bool = False) -> Transitions:
     """Transitions of the rows that D4RL keeps, terminal rows mended (module docstring)."""
     next_obs = np.roll(raw.obs, -1, axis=0)
-    next_obs[raw.terminal] = raw.terminal_next_obs
+    if raw.terminal_next_obs is not None:
+        next_obs[raw.terminal] = raw.terminal_next_obs
+    else:
+        last = raw.terminal & ~continues(raw, sparse=sparse)
+        next_obs[last] = raw.obs[last]
     keep = ~raw.timeout
     keep[-1] = False
     columns = (raw.obs, raw.action, raw.reward, next_obs, raw.terminal.astype(np.float32))
     return Transitions(*(torch.from_numpy(column[keep]) for column in columns))
 
 
-def episode_returns(raw: RawRows) -> np.ndarray:
-    """Undiscounted returns ``(episodes,)`` of the episodes that a terminal or the time limit ended."""
-    ends = np.flatnonzero(raw.terminal | raw.timeout)
+def continues(raw: RawRows, *, sparse: bool) -> np.ndarray:
+    """Terminal rows ``(N,)`` whose trajectory goes on in the next row; there are some in mazes only.
+
+    With stored next observations these tell. Without, a maze's position (the first two columns, as in D4RL's
+    observations) must not move farther than robots there do: twice the 99th percentile of the steps of ordinary rows.
+    """
+    goes_on = np.zeros(len(raw.terminal), dtype=bool)
+    rows = np.flatnonzero(raw.terminal[:-1] & ~raw.timeout[:-1])
+    if not sparse or len(rows) == 0:
+        return goes_on
+    if raw.terminal_next_obs is not None:
+        stored = raw.terminal_next_obs[np.searchsorted(np.flatnonzero(raw.terminal), rows)]
+        goes_on[rows] = (stored == raw.obs[rows + 1]).all(axis=1)
+        return goes_on
+    step = np.linalg.norm(np.diff(raw.obs[:, :2], axis=0), axis=1)
+    ordinary = step[~(raw.terminal | raw.timeout)[:-1]]
+    goes_on[rows] = step[rows] <= (2.0 * np.percentile(ordinary, 99) if len(ordinary) else 0.0)
+    return goes_on
+
+
+def episode_returns(raw: RawRows, *, sparse: bool = False) -> np.ndarray:
+    """Undiscounted returns ``(episodes,)``, float64, of the episodes that a terminal or the time limit ended.
+
+    Of a maze: 1 for a trajectory that was ever at the goal, 0 for another.
+    """
+    ends = np.flatnonzero(raw.timeout | raw.terminal & ~continues(raw, sparse=sparse))
     if len(ends) == 0:
         return np.zeros(0)
     starts = np.concatenate([[0], ends[:-1] + 1])
-    return np.add.reduceat(raw.reward[: ends[-1] + 1].astype(np.float64), starts)
+    reduce = np.maximum if sparse else np.add
+    return reduce.reduceat(raw.reward[: ends[-1] + 1].astype(np.float64), starts)
+
+
+def looks_sparse(reward: np.ndarray, terminal: np.ndarray) -> bool:
+    """Whether rewards ``(N,)`` are those of a maze: 1 exactly on the terminal rows, of which there are some, else 0."""
+    return bool(terminal.any() and (reward == terminal.astype(reward.dtype)).all())
 
 
 def write_hdf5(path: Path, columns: Mapping[str, np.ndarray], metadata: Mapping[str, str | int]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,6 +20,7 @@ class Family:
         random_return: undiscounted return of a random policy, score 0.
         expert_return: undiscounted return of an expert, score 100.
         max_episode_steps: the time limit.
+        sparse: a maze: the reward is 1 at the goal, where the episode terminates, and 0 elsewhere.
     """
 
     env: str
@@ -27,7 +29,12 @@ class Family:
     random_return: float
     expert_return: float
     max_episode_steps: int = 1000
-    sparse: bool = False  # a maze: reward 1 at the goal, where the episode terminates, 0 elsewhere
+    sparse: bool = False
+
+    @property
+    def reference(self) -> tuple[float, float]:
+        """Returns of a random policy and of an expert."""
+        return self.random_return, self.expert_return
 
 
 # Reference returns: REF_MIN_SCORE and REF_MAX_SCORE of D4RL's infos.py, the same for all of its dataset versions.
@@ -45,19 +52,53 @@ MAZES = {  # the score is the rate of success in percent
     "pointmaze-large": Family("cfdg/PointMazeLarge-v0", 4, 2, 0.0, 1.0, 400, sparse=True),
 }
 
+ADROIT = {  # gymnasium-robotics' hands; its reward functions have changed since D4RL (docs/data.md)
+    "pen": Family("AdroitHandPen-v1", 45, 24, 96.262799, 3076.8331017826877, 100),
+    "door": Family("AdroitHandDoor-v1", 39, 28, -56.512833, 2880.5693087298737, 200),
+    "hammer": Family("AdroitHandHammer-v1", 46, 26, -274.856578, 12794.134825156867, 200),
+    "relocate": Family("AdroitHandRelocate-v1", 39, 30, -6.425911, 4233.877797728884, 200),
+}
+
+
+def find_family(name: str) -> str | None:
+    """The family of a dataset's name without its source, such as "antmaze-medium" of "antmaze-medium-play-v2"."""
+    known = [family for family in (*FAMILIES, *MAZES, *ADROIT) if name.startswith(f"{family}-")]
+    return known[0] if known else None
+
 
 def normalised_score(family: str, returns: float | Sequence[float] | np.ndarray) -> np.ndarray:
     """D4RL's scale, 100 (R - random) / (expert - random), of undiscounted raw returns of any shape.
 
     Args:
-        family: a key of ``FAMILIES``.
+        family: a key of ``FAMILIES``, ``MAZES`` or ``ADROIT``.
         returns: undiscounted returns of raw rewards.
 
     Raises:
         ValueError: if the family has no reference returns.
     """
-    if family not in FAMILIES:
-        raise ValueError(f"no reference returns for {family!r}, expected one of {', '.join(FAMILIES)}")
-    reference = FAMILIES[family]
-    span = reference.expert_return - reference.random_return
-    return 100.0 * (np.asarray(returns, dtype=np.float64) - reference.random_return) / span
+    families = FAMILIES | MAZES | ADROIT
+    if family not in families:
+        raise ValueError(f"no reference returns for {family!r}, expected one of {', '.join(families)}")
+    return on_scale(families[family].reference, returns)
+
+
+def on_scale(reference: tuple[float, float], returns: float | Sequence[float] | np.ndarray) -> np.ndarray:
+    """100 (R - low) / (high - low) of returns of any shape, float64, for the reference returns (low, high)."""
+    low, high = reference
+    return 100.0 * (np.asarray(returns, dtype=np.float64) - low) / (high - low)
+
+
+def family_of_environment(env_id: str) -> str | None:
+    """The family whose environment, of locomotion in any version, this is; None for another environment."""
+    for name, family in (FAMILIES | MAZES | ADROIT).items():
+        if env_id == family.env or (name in FAMILIES and re.fullmatch(rf"{family.env}-v\d+", env_id)):
+            return name
+    return None
+
+
+def reference_of(env_id: str, *, sparse: bool) -> tuple[float, float] | None:
+    """Reference returns of an environment: D4RL's where it has some, (0, 1) for another maze, else None."""
+    family = family_of_environment(env_id)
+    if family is not None:
+        return (FAMILIES | MAZES | ADROIT)[family].reference
+    return (0.0, 1.0) if sparse else None

@@ -1,0 +1,181 @@
+"""Minari's datasets, read through Minari's own library: ``minari:mujoco/hopper/medium-v0``.
+
+An episode of T steps has T + 1 observations there, so the next observation of every row is known and no row is lost,
+not even the one on which the time limit fell.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from typing import TYPE_CHECKING, Any
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium import spaces
+
+from cfdg_rl.datasets.d4rl import bounded_actions, finite, looks_sparse
+from cfdg_rl.datasets.dataset import Dataset
+from cfdg_rl.datasets.scores import reference_of
+from cfdg_rl.envs import EnvShape, inspect_env
+from cfdg_rl.transitions import Transitions
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from gymnasium.envs.registration import EnvSpec
+
+_ID = re.compile(r"(?:[-\w]+/)*[-\w]+-v\d+")
+
+
+def split_name(rest: str) -> tuple[str, str | None]:
+    """Minari's id and the environment id, if there is one, of "ID" or "ID@ENV_ID".
+
+    Raises:
+        ValueError: if it is no such name.
+    """
+    dataset_id, mark, env_id = rest.partition("@")
+    if not _ID.fullmatch(dataset_id) or (mark and not env_id):
+        raise ValueError(
+            "a Minari dataset is named minari:ID or minari:ID@ENV_ID, with an ID such as mujoco/hopper/medium-v0, "
+            f"found {rest!r}"
+        )
+    return dataset_id, env_id or None
+
+
+def load(name: str, rows: int | None) -> Dataset:
+    """Load "minari:ID" or "minari:ID@ENV_ID" from Minari's folder; nothing is downloaded.
+
+    Raises:
+        ImportError: if Minari is not installed.
+        FileNotFoundError: if the dataset is not there.
+        ValueError: if its spaces are no boxes or it does not fit the environment.
+    """
+    dataset_id, env_id = split_name(name.partition(":")[2])
+    stored = _find(dataset_id)
+    env_id = env_id or _environment(name, stored.spec.env_spec)
+    shape = inspect_env(env_id)
+    if not isinstance(stored.action_space, spaces.Box):
+        raise ValueError(f"{name} has actions {stored.action_space}, expected a box of real numbers")
+    transitions, ends = _columns(name, stored, shape)
+    sparse = looks_sparse(transitions.reward.numpy(), transitions.terminal.numpy())
+    returns = _returns(transitions.reward.numpy(), ends)
+    reference = _reference(stored) or reference_of(env_id, sparse=sparse)
+    return Dataset(name, env_id, transitions.map(lambda column: column[:rows]), returns, reference, sparse)
+
+
+def library() -> ModuleType:
+    """Minari, which is optional.
+
+    Raises:
+        ImportError: if it is not installed; the sentence says how to install it.
+    """
+    try:
+        return importlib.import_module("minari")
+    except ImportError as error:
+        message = "Minari datasets need Python 3.11 or newer and Minari: pip install 'cfdg-rl[minari]'"
+        raise ImportError(message) from error
+
+
+def download(dataset_id: str) -> None:
+    """Have Minari fetch a dataset into its folder.
+
+    Raises:
+        ImportError: if Minari is not installed.
+        OSError: if that did not work, for whatever reason Minari gives.
+    """
+    fetch = library().download_dataset
+    try:
+        fetch(dataset_id)
+    except Exception as error:  # Minari's clients raise errors of several libraries that are not ours to know
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise OSError(f"minari:{dataset_id} could not be downloaded: {reason}") from error
+
+
+def _find(dataset_id: str) -> Any:  # noqa: ANN401 - a minari.MinariDataset, of a package that is optional
+    try:
+        return library().load_dataset(dataset_id)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"no Minari dataset {dataset_id} in Minari's folder ($MINARI_DATASETS_PATH or ~/.minari/datasets): run "
+            f"'cfdg-datasets download minari:{dataset_id}' or 'minari download {dataset_id}'"
+        ) from error
+
+
+def _environment(name: str, spec: EnvSpec | None) -> str:
+    """Id of the environment the data come from, which is registered here if it is one with its own arguments."""
+    if spec is None:
+        raise ValueError(f"{name} does not say which environment it is from, name one: {name}@ENV_ID")
+    try:
+        known = gymnasium.spec(spec.id)
+    except gymnasium.error.Error:
+        inspect_env(spec.id)  # knows where more environments are, and what to say
+        known = gymnasium.spec(spec.id)
+    if _arguments(spec) == _arguments(known):
+        return spec.id
+    own = f"cfdg-minari/{name.partition(':')[2].replace('/', '.')}"
+    if own not in gymnasium.registry:
+        limit, kwargs, wrappers = _arguments(spec)
+        gymnasium.register(
+            own, known.entry_point, max_episode_steps=limit, kwargs=kwargs, additional_wrappers=wrappers
+        )
+    return own
+
+
+def _arguments(spec: EnvSpec) -> tuple[int | None, dict[str, Any], tuple[Any, ...]]:
+    return spec.max_episode_steps, spec.kwargs, spec.additional_wrappers
+
+
+def _columns(name: str, stored: Any, shape: EnvShape) -> tuple[Transitions, list[tuple[int, bool]]]:  # noqa: ANN401
+    """All rows, and per episode the row after its last and whether it is complete."""
+    parts: list[tuple[np.ndarray, ...]] = []
+    ends: list[tuple[int, bool]] = []
+    for episode in stored.iterate_episodes():
+        obs = flat_rows(stored.observation_space, episode.observations)
+        parts.append((obs[:-1], episode.actions, episode.rewards, obs[1:], episode.terminations))
+        complete = len(episode) > 0 and bool(episode.terminations[-1] or episode.truncations[-1])
+        ends.append(((ends[-1][0] if ends else 0) + len(episode), complete))
+    if not ends or ends[-1][0] == 0:
+        raise ValueError(f"{name} has no rows")
+    columns = [np.concatenate(column).astype(np.float32) for column in zip(*parts, strict=True)]
+    for key, column, width in (
+        ("observations", columns[0], shape.obs_dim),
+        ("actions", columns[1], shape.action_low.size),
+    ):
+        if column.ndim != 2 or column.shape[1] != width:
+            raise ValueError(f"{name}: {key} have shape {column.shape}, expected (N, {width}) as its environment has")
+    for key, column in zip(
+        ("observations", "actions", "rewards", "observations", "terminations"), columns, strict=True
+    ):
+        finite(name, key, column)
+    columns[1] = bounded_actions(name, shape.unit_actions(columns[1]))
+    return Transitions(*(torch.from_numpy(column) for column in columns)), ends
+
+
+def flat_rows(space: spaces.Space, rows: Any) -> np.ndarray:  # noqa: ANN401 - an array, or a dict of such
+    """Observations of T rows as ``(T, S)``, their columns in the order of ``gymnasium.spaces.flatten``.
+
+    Raises:
+        ValueError: if the space is no box and no dict of boxes.
+    """
+    if isinstance(space, spaces.Dict):
+        return np.concatenate([flat_rows(part, rows[key]) for key, part in space.spaces.items()], axis=1)
+    if not isinstance(space, spaces.Box):
+        raise ValueError(f"observations are {space}, expected a box or a dict of boxes")
+    return np.asarray(rows).reshape(len(rows), -1)
+
+
+def _returns(reward: np.ndarray, ends: list[tuple[int, bool]]) -> np.ndarray:
+    """Undiscounted returns ``(episodes,)`` of the complete episodes."""
+    total = np.concatenate([[0.0], np.cumsum(reward, dtype=np.float64)])
+    starts = [0, *(end for end, _ in ends[:-1])]
+    return np.array(
+        [total[end] - total[start] for start, (end, complete) in zip(starts, ends, strict=True) if complete]
+    )
+
+
+def _reference(stored: Any) -> tuple[float, float] | None:  # noqa: ANN401
+    metadata = stored.storage.metadata
+    low, high = metadata.get("ref_min_score"), metadata.get("ref_max_score")
+    return None if low is None or high is None or low == high else (float(low), float(high))
