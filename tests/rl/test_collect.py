@@ -1,4 +1,4 @@
-"""Collection and evaluation: end flags, separate environments, saved simulators."""
+"""Collection: end flags, returns, saved simulators."""
 
 import gymnasium
 import numpy as np
@@ -7,7 +7,6 @@ import torch
 
 from cfdg_rl.collect import EnvCollector
 from cfdg_rl.envs import make_env
-from cfdg_rl.evaluate import Evaluator
 from cfdg_rl.rewards import RewardMap
 from cfdg_rl.transitions import Transitions, from_rows
 
@@ -83,36 +82,44 @@ def test_a_restored_mujoco_collector_continues_bit_for_bit():
     assert torch.equal(continued, expected)
 
 
-def test_saving_another_kind_of_environment_says_why_not(point):
-    with pytest.raises(ValueError, match="only MuJoCo environments"):
-        EnvCollector(point, (0,), RewardMap()).state()
+def test_another_kind_of_environment_begins_new_episodes_which_are_booked_alone(point):
+    first, second = EnvCollector(point, (0, 1), RewardMap()), EnvCollector(point, (0, 1), RewardMap())
+    for _ in range(25):
+        first.step(Constant(0.0))
+    second.restore(first.state())
+    assert np.array_equal(second.last_return, first.last_return)
+    start = np.abs(second.stack.obs[:, 0])
+    for _ in range(20):
+        second.step(Constant(0.0))
+    np.testing.assert_allclose(second.last_return, -20 * start, rtol=1e-6)
 
 
-def test_evaluation_returns_are_undiscounted_sums_of_whole_episodes(point):
-    returns = Evaluator(point, (0, 1), episodes=4).returns(Constant(0.0))
-    assert returns.shape == (2, 4)
-    assert np.all(returns <= 0)
-    assert np.all(returns >= -1.5 * 20)
-    assert len(np.unique(returns)) == 8, "every episode has a start of its own"
+def test_a_restart_begins_episodes_and_books_nothing(point):
+    collector, first_steps = EnvCollector(point, (0, 1), RewardMap()), []
+    for _ in range(2):
+        first_steps.append(collector.step(Constant(0.0)))
+        for _ in range(4):
+            collector.step(Constant(0.0))
+        collector.restart()
+        assert np.isnan(collector.last_return).all()
+        assert not collector.running.any()
+    assert not torch.equal(first_steps[0][..., 0], first_steps[1][..., 0]), "a start of its own each time"
+    start = np.abs(collector.stack.obs[:, 0])
+    rows = torch.cat([collector.step(Constant(0.0)) for _ in range(20)], dim=1)
+    assert torch.equal(rows[:, :1, 0].expand(-1, 20), rows[..., 0]), "whole episodes again"
+    np.testing.assert_allclose(collector.last_return, -20 * start, rtol=1e-6)
 
 
-def test_evaluation_repeats_for_a_round_and_differs_between_rounds(point):
-    evaluator = Evaluator(point, (0,), episodes=3)
-    first = evaluator.returns(Constant(0.0), 0)
-    assert np.array_equal(first, evaluator.returns(Constant(0.0), 0))
-    assert not np.array_equal(first, evaluator.returns(Constant(0.0), 1))
-
-
-def test_evaluation_leaves_the_training_environments_alone(point):
-    collectors = [EnvCollector(point, (0,), RewardMap()) for _ in range(2)]
-    evaluator = Evaluator(point, (0,), episodes=2)
-    for step in range(25):
-        rows = [collector.step(Constant(0.2)) for collector in collectors]
-        assert torch.equal(*rows)
-        if step % 5 == 0:
-            before = collectors[1].stack.obs.copy()
-            evaluator.returns(Constant(1.0), step)
-            assert np.array_equal(before, collectors[1].stack.obs)
+@pytest.mark.parametrize("env_id", ["Hopper-v5", "InvertedPendulum-v5"])
+def test_workers_change_nothing(env_id):
+    width = make_env(env_id).action_space.shape[0]
+    runs = []
+    for workers in (1, 3):
+        collector, agent = EnvCollector(env_id, (0, 1), RewardMap(), 2, workers=workers), Wild(width)
+        runs.append(torch.cat([collector.step(agent) for _ in range(60)], dim=1))
+        collector.stack.close()
+    assert runs[0][..., -1].sum() > 0
+    assert torch.equal(*runs)
 
 
 def test_v4_is_made_without_a_warning_and_unknown_ids_are_refused():
@@ -120,5 +127,5 @@ def test_v4_is_made_without_a_warning_and_unknown_ids_are_refused():
     with pytest.raises(ValueError, match="NoSuchEnv"):
         make_env("NoSuchEnv-v0")
     gymnasium.register("CfdgTestDiscrete-v0", entry_point="gymnasium.envs.classic_control:CartPoleEnv")
-    with pytest.raises(ValueError, match="flat box"):
+    with pytest.raises(ValueError, match=r"CfdgTestDiscrete.* box"):
         make_env("CfdgTestDiscrete-v0")

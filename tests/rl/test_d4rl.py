@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import h5py
 import numpy as np
 import pytest
@@ -7,12 +9,22 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from cfdg_rl.datasets import load_dataset
-from cfdg_rl.datasets.d4rl import NAMES, find_file, implied_timeouts, read_hdf5, to_transitions, write_hdf5
+from cfdg_rl.datasets.catalogue import PUBLISHED, row_fault
+from cfdg_rl.datasets.d4rl import (
+    NAMES,
+    find_file,
+    implied_timeouts,
+    looks_sparse,
+    read_hdf5,
+    to_transitions,
+    write_hdf5,
+)
 from cfdg_rl.datasets.d4rl import RawRows as Raw
 from cfdg_rl.datasets.d4rl import episode_returns as returns_of
 from cfdg_rl.datasets.scores import Family
 
 SMALL = Family("Small", 2, 1, 0.0, 1.0, max_episode_steps=3)
+MAZE = replace(SMALL, max_episode_steps=8, sparse=True)
 FIELDS = ("obs", "action", "reward", "next_obs", "terminal")
 
 
@@ -181,20 +193,37 @@ def test_missing_files_name_the_address_and_the_folder(tmp_path, monkeypatch):
     address = "http://rail.eecs.berkeley.edu/datasets/offline_rl/gym_mujoco_v2/hopper_medium_replay-v2.hdf5"
     assert address in str(error.value)
     assert str(tmp_path) in str(error.value)
+    assert "cfdg-datasets download d4rl:hopper-medium-replay-v2" in str(error.value)
     with pytest.raises(FileNotFoundError):
         read_hdf5(tmp_path / "absent.hdf5", SMALL)
 
 
-def test_the_twelve_names_are_d4rls_file_names(tmp_path, monkeypatch):
+def test_the_names_are_d4rls_file_names(tmp_path, monkeypatch):
     monkeypatch.setenv("D4RL_DATASET_DIR", str(tmp_path))
-    assert len(NAMES) == 12
-    for name in NAMES:
-        (tmp_path / f"{name.removesuffix('-v2').replace('-', '_')}-v2.hdf5").touch()
-        assert find_file(name).is_file()
+    assert len(NAMES) == 22
+    locomotion = [name for name in NAMES if not name.startswith("antmaze") and name.endswith("-v2")]
+    assert len(locomotion) == 12
+    names = {f"{name.removesuffix('-v2').replace('-', '_')}-v2.hdf5" for name in locomotion}
+    names |= {f"{task}-human-v1.hdf5" for task in ("pen", "door", "hammer", "relocate")}
+    names |= {
+        f"Ant_maze_{maze}_noisy_multistart_{start}_multigoal_{goal}_sparse_fixed.hdf5"
+        for maze, start, goal in (
+            ("u-maze", False, False), ("u-maze", True, True), ("big-maze", True, False), ("big-maze", True, True),
+            ("hardest-maze", True, False), ("hardest-maze", True, True),
+        )
+    }  # fmt: skip
+    for name in names:
+        (tmp_path / name).touch()
+    assert {find_file(name).name for name in NAMES} == names
+
+
+def pretend_published(monkeypatch, name, rows):
+    monkeypatch.setitem(PUBLISHED, name, replace(PUBLISHED[name], rows=rows))
 
 
 def test_a_d4rl_dataset_is_evaluated_on_v4_and_cut_after_processing(tmp_path, monkeypatch):
     monkeypatch.setenv("D4RL_DATASET_DIR", str(tmp_path))
+    pretend_published(monkeypatch, "hopper-medium-v2", 50)
     rows, wide = 50, np.random.default_rng(0)
     ends = np.arange(rows) % 10 == 9
     made = columns(rows, observations=wide.normal(size=(rows, 11)), next_observations=np.ones((rows, 11)))
@@ -205,6 +234,94 @@ def test_a_d4rl_dataset_is_evaluated_on_v4_and_cut_after_processing(tmp_path, mo
     assert torch.equal(cut.transitions.obs, whole.transitions.obs[:12])
     assert len(cut.episode_returns) == 5
     assert whole.behaviour_score == pytest.approx(whole.normalised_score(np.arange(50).reshape(5, 10).sum(1)).mean())
+
+
+def test_a_broken_off_file_is_refused_with_both_numbers(tmp_path, monkeypatch):
+    monkeypatch.setenv("D4RL_DATASET_DIR", str(tmp_path))
+    made = columns(50, observations=np.zeros((50, 11)), next_observations=None, actions=np.zeros((50, 3)))
+    write_hdf5(tmp_path / "hopper_medium-v2.hdf5", made, {})
+    with pytest.raises(ValueError, match=r"has 50 rows, expected 999,906 of hopper-medium-v2: it is incomplete"):
+        load_dataset("d4rl:hopper-medium-v2")
+
+
+def test_the_number_of_rows_may_differ_by_what_the_sources_differ():
+    file = PUBLISHED["hopper-medium-v2"]
+    assert row_fault(file, 999_906) is None
+    assert row_fault(file, 1_000_000) is None
+    assert "it is another file" in row_fault(file, 1_999_906)
+    assert "it is incomplete" in row_fault(file, 990_000)
+    assert row_fault(PUBLISHED["pen-human-v1"], 5000) is None
+
+
+def maze_columns(**changed):
+    """Two trajectories of 8 rows along a line, the first three rows at the goal and on, the second never there."""
+    x = np.concatenate([np.arange(8.0), np.arange(8.0) + 50.0])
+    goal = (x >= 4) & (x <= 6)
+    return {
+        "observations": np.stack([x, -x], axis=1).astype(np.float32),
+        "actions": np.zeros((16, 1), np.float32),
+        "rewards": goal.astype(np.float32)[:, None],
+        "terminals": goal[:, None],
+        "timeouts": np.arange(16) % 8 == 7,
+    } | changed
+
+
+def test_a_maze_trajectory_goes_on_behind_the_goal(tmp_path):
+    path = tmp_path / "maze.hdf5"
+    write_hdf5(path, maze_columns(), {})
+    data, returns = read_hdf5(path, MAZE)
+    assert returns.tolist() == [1, 0]  # three rows at the goal are one success
+    assert len(data) == 14
+    assert data.terminal.tolist() == data.reward.tolist() == [0] * 4 + [1] * 3 + [0] * 7
+    assert data.next_obs[:, 0].tolist() == [*range(1, 8), *range(51, 58)]  # D4RL's own, true on terminal rows too
+
+
+def test_a_maze_that_restarts_at_the_goal_is_mended(tmp_path):
+    made = maze_columns(timeouts=np.arange(16) == 15)
+    made["terminals"] = made["rewards"] = (np.arange(16) == 7)[:, None]  # the next row is 43 away
+    path = tmp_path / "maze.hdf5"
+    write_hdf5(path, made, {})
+    data, returns = read_hdf5(path, MAZE)
+    assert returns.tolist() == [1, 0]
+    assert data.next_obs[7].tolist() == data.obs[7].tolist() == [7, -7]
+
+
+def test_stored_next_observations_tell_whether_a_maze_restarts(tmp_path):
+    made = maze_columns(timeouts=None)
+    following = np.roll(made["observations"], -1, axis=0)
+    following[6] += 0.5  # row 6 terminates and is not followed by its successor, rows 4 and 5 are
+    made |= {"next_observations": following, "timeouts": np.arange(16) == 15}
+    write_hdf5(tmp_path / "maze.hdf5", made, {})
+    data, returns = read_hdf5(tmp_path / "maze.hdf5", MAZE)
+    assert returns.tolist() == [1, 0]
+    assert data.next_obs[6].tolist() == [7.5, -6.5]
+
+
+def test_what_looks_like_a_maze():
+    goal = np.array([False, True, False])
+    assert looks_sparse(goal.astype(np.float32), goal)
+    assert not looks_sparse(np.array([0.0, 0.5, 0.0]), goal)
+    assert not looks_sparse(np.array([1.0, 1.0, 0.0]), goal)
+    assert not looks_sparse(np.zeros(3), np.zeros(3, bool))
+
+
+@pytest.mark.parametrize(
+    ("name", "env_id", "sparse"),
+    [("antmaze-medium-play-v2", "cfdg/AntMazeMedium-v2", True), ("door-human-v1", "AdroitHandDoor-v1", False)],
+)
+def test_mazes_and_hands_load_with_their_references(name, env_id, sparse, tmp_path, monkeypatch):
+    monkeypatch.setenv("D4RL_DATASET_DIR", str(tmp_path))
+    pretend_published(monkeypatch, name, 16)
+    family = PUBLISHED[name].family
+    made = maze_columns() | {"actions": np.zeros((16, family.action_dim))}
+    x = made["observations"][:, :1]
+    made["observations"] = np.concatenate([x, np.zeros((16, family.obs_dim - 1))], axis=1)
+    write_hdf5(PUBLISHED[name].local, made, {})
+    data = load_dataset(f"d4rl:{name}")
+    assert (data.env_id, data.sparse, data.reference) == (env_id, sparse, family.reference)
+    assert (data.obs_dim, data.action_dim) == (family.obs_dim, family.action_dim)
+    if sparse:
+        assert data.behaviour_score == 50.0  # one of two trajectories succeeded
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_draft(tmp_path):

@@ -11,7 +11,10 @@ from pathlib import Path
 PROFILE_NAMES = "quick (default), reduced, paper, or a YAML file of your own"
 EXAMPLES = """examples:
   cfdg table1                                        the quick profile: minutes on a laptop, no network
-  cfdg table1 --only hopper-random walker2d-*        other datasets with the same profile
+  cfdg table1 --datasets hopper-random walker2d-*    other datasets with the same profile
+  cfdg table1 --algorithms pex --datasets pointmaze-*
+  cfdg table1 --datasets minari:mujoco/hopper/medium-v0
+  cfdg table1 --file mine.hdf5 --env Pendulum-v1     your own data and environment
   cfdg table1 --profile reduced --seeds 0 1 --jobs 2
   cfdg table1 --set finetune.steps=20000 diffusion.guidance_weight=0.5
   cfdg table1 --profile paper --dry-run              what the paper's table would run, and how long here
@@ -60,6 +63,8 @@ def _add_table1(commands: argparse._SubParsersAction) -> None:
         "--datasets", "--only", dest="only", nargs="+", metavar="NAME",
         help="these instead of the profile's; * matches anything (cfdg-datasets list shows the names)",
     )  # fmt: skip
+    add("--file", type=Path, help="your own data in D4RL's HDF5 layout, with --env; scores are raw returns")
+    add("--env", metavar="ID", help="the Gymnasium environment of --file")
     add("--data", choices=("recorded", "d4rl"), help="take the datasets from this source")
     add("--seeds", nargs="*", type=int, metavar="N", help="seeds, trained side by side as replicas")
     add("--arms", nargs="+", metavar="ARM", help="base, cfdg, cfdg-unguided, cfdg-online-only")

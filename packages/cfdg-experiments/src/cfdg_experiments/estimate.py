@@ -26,7 +26,7 @@ class AgentCosts:
 
     Attributes:
         offline_update: one gradient step of the pre-training.
-        update: one gradient step of the fine-tuning, the mean over the labels of its batches.
+        update: one gradient step of the fine-tuning.
         env_step: one step of every replica's environment.
     """
 
@@ -58,12 +58,11 @@ def agent_costs(profile: Profile, algorithm: str) -> AgentCosts:
     )
     offline_update = _seconds(lambda: offline.update(first))
     online = online_learner(profile, algorithm, offline)
+    online_update = _seconds(lambda: online.update(second))
+    if algorithm == "apl":  # half of its batches are offline ones, which cost more
+        online_update = (online_update + offline_update) / 2
     collector = EnvCollector(PROBE_ENV, profile.seeds, RewardMap())
-    return AgentCosts(
-        offline_update,
-        (_seconds(lambda: online.update(first)) + _seconds(lambda: online.update(second))) / 2,
-        _seconds(lambda: collector.step(online)),
-    )
+    return AgentCosts(offline_update, online_update, _seconds(lambda: collector.step(online)))
 
 
 def model_costs(profile: Profile) -> ModelCosts:
@@ -112,9 +111,11 @@ def refresh_seconds(profile: Profile, costs: ModelCosts) -> float:
     return fits * costs.step + refreshes * plan.synthetic_rows * costs.row
 
 
-def _seconds(work: Callable[[], object], repeats: int = 5) -> float:
+def _seconds(work: Callable[[], object], repeats: int = 20, enough: float = 0.5) -> float:
+    """Mean seconds of ``work`` after a first time, over ``repeats`` or as many as take ``enough`` seconds."""
     work()
-    began = time.perf_counter()
-    for _ in range(repeats):
+    began, done = time.perf_counter(), 0
+    while done < repeats and time.perf_counter() - began < enough:
         work()
-    return (time.perf_counter() - began) / repeats
+        done += 1
+    return (time.perf_counter() - began) / done

@@ -24,9 +24,9 @@ from cfdg_experiments.report import to_rich, write_report
 from cfdg_experiments.results import CellResult, write_text
 from cfdg_experiments.run import Cell, Event, Workspace, cell_key
 from cfdg_experiments.store import check_tracking
-from cfdg_experiments.summary import ReportHeader
+from cfdg_experiments.summary import ReportHeader, count
 from cfdg_experiments.tracking import Tracker
-from cfdg_rl.datasets import dataset_names, load_dataset
+from cfdg_rl.datasets import dataset_names, load_dataset, resolve_name
 
 
 def resolve(arguments: argparse.Namespace) -> Profile:
@@ -40,8 +40,25 @@ def resolve(arguments: argparse.Namespace) -> Profile:
         if getattr(arguments, key) is not None:
             overrides[key] = getattr(arguments, key)
     profile = load_profile(arguments.profile, overrides)
-    datasets = choose_datasets(profile.data.datasets, arguments.only, arguments.data)
+    datasets = own_file(arguments.file, arguments.env, arguments.only, arguments.data) or choose_datasets(
+        profile.data.datasets, arguments.only, arguments.data
+    )
     return replace(profile, data=replace(profile.data, datasets=tuple(datasets)))
+
+
+def own_file(file: Path | None, env_id: str | None, only: Sequence[str] | None, source: str | None) -> list[str] | None:
+    """The user's own HDF5 file and environment as the table's one dataset; None where neither is given.
+
+    Raises:
+        ValueError: if only one of them is given, or a selection besides.
+    """
+    if file is None and env_id is None:
+        return None
+    if file is None or env_id is None:
+        raise ValueError("--file and --env go together: an HDF5 file in D4RL's layout and the id of its environment")
+    if only or source:
+        raise ValueError("--file is the table's one dataset, so it excludes --datasets and --data")
+    return [resolve_name(f"hdf5:{file}@{env_id}")]
 
 
 def choose_datasets(datasets: Sequence[str], only: Sequence[str] | None, source: str | None) -> list[str]:
@@ -60,12 +77,16 @@ def choose_datasets(datasets: Sequence[str], only: Sequence[str] | None, source:
 
 
 def _from_source(name: str, source: str) -> str:
-    """The dataset of the same task in another source."""
+    """The dataset of the same task in another source; the recorded mazes have a point in place of the ant."""
     task = name.partition(":")[2].removesuffix("-v2")
+    bodies = ("antmaze", "pointmaze") if source == "recorded" else ("pointmaze", "antmaze")
+    task = task.replace(*bodies)
     return f"{source}:{task}" + ("-v2" if source == "d4rl" and not task.endswith("*") else "")
 
 
 def _matches(name: str) -> list[str]:
+    if name.startswith(("minari:", "hdf5:")):
+        return [resolve_name(name)]
     known = dataset_names()
     versioned = [name, f"{name}-v2"] if name.startswith("d4rl:") else [name]
     found = [other for other in known if any(fnmatch.fnmatch(other, pattern) for pattern in versioned)]
@@ -89,7 +110,7 @@ def dry_run(profile: Profile, out: Path, jobs: int | None) -> None:
     for cell in cells:
         state = "finished" if cell in done else "to run"
         own = settled(profile, cell.dataset, cell.algorithm)
-        counts = (f"{own.pretrain.steps:,}", f"{own.finetune.steps:,}")
+        counts = (count(own.pretrain.steps), count(own.finetune.steps))
         table.add_row(cell.dataset, cell.algorithm, cell.arm, *counts, state)
     waiting = [cell for cell in cells if cell not in done]
     fresh = {space.pretrained(profile, cell): cell for cell in waiting}

@@ -25,6 +25,7 @@ class EnvCollector:
         reward: the map that the dataset's rewards went through too.
         envs_per_replica: E; the paper collects with one.
         device: where observations are sent and rows are returned.
+        workers: threads that step the environments; results do not depend on it.
     """
 
     def __init__(
@@ -34,12 +35,13 @@ class EnvCollector:
         reward: RewardMap,
         envs_per_replica: int = 1,
         device: str | torch.device = "cpu",
+        workers: int = 1,
     ) -> None:
         self.reward, self.device = reward, torch.device(device)
         self.shape = (len(seeds), envs_per_replica)
-        self.stack = EnvStack(
-            env_id, [derive_seed(seed, f"collect {e}") % 2**31 for seed in seeds for e in range(envs_per_replica)]
-        )
+        purposes = [f"collect {e}" for e in range(envs_per_replica)]
+        env_seeds = [derive_seed(seed, purpose) % 2**31 for seed in seeds for purpose in purposes]
+        self.stack = EnvStack(env_id, env_seeds, workers)
         self.everyone = np.arange(len(self.stack))
         self.running = np.zeros(len(self.stack))  # undiscounted raw return of the episode under way
         self.last_return = np.full(len(self.stack), np.nan)
@@ -59,14 +61,20 @@ class EnvCollector:
         self._count(reward, terminated | truncated)
         return to_rows(data)
 
+    def restart(self) -> None:
+        """Begin a new episode in every environment; returns of unfinished episodes are not booked."""
+        self.running[:] = 0
+        self.stack.reset(self.everyone)
+
     def state(self) -> dict[str, Any]:
         """Simulators and running returns, for a checkpoint."""
         return {**self.stack.state(), "running": self.running.copy(), "last_return": self.last_return.copy()}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Continue exactly where :meth:`state` was taken."""
-        self.stack.restore(state)
-        self.running[:], self.last_return[:] = state["running"], state["last_return"]
+        """Continue where :meth:`state` was taken: exactly in MuJoCo environments, in new episodes in others."""
+        resumed = self.stack.restore(state)
+        self.running[:] = state["running"] if resumed else 0
+        self.last_return[:] = state["last_return"]
 
     def _count(self, reward: np.ndarray, done: np.ndarray) -> None:
         """Book the returns and begin new episodes where the old ones are over."""

@@ -20,20 +20,29 @@ class Evaluator:
         seeds: one per replica.
         episodes: episodes per replica and evaluation.
         device: where observations are sent.
+        workers: threads that step the environments; returns do not depend on it.
     """
 
     def __init__(
-        self, env_id: str, seeds: Sequence[int], episodes: int = 10, device: str | torch.device = "cpu"
+        self,
+        env_id: str,
+        seeds: Sequence[int],
+        episodes: int = 10,
+        device: str | torch.device = "cpu",
+        workers: int = 1,
     ) -> None:
         if episodes < 1:
             raise ValueError(f"episodes must be at least 1, found {episodes}")
         self.env_id, self.seeds, self.episodes, self.device = env_id, tuple(seeds), episodes, torch.device(device)
+        self.workers = workers
         self.stack: EnvStack | None = None
 
     def returns(self, agent: Agent, round_number: int = 0) -> np.ndarray:
         """Undiscounted raw returns ``(R, episodes)`` of the mean policy.
 
         Start states depend on the seeds and ``round_number`` alone, so a resumed run evaluates as an unbroken one.
+        Only unfinished episodes are stepped, but the agent sees all: what it draws at random, and how its matrix
+        products round, depends on the number of rows, and a replica's returns must not depend on its companions.
         """
         stack = self._begin(round_number)
         total, active = np.zeros(len(stack)), np.arange(len(stack))
@@ -50,7 +59,6 @@ class Evaluator:
         purposes = [f"evaluate {round_number} {episode}" for episode in range(self.episodes)]
         seeds = [derive_seed(seed, purpose) % 2**31 for seed in self.seeds for purpose in purposes]
         if self.stack is None:
-            self.stack = EnvStack(self.env_id, seeds)
-        for i, seed in enumerate(seeds):
-            self.stack.obs[i] = self.stack.envs[i].reset(seed=seed)[0]
+            self.stack = EnvStack(self.env_id, seeds, self.workers)
+        self.stack.reset(np.arange(len(seeds)), seeds)  # in a first round a second time, which changes nothing
         return self.stack

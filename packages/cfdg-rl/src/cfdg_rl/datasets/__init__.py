@@ -59,11 +59,17 @@ def resolve_name(name: str) -> str:
     elif source == "hdf5":
         full = "hdf5:{}@{}".format(*hdf5.split_name(rest))
     elif full not in dataset_names():
-        near = difflib.get_close_matches(full, dataset_names(), n=3)
-        more = "" if near else ", minari:ID, hdf5:PATH@ENV_ID"
-        known = ", ".join(near or dataset_names()) + more
-        raise ValueError(f"no dataset {name!r}; {'near names' if near else 'known'}: {known}")
+        near = _near(source, rest)
+        known = near or [*dataset_names(), "minari:ID", "hdf5:PATH@ENV_ID"]
+        raise ValueError(f"no dataset {name!r}; {'near names' if near else 'known'}: {', '.join(known)}")
     return full
+
+
+def _near(source: str, rest: str) -> list[str]:
+    """At most three names like this one; of the same source, if that is known."""
+    same = [name for name in dataset_names() if name.startswith(f"{source}:")] or dataset_names()
+    full = {name.partition(":")[2]: name for name in same}
+    return [full[short] for short in difflib.get_close_matches(rest, full, n=3)]
 
 
 def load_dataset(

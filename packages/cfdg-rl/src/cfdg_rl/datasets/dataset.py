@@ -31,6 +31,11 @@ class Dataset:
     reference: tuple[float, float] | None
     sparse: bool
 
+    def __post_init__(self) -> None:
+        """Refuse what nothing can be learnt from."""
+        if len(self.transitions) == 0:
+            raise ValueError(f"{self.name} has no transitions, expected at least two rows of one episode")
+
     @property
     def obs_dim(self) -> int:
         """Width S of an observation."""

@@ -13,7 +13,6 @@ import urllib.parse
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 from tqdm import tqdm
 
@@ -99,6 +98,7 @@ def _transfer(url: str, part: Path, timeout: float, progress: bool) -> None:
     try:
         response = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=timeout)
     except urllib.error.HTTPError as error:
+        error.close()
         if error.code == 416:  # nothing lies beyond what we have: it is complete, or it is of another file
             if error.headers.get("Content-Range") == f"bytes */{have}":
                 return
@@ -108,7 +108,11 @@ def _transfer(url: str, part: Path, timeout: float, progress: bool) -> None:
         arrival = _arrival(response, have)
         with part.open("r+b" if arrival.begin else "wb") as file:
             file.seek(arrival.begin)
-            _copy(response, file, arrival, tqdm(desc=part.stem, disable=not progress, **_BAR))
+            with tqdm(total=arrival.total, initial=arrival.begin, desc=part.stem, disable=not progress, **_BAR) as bar:
+                while chunk := response.read1(_CHUNK):
+                    bar.update(file.write(chunk))
+            if arrival.total is not None and file.tell() != arrival.total:
+                raise http.client.IncompleteRead(b"", arrival.total - file.tell())
 
 
 def _arrival(response: http.client.HTTPResponse, have: int) -> _Arrival:
@@ -119,15 +123,6 @@ def _arrival(response: http.client.HTTPResponse, have: int) -> _Arrival:
     if begin.partition("-")[0] != str(have):
         raise http.client.HTTPException(f"asked for bytes from {have}, the server sends {begin or 'others'}")
     return _Arrival(have, int(total) if total.isdigit() else None)
-
-
-def _copy(response: http.client.HTTPResponse, file: BinaryIO, arrival: _Arrival, bar: tqdm) -> None:
-    bar.total, bar.n = arrival.total, arrival.begin
-    with bar:
-        while chunk := response.read1(_CHUNK):
-            bar.update(file.write(chunk))
-    if arrival.total is not None and file.tell() != arrival.total:
-        raise http.client.IncompleteRead(b"", arrival.total - file.tell())
 
 
 def _passing(error: Exception) -> bool:
@@ -142,7 +137,7 @@ def _check(file: Published, url: str, part: Path) -> None:
         fault = str(error).removeprefix(str(part)).removeprefix(":").strip()
     if fault:
         part.unlink()
-        raise ValueError(f"what {url} sends is not {file.name} and was deleted: it {fault}")
+        raise ValueError(f"what {url} sends is not {file.name} and was deleted: {fault}")
 
 
 def _sentence(url: str, part: Path, error: Exception) -> str:
@@ -152,8 +147,9 @@ def _sentence(url: str, part: Path, error: Exception) -> str:
         reason = str(getattr(error, "reason", error)) or type(error).__name__
     kept = f"; {_size(part):,} bytes are kept and the next download continues there" if _size(part) else ""
     name = part.name.removesuffix(".part")
+    host = urllib.parse.urlsplit(url).netloc
     return (
-        f"{urllib.parse.urlsplit(url).netloc} did not give {name} ({reason}){kept}; try again later, name a mirror with "
+        f"{host} did not give {name} ({reason}){kept}; try again later, name a mirror with "
         f"--url or CFDG_D4RL_URL, or put {name} into {part.parent} yourself"
     )
 

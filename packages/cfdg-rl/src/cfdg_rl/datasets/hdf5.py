@@ -7,7 +7,7 @@ from pathlib import Path
 from cfdg_rl.datasets.d4rl import episode_returns, looks_sparse, read_rows, to_transitions
 from cfdg_rl.datasets.dataset import Dataset
 from cfdg_rl.datasets.scores import MAZES, Family, family_of_environment, reference_of
-from cfdg_rl.envs import EnvShape, inspect_env
+from cfdg_rl.envs import inspect_env
 
 
 def split_name(rest: str) -> tuple[Path, str]:
@@ -32,16 +32,23 @@ def load(name: str, rows: int | None) -> Dataset:
         ValueError: if the environment cannot be made or the file does not fit it.
     """
     path, env_id = split_name(name.partition(":")[2])
-    shape = inspect_env(env_id)
-    raw = read_rows(path, _family(env_id, shape), shape.unit_actions)
-    sparse = looks_sparse(raw.reward, raw.terminal) or family_of_environment(env_id) in MAZES
-    goes_on = sparse and (family_of_environment(env_id) in MAZES or raw.terminal_next_obs is not None)
+    family = family_of(env_id)
+    raw = read_rows(path, family, inspect_env(env_id).unit_actions)
+    sparse = family.sparse or looks_sparse(raw.reward, raw.terminal)
+    goes_on = family.sparse or (sparse and raw.terminal_next_obs is not None)
     transitions = to_transitions(raw, sparse=goes_on).map(lambda column: column[:rows])
     returns = episode_returns(raw, sparse=goes_on)
     return Dataset(name, env_id, transitions, returns, reference_of(env_id, sparse=sparse), sparse)
 
 
-def _family(env_id: str, shape: EnvShape) -> Family:
+def family_of(env_id: str) -> Family:
+    """Widths and time limit of an environment; its reference returns are of no use.
+
+    Raises:
+        ValueError: if it cannot be made or has no time limit.
+    """
+    shape = inspect_env(env_id)
     if shape.max_episode_steps is None:
         raise ValueError(f"environment {env_id!r} has no time limit: register it with max_episode_steps")
-    return Family(env_id, shape.obs_dim, len(shape.action_low), 0.0, 1.0, shape.max_episode_steps)
+    widths, maze = (shape.obs_dim, len(shape.action_low)), family_of_environment(env_id) in MAZES
+    return Family(env_id, *widths, 0.0, 1.0, shape.max_episode_steps, sparse=maze)

@@ -7,6 +7,7 @@ not even the one on which the time limit fell.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -93,6 +94,13 @@ def download(dataset_id: str) -> None:
         raise OSError(f"minari:{dataset_id} could not be downloaded: {reason}") from error
 
 
+def local_names() -> list[str]:
+    """Names of the datasets in Minari's folder; none without Minari."""
+    if importlib.util.find_spec("minari") is None:
+        return []
+    return [f"minari:{dataset_id}" for dataset_id in library().list_local_datasets()]
+
+
 def _find(dataset_id: str) -> Any:  # noqa: ANN401 - a minari.MinariDataset, of a package that is optional
     try:
         return library().load_dataset(dataset_id)
@@ -117,9 +125,7 @@ def _environment(name: str, spec: EnvSpec | None) -> str:
     own = f"cfdg-minari/{name.partition(':')[2].replace('/', '.')}"
     if own not in gymnasium.registry:
         limit, kwargs, wrappers = _arguments(spec)
-        gymnasium.register(
-            own, known.entry_point, max_episode_steps=limit, kwargs=kwargs, additional_wrappers=wrappers
-        )
+        gymnasium.register(own, known.entry_point, max_episode_steps=limit, kwargs=kwargs, additional_wrappers=wrappers)
     return own
 
 
@@ -131,8 +137,9 @@ def _columns(name: str, stored: Any, shape: EnvShape) -> tuple[Transitions, list
     """All rows, and per episode the row after its last and whether it is complete."""
     parts: list[tuple[np.ndarray, ...]] = []
     ends: list[tuple[int, bool]] = []
+    space = _ordered(stored.observation_space, shape.observation_space)
     for episode in stored.iterate_episodes():
-        obs = flat_rows(stored.observation_space, episode.observations)
+        obs = flat_rows(space, episode.observations)
         parts.append((obs[:-1], episode.actions, episode.rewards, obs[1:], episode.terminations))
         complete = len(episode) > 0 and bool(episode.terminations[-1] or episode.truncations[-1])
         ends.append(((ends[-1][0] if ends else 0) + len(episode), complete))
@@ -151,6 +158,12 @@ def _columns(name: str, stored: Any, shape: EnvShape) -> tuple[Transitions, list
         finite(name, key, column)
     columns[1] = bounded_actions(name, shape.unit_actions(columns[1]))
     return Transitions(*(torch.from_numpy(column) for column in columns)), ends
+
+
+def _ordered(stored: spaces.Space, live: spaces.Space) -> spaces.Space:
+    """The space in whose order the environment shows its observations: stored ones have forgotten theirs."""
+    both = isinstance(stored, spaces.Dict) and isinstance(live, spaces.Dict)
+    return live if both and stored.spaces.keys() == live.spaces.keys() else stored
 
 
 def flat_rows(space: spaces.Space, rows: Any) -> np.ndarray:  # noqa: ANN401 - an array, or a dict of such

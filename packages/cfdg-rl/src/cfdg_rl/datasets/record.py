@@ -13,16 +13,20 @@ from cfdg_rl.datasets import Dataset, load_dataset, recorded, resolve_name
 
 _EPILOG = """
 A recorded dataset is made on its first use anyway; this makes it beforehand, with all cores, and shows what is in it.
-The levels are D4RL's:
+The levels of locomotion are D4RL's:
   random         an untrained policy
   medium         a policy part-way through its training
   medium-replay  everything that policy's training had seen until then (shipped; nothing is rolled out)
   medium-expert  half the medium policy, half the fully trained one
+In the point mazes a planner drives a ball, as D4RL's collected AntMaze; the goal itself is met by chance:
+  play           from anywhere to one of a few places, then to another
+  diverse        from anywhere to anywhere, and on
 
 examples:
   cfdg-record hopper-medium                       200,000 rows, kept in the cache folder
   cfdg-record hopper-medium walker2d-random       two of them
-  cfdg-record all --rows 20000 --jobs 2           all twelve, small
+  cfdg-record pointmaze-medium-play               a maze; mean return is the share of trajectories that met the goal
+  cfdg-record all --rows 20000 --jobs 2           all seventeen, small
   cfdg-record hopper-medium --seed 1              other rows of the same policy
   cfdg-record --list                              the names, and which are there already
 
@@ -49,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="cfdg-record",
-        description="Make the recorded datasets by rolling the shipped behaviour policies out on this machine.",
+        description="Make the recorded datasets by rolling shipped policies and a planner out on this machine.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

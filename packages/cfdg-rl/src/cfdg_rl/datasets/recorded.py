@@ -1,7 +1,9 @@
-"""The embedded datasets: made on first use from the shipped behaviour policies, then kept in D4RL's layout.
+"""The embedded datasets: made on this machine on first use, then kept in D4RL's layout.
 
-The levels follow D4RL's definitions: ``random`` an untrained actor, ``medium`` an actor part-way through training,
-``medium-replay`` every row that this actor's training had seen until then, ``medium-expert`` half medium, half expert.
+Those of locomotion come from shipped behaviour policies. Their levels follow D4RL's definitions: ``random`` an
+untrained actor, ``medium`` an actor part-way through training, ``medium-replay`` every row that this actor's training
+had seen until then, ``medium-expert`` half medium, half expert.
+Those of the point mazes come from a planner; see :mod:`cfdg_rl.datasets.maze_recorder` for their levels.
 """
 
 from __future__ import annotations
@@ -17,13 +19,21 @@ import numpy as np
 
 from cfdg_rl.datasets.actor import Actor, fresh_actor, select_actor
 from cfdg_rl.datasets.d4rl import LEVELS, write_hdf5
+from cfdg_rl.datasets.maze_recorder import MazeData, record_maze
 from cfdg_rl.datasets.recorder import Columns, record
 from cfdg_rl.datasets.replay import unpack_replay
-from cfdg_rl.datasets.scores import FAMILIES, Family
+from cfdg_rl.datasets.scores import FAMILIES, MAZES, Family, find_family
 from cfdg_rl.files import load_arrays
 from cfdg_rl.streams import derive_seed
 
-NAMES = tuple(f"{family}-{level}" for family in FAMILIES for level in LEVELS)
+MAZE_NAMES = (
+    "pointmaze-umaze",
+    "pointmaze-medium-play",
+    "pointmaze-medium-diverse",
+    "pointmaze-large-play",
+    "pointmaze-large-diverse",
+)
+NAMES = (*(f"{family}-{level}" for family in FAMILIES for level in LEVELS), *MAZE_NAMES)
 DEFAULT_ROWS = 200_000  # a fifth of a D4RL set: half a minute to record
 FORMAT = 2  # raise it when the same name, rows and seed no longer give the same file
 
@@ -36,8 +46,8 @@ class Recording:
     """What identifies a recorded file.
 
     Attributes:
-        family: a key of ``FAMILIES``.
-        level: one of D4RL's four levels.
+        family: a key of ``FAMILIES`` or ``MAZES``.
+        level: one of D4RL's four levels; of a maze "play", "diverse" or, where there is but one, "".
         rows: rows of the file.
         seed: of the rollout.
     """
@@ -51,17 +61,22 @@ class Recording:
     def file_name(self) -> str:
         """Name in the cache; two recordings that differ never share it."""
         seed = "" if self.level == "medium-replay" else f"-seed{self.seed}"
-        return f"{self.family}-{self.level}-rows{self.rows}{seed}-v{FORMAT}.hdf5"
+        return f"{self.name}-rows{self.rows}{seed}-v{FORMAT}.hdf5"
+
+    @property
+    def name(self) -> str:
+        """The dataset's name without its source."""
+        return f"{self.family}-{self.level}".rstrip("-")
 
     @property
     def robot(self) -> Family:
         """Widths and reference returns."""
-        return FAMILIES[self.family]
+        return (FAMILIES | MAZES)[self.family]
 
     @property
     def env_id(self) -> str:
         """The environment it is recorded and evaluated in."""
-        return f"{self.robot.env}-v5"
+        return self.robot.env if self.robot.sparse else f"{self.robot.env}-v5"
 
 
 def plan_recording(name: str, rows: int | None, seed: int) -> Recording:
@@ -75,17 +90,19 @@ def plan_recording(name: str, rows: int | None, seed: int) -> Recording:
     Raises:
         ValueError: if the rows cannot hold one episode per policy, or the seed is negative.
     """
-    family, level = name.split("-", 1)
+    family = find_family(name) or name
+    level = name[len(family) + 1 :]
+    recording = Recording(family, level, rows or DEFAULT_ROWS, seed)
     if seed < 0:
         raise ValueError(f"seed must be a non-negative integer, found {seed}")
-    policies = len(_POLICIES.get(level, ("replay",)))
-    least = policies * FAMILIES[family].max_episode_steps
+    policies = len(_POLICIES.get(level, ("one",)))
+    least = policies * recording.robot.max_episode_steps
     if rows is not None and rows < least:
         raise ValueError(f"recorded:{name} needs at least {least:,} rows, {policies} x one whole episode, found {rows}")
     if level == "medium-replay":
-        stored = replay_rows(f"{FAMILIES[family].env}-v5")
+        stored = replay_rows(recording.env_id)
         return Recording(family, level, min(rows or stored, stored), 0)
-    return Recording(family, level, rows or DEFAULT_ROWS, seed)
+    return recording
 
 
 def cache_folder(cache: Path | None = None) -> Path:
@@ -100,13 +117,18 @@ def ensure_recorded(recording: Recording, folder: Path, *, jobs: int = 1, progre
     """The file of a recording, made now if it is not there yet."""
     path = folder / recording.file_name
     if not path.is_file():
-        if recording.level == "medium-replay":
-            columns = replay_columns(recording)
-        else:
-            actors = behaviour_actors(recording)
-            columns = record(recording.env_id, actors, recording.rows, recording.seed, jobs=jobs, progress=progress)
-        write_hdf5(path, columns, _metadata(recording))
+        write_hdf5(path, _columns(recording, jobs, progress), _metadata(recording))
     return path
+
+
+def _columns(recording: Recording, jobs: int, progress: bool) -> Columns:
+    rows, seed = recording.rows, recording.seed
+    if recording.robot.sparse:
+        data = MazeData(recording.family.partition("-")[2], recording.level, recording.robot.max_episode_steps)
+        return record_maze(data, rows, seed, jobs=jobs, progress=progress)
+    if recording.level == "medium-replay":
+        return replay_columns(recording)
+    return record(recording.env_id, behaviour_actors(recording), rows, seed, jobs=jobs, progress=progress)
 
 
 def behaviour_actors(recording: Recording) -> list[Actor]:

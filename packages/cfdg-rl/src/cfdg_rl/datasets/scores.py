@@ -53,7 +53,7 @@ MAZES = {  # the score is the rate of success in percent
 }
 
 ADROIT = {  # gymnasium-robotics' hands; its reward functions have changed since D4RL (docs/data.md)
-    "pen": Family("AdroitHandPen-v1", 45, 24, 96.262799, 3076.8331017826877, 100),
+    "pen": Family("cfdg/AdroitHandPen-v1", 45, 24, 96.262799, 3076.8331017826877, 100),
     "door": Family("AdroitHandDoor-v1", 39, 28, -56.512833, 2880.5693087298737, 200),
     "hammer": Family("AdroitHandHammer-v1", 46, 26, -274.856578, 12794.134825156867, 200),
     "relocate": Family("AdroitHandRelocate-v1", 39, 30, -6.425911, 4233.877797728884, 200),
@@ -62,7 +62,7 @@ ADROIT = {  # gymnasium-robotics' hands; its reward functions have changed since
 
 def find_family(name: str) -> str | None:
     """The family of a dataset's name without its source, such as "antmaze-medium" of "antmaze-medium-play-v2"."""
-    known = [family for family in (*FAMILIES, *MAZES, *ADROIT) if name.startswith(f"{family}-")]
+    known = [family for family in (*FAMILIES, *MAZES, *ADROIT) if f"{name}-".startswith(f"{family}-")]
     return known[0] if known else None
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 import gymnasium
@@ -11,91 +13,177 @@ import mujoco
 import numpy as np
 
 from cfdg_rl.envs import make_env
-
-_FULL_STATE = mujoco.mjtState.mjSTATE_INTEGRATION
+from cfdg_rl.envs.native import FULL_STATE, TASKS, Locomotion, Spread, make_engine, set_physics, time_limit
+from cfdg_rl.streams import derive_seed
 
 
 class EnvStack:
     """A list of copies of one environment.
 
     Gymnasium's vector environments step finished members too and reset them on their own; here the caller decides, so
-    that no reset can slip into a buffer as a transition.
+    that no reset can slip into a buffer as a transition. Members share nothing, so results are the same for any number
+    of workers.
 
     Args:
-        env_id: a Gymnasium id.
+        env_id: a Gymnasium id. Those of :data:`cfdg_rl.envs.native.TASKS` are stepped without Gymnasium.
         seeds: one per copy; seeds the copy's first reset, later resets continue its generator.
+        workers: threads that step the copies; 1 starts none. Only simulators that let go of the interpreter gain by
+            more, so copies of environments that are not MuJoCo's are stepped by one whatever is asked.
+
+    Raises:
+        ValueError: if ``workers`` is below 1.
     """
 
-    def __init__(self, env_id: str, seeds: Sequence[int]) -> None:
-        self.envs: list[gymnasium.Env] = [make_env(env_id) for _ in seeds]
-        self.obs = np.zeros((len(seeds), *(self.envs[0].observation_space.shape or ())), np.float32)
-        for i, seed in enumerate(seeds):
-            self.obs[i] = self.envs[i].reset(seed=int(seed))[0]
+    def __init__(self, env_id: str, seeds: Sequence[int], workers: int = 1) -> None:
+        if workers < 1:
+            raise ValueError(f"workers must be at least 1, found {workers}")
+        self.seeds, self.steps = [int(seed) for seed in seeds], 0
+        self._envs: list[gymnasium.Env] = [make_env(env_id) for _ in seeds]
+        self._crew = Crew(workers if all(map(_is_mujoco, self._envs)) else 1)
+        self._stepper: Locomotion | OneByOne = OneByOne(self._envs, self._crew)
+        if env_id in TASKS:
+            self._stepper = Locomotion(env_id, self._envs, make_engine(self._envs, workers, self._crew))
+        self.obs = np.zeros((len(seeds), *(self._envs[0].observation_space.shape or ())), np.float32)
+        self.reset(np.arange(len(seeds)), self.seeds)
 
     def __len__(self) -> int:
         """Number of copies."""
-        return len(self.envs)
+        return len(self._envs)
 
-    def reset(self, members: np.ndarray) -> None:
-        """Begin a new episode in the given members."""
-        for i in members:
-            self.obs[i] = self.envs[i].reset()[0]
+    @property
+    def envs(self) -> list[gymnasium.Env]:
+        """The copies, up to date; what is done to them before the next step counts. Ask again after a step."""
+        self._stepper.lend()
+        return self._envs
+
+    def reset(self, members: np.ndarray, seeds: Sequence[int] | None = None) -> None:
+        """Begin a new episode in the given members, with new generators if there are seeds."""
+        for i, seed in zip(members, [None] * len(members) if seeds is None else seeds, strict=True):
+            self.obs[i] = self._envs[i].reset(seed=seed)[0]
+        self._stepper.take(members)
 
     def step(self, actions: np.ndarray, members: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Step the given members; their rewards, terminations and truncations, and new observations in ``obs``."""
-        reward, terminated, truncated = (np.zeros(len(members), kind) for kind in (np.float64, bool, bool))
-        for k, i in enumerate(members):
-            self.obs[i], reward[k], terminated[k], truncated[k], _ = self.envs[i].step(actions[k])
+        self.obs[members], reward, terminated, truncated = self._stepper.step(actions, members)
+        self.steps += 1
         return reward, terminated, truncated
 
     def state(self) -> dict[str, Any]:
-        """Physics, episode clock and random generator of every copy, for a checkpoint of MuJoCo environments.
+        """What a checkpoint needs, in arrays and strings.
 
-        Raises:
-            ValueError: if the environment is not a MuJoCo one.
+        Gymnasium's MuJoCo environments continue bit for bit: of every copy the physics, the episode clock and the
+        random generator are saved. So do MuJoCo environments of others that say what else they keep: in a property
+        ``task_state``, a numpy array (such as a maze's goal, or nothing) that can be set too. What the rest keep in
+        Python objects, or change in their models, is unknown; there a restored stack begins new episodes.
         """
-        return {
+        envs = self.envs
+        if not all(map(_is_open, envs)):
+            return {"obs": self.obs.copy(), "restart": np.array(self.steps)}
+        state = {
             "obs": self.obs.copy(),
-            "physics": np.stack([_physics(env) for env in self.envs]),
-            "clock": np.array([_limit(env)._elapsed_steps or 0 for env in self.envs]),
-            "random": json.dumps([env.unwrapped.np_random.bit_generator.state for env in self.envs]),
+            "physics": np.stack([_physics(env) for env in envs]),
+            "clock": np.array([getattr(time_limit(env), "_elapsed_steps", 0) or 0 for env in envs]),
+            "random": json.dumps([env.unwrapped.np_random.bit_generator.state for env in envs]),
         }
+        if hasattr(envs[0].unwrapped, "task_state"):
+            state["task"] = np.stack([_inner(env).task_state for env in envs])
+        return state
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """Continue exactly where :meth:`state` was taken."""
-        self.obs[:] = state["obs"]
+    def restore(self, state: dict[str, Any]) -> bool:
+        """Continue exactly where :meth:`state` was taken (True), or in new episodes if that cannot be (False)."""
+        if "restart" in state:
+            self.steps = int(state["restart"])
+            seeds = [derive_seed(seed, f"restart {self.steps}") % 2**31 for seed in self.seeds]
+            self.reset(np.arange(len(self)), seeds)
+            return False
         copies = zip(self.envs, state["physics"], state["clock"], json.loads(state["random"]), strict=True)
-        for env, physics, clock, random in copies:
-            mujoco.mj_setState(*_model_data(env), physics, _FULL_STATE)
-            mujoco.mj_forward(*_model_data(env))
-            mujoco.mj_setState(*_model_data(env), physics, _FULL_STATE)  # mj_forward moves the solver's warm start
-            _limit(env)._elapsed_steps = int(clock)
+        for i, (env, physics, clock, random) in enumerate(copies):
+            if "task" in state:
+                _inner(env).task_state = state["task"][i]
+            set_physics(_inner(env).model, _inner(env).data, physics)
+            if (limit := time_limit(env)) is not None:
+                limit._elapsed_steps = int(clock)
             env.unwrapped.np_random.bit_generator.state = random
+        self.obs[:] = state["obs"]
+        return True
 
     def close(self) -> None:
-        """Free the simulators."""
-        for env in self.envs:
+        """Free the simulators and the threads."""
+        self._crew.close()
+        for env in self._envs:
             env.close()
 
 
-def _model_data(env: gymnasium.Env) -> tuple[Any, Any]:
-    inner: Any = env.unwrapped
-    if not hasattr(inner, "model") or not hasattr(inner, "data"):
-        raise ValueError(f"{env.spec.id if env.spec else env}: only MuJoCo environments can be saved and restored")
-    return inner.model, inner.data
+class Crew:
+    """Divides work among threads; the caller's is one of them."""
+
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
+        self.pool = ThreadPoolExecutor(workers - 1, "cfdg-env") if workers > 1 else None
+
+    def __call__(self, work: Callable[[int, int], None], count: int) -> None:
+        """Run ``work(begin, end)`` on parts of ``range(count)`` that differ by one in length at most."""
+        if self.pool is None or count < 2:
+            return work(0, count)
+        parts = min(self.workers, count)
+        cuts = [part * count // parts for part in range(parts + 1)]
+        others = [self.pool.submit(work, begin, end) for begin, end in itertools.pairwise(cuts[1:])]
+        try:
+            work(0, cuts[1])
+        finally:
+            wait(others)
+        for other in others:
+            other.result()  # raises what was raised there
+
+    def close(self) -> None:
+        """End the threads."""
+        if self.pool is not None:
+            self.pool.shutdown()
+
+
+class OneByOne:
+    """Members stepped by Gymnasium itself; MuJoCo lets go of the interpreter while it computes."""
+
+    def __init__(self, envs: Sequence[gymnasium.Env], spread: Spread) -> None:
+        self.envs, self.spread = envs, spread
+
+    def step(self, actions: np.ndarray, members: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Observations ``(n, S)``, rewards, terminations and truncations ``(n,)`` of n members."""
+        obs = np.zeros((len(members), *(self.envs[0].observation_space.shape or ())), np.float32)
+        reward, terminated, truncated = (np.zeros(len(members), kind) for kind in (np.float64, bool, bool))
+
+        def work(begin: int, end: int) -> None:
+            for k in range(begin, end):
+                obs[k], reward[k], terminated[k], truncated[k], _ = self.envs[members[k]].step(actions[k])
+
+        self.spread(work, len(members))
+        return obs, reward, terminated, truncated
+
+    def take(self, members: np.ndarray) -> None:
+        """Nothing to do: the environments themselves are stepped."""
+
+    def lend(self) -> None:
+        """Nothing to do: the environments themselves are stepped."""
+
+
+def _inner(env: gymnasium.Env) -> Any:  # noqa: ANN401 - attributes that only some environments have
+    return env.unwrapped
+
+
+def _is_mujoco(env: gymnasium.Env) -> bool:
+    kinds = {"model": mujoco.MjModel, "data": mujoco.MjData}
+    return all(isinstance(getattr(env.unwrapped, name, None), kind) for name, kind in kinds.items())
+
+
+def _is_open(env: gymnasium.Env) -> bool:
+    """Whether the whole state of an environment can be read and written."""
+    inner = _inner(env)
+    own = type(inner).__module__.startswith("gymnasium.envs.mujoco.")
+    return _is_mujoco(env) and (own or hasattr(inner, "task_state"))
 
 
 def _physics(env: gymnasium.Env) -> np.ndarray:
-    model, data = _model_data(env)
-    state = np.empty(mujoco.mj_stateSize(model, _FULL_STATE))
-    mujoco.mj_getState(model, data, state, _FULL_STATE)
+    model, data = _inner(env).model, _inner(env).data
+    state = np.empty(mujoco.mj_stateSize(model, FULL_STATE))
+    mujoco.mj_getState(model, data, state, FULL_STATE)
     return state
-
-
-def _limit(env: gymnasium.Env) -> Any:  # noqa: ANN401 - its clock is private to Gymnasium
-    """The time limit among the wrappers of ``env``."""
-    while not isinstance(env, gymnasium.wrappers.TimeLimit):
-        if not isinstance(env, gymnasium.Wrapper):
-            raise ValueError(f"{env} has no time limit")
-        env = env.env
-    return env

@@ -1,0 +1,144 @@
+"""What is in a dataset, and what is wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from cfdg_rl.datasets import d4rl, hdf5, recorded, resolve_name
+from cfdg_rl.datasets.catalogue import PUBLISHED, find_file, row_fault
+from cfdg_rl.datasets.d4rl import RawRows, read_rows
+from cfdg_rl.datasets.dataset import Dataset
+from cfdg_rl.datasets.scores import Family
+from cfdg_rl.envs import inspect_env
+
+_WIDTH, _BINS = 40, 10
+
+
+def file_of(name: str, cache: Path | None = None) -> Path | None:
+    """Where the file of a dataset with a full name lies or would lie; None of a Minari dataset, which is a folder."""
+    source, _, rest = name.partition(":")
+    if source == "recorded":
+        return recorded.cache_folder(cache) / recorded.plan_recording(rest, None, 0).file_name
+    if source == "d4rl":
+        return PUBLISHED[rest].local
+    return hdf5.split_name(rest)[0] if source == "hdf5" else None
+
+
+def count_rows(path: Path) -> int | None:
+    """Raw rows of a file, read from its header; None if it cannot be opened."""
+    try:
+        with h5py.File(path, "r") as file:
+            return len(file["observations"])
+    except (OSError, KeyError, TypeError):
+        return None
+
+
+def raw_rows(name: str, cache: Path | None = None) -> tuple[RawRows, Family] | None:
+    """The checked raw rows of a dataset that is a file, and its family; None of a Minari dataset.
+
+    Raises:
+        FileNotFoundError: if the file is not there.
+        ValueError: if it is not what it should be.
+    """
+    source, _, rest = name.partition(":")
+    path = find_file(rest) if source == "d4rl" else file_of(name, cache)
+    if path is None:
+        return None
+    if source == "hdf5":
+        env_id = hdf5.split_name(rest)[1]
+        family, to_unit = hdf5.family_of(env_id), inspect_env(env_id).unit_actions
+        return read_rows(path, family, to_unit), family
+    if source == "recorded" and not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist: run 'cfdg-record {rest}'")
+    family = PUBLISHED[rest].family if source == "d4rl" else recorded.plan_recording(rest, None, 0).robot
+    return read_rows(path, family), family
+
+
+def faults(name: str, cache: Path | None = None) -> Iterator[str]:
+    """Sentences about what is wrong with a dataset; none if nothing is."""
+    full = resolve_name(name)
+    found = raw_rows(full, cache)
+    if found is None:
+        yield from _minari_faults(full)
+        return
+    raw, family = found
+    published = PUBLISHED.get(full.partition(":")[2])
+    count = row_fault(published, len(raw.reward)) if published else None
+    if count:
+        yield f"{full} {count}"
+    yield from _episode_faults(full, raw, family)
+    if family.sparse and not (raw.reward == raw.terminal).all():
+        row = int(np.argmax(raw.reward != raw.terminal))
+        yield (
+            f"{full}: reward {raw.reward[row]:g} and terminal {int(raw.terminal[row])} at row {row}, "
+            "expected 1 and 1 at the goal and 0 and 0 elsewhere"
+        )
+
+
+def _episode_faults(full: str, raw: RawRows, family: Family) -> Iterator[str]:
+    ends = np.flatnonzero(raw.timeout | raw.terminal & ~d4rl.continues(raw, sparse=family.sparse))
+    if len(ends) == 0:
+        yield f"{full}: no episode ends, expected terminals or timeouts that are true somewhere"
+        return
+    length = np.diff(ends, prepend=-1)
+    longest = int(length.argmax())
+    if length[longest] > family.max_episode_steps + 1:  # D4RL's maze trajectories have one row more than the limit
+        yield (
+            f"{full}: the episode that ends at row {ends[longest]} has {length[longest]:,} rows, "
+            f"expected at most {family.max_episode_steps:,}"
+        )
+
+
+def _minari_faults(full: str) -> Iterator[str]:
+    from cfdg_rl.datasets import minari
+
+    if len(minari.load(full, None).episode_returns) == 0:
+        yield f"{full}: no episode is complete"
+
+
+def describe(data: Dataset, raw: RawRows | None) -> str:
+    """A page about a loaded dataset: counts, ranges, columns and the returns."""
+    returns, table = data.episode_returns, data.transitions
+    lines = [
+        ("name", data.name),
+        ("environment", data.env_id),
+        ("transitions", f"{len(table):,}" + (f" of {len(raw.reward):,} raw rows" if raw else "")),
+        ("complete episodes", f"{len(returns):,}"),
+        ("mean return", f"{returns.mean():,.2f} +- {returns.std():,.2f}" if len(returns) else "-"),
+        (
+            "score",
+            f"{data.behaviour_score:.1f}" + ("" if data.reference else " (raw returns: no reference returns known)"),
+        ),
+        ("reference returns", "{:g} and {:g}".format(*data.reference) if data.reference else "-"),
+        ("reward", _range(table.reward.numpy())),
+        ("terminal rows", f"{int(table.terminal.sum()):,}"),
+        ("time-out rows", f"{int(raw.timeout.sum()):,}" if raw else "-"),
+        ("action", f"{data.action_dim} columns, {_range(table.action.numpy())}"),
+    ]
+    page = "".join(f"{key:<18} {value}\n" for key, value in lines)
+    return f"{page}\n{_columns(table.obs.numpy())}" + (f"\n{_histogram(returns)}" if len(returns) else "")
+
+
+def _range(values: np.ndarray) -> str:
+    return f"{values.min():.4g} to {values.max():.4g}, mean {values.mean(dtype=np.float64):.4g}"
+
+
+def _columns(obs: np.ndarray) -> str:
+    head = f"{'observation':<12} {'min':>10} {'mean':>10} {'max':>10}\n"
+    rows = zip(obs.min(axis=0), obs.mean(axis=0, dtype=np.float64), obs.max(axis=0), strict=True)
+    return head + "".join(
+        f"{i:<12} {low:>10.4g} {mean:>10.4g} {high:>10.4g}\n" for i, (low, mean, high) in enumerate(rows)
+    )
+
+
+def _histogram(returns: np.ndarray) -> str:
+    counts, edges = np.histogram(returns, bins=_BINS)
+    bars = ["#" * int(np.ceil(_WIDTH * count / counts.max())) for count in counts]
+    rows = zip(edges, edges[1:], counts, bars, strict=False)
+    return "returns, episodes\n" + "".join(
+        f"{a:>10.4g} to {b:>10.4g} {n:>7,} {bar}".rstrip() + "\n" for a, b, n, bar in rows
+    )

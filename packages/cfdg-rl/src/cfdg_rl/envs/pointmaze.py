@@ -1,0 +1,121 @@
+"""A ball in D4RL's mazes: the same task as AntMaze for a body that is fast to simulate and easy to steer.
+
+Not D4RL's maze2d, whose mazes, rewards and episodes are others.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+from xml.etree import ElementTree
+
+import gymnasium
+import numpy as np
+
+from cfdg_rl.envs.mazes import MazeWorld, find_maze
+
+
+@dataclass(frozen=True)
+class Ball:
+    """The ball and its motors, chosen so that a planner needs about a third of the time limits.
+
+    Attributes:
+        radius: in metres; corridors are 4 m wide.
+        mass: in kg.
+        force: of each motor at full action, in N. The top speed along an axis is force / damping = 6 m/s.
+        damping: in N s/m. The ball takes up a new speed in mass / damping = 0.25 s.
+        timestep: of the simulator, in seconds; at top speed the ball moves 0.12 m in it, and walls are 4 m thick.
+        frame_skip: simulator steps per action, so that an action lasts 0.1 s as AntMaze's does.
+    """
+
+    radius: float = 0.5
+    mass: float = 1.0
+    force: float = 24.0
+    damping: float = 4.0
+    timestep: float = 0.02
+    frame_skip: int = 5
+
+
+class PointMaze(gymnasium.Env):
+    """Steer a ball to a goal that is not in the observation.
+
+    Observations are x, y and their velocities; the two actions, clipped to [-1, 1], are forces along x and y. Goals,
+    rewards, ends and the noise at a reset are AntMaze's.
+
+    Args:
+        maze: "umaze", "medium" or "large".
+        render_mode: None or "rgb_array".
+
+    Raises:
+        ValueError: if there is no such maze.
+    """
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012 - Gymnasium's interface
+
+    def __init__(self, maze: str, render_mode: str | None = None) -> None:
+        ball = Ball()
+        self.world = MazeWorld(_ball_xml(ball), find_maze(maze), ball.frame_skip)
+        self.model, self.data, self.render_mode = self.world.model, self.world.data, render_mode
+        self.observation_space, self.action_space = self.world.spaces()
+
+    @property
+    def goal(self) -> np.ndarray:
+        """The goal xy of the episode under way."""
+        return self.world.task.goal
+
+    @property
+    def task_state(self) -> np.ndarray:
+        """What a checkpoint needs besides the physics: the goal ``(2,)``."""
+        return self.goal.copy()
+
+    @task_state.setter
+    def task_state(self, state: np.ndarray) -> None:
+        self.world.task.goal = np.array(state, dtype=np.float64)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Begin an episode at the start cell, with a new goal; a seed makes a new generator."""
+        super().reset(seed=seed, options=options)
+        return self.world.reset(self.np_random)
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        """Apply an action; see :meth:`MazeWorld.step`."""
+        return self.world.step(action)
+
+    def set_state(self, qpos: np.ndarray, qvel: np.ndarray) -> None:
+        """Put the ball somewhere: xy and velocities."""
+        self.world.set_state(qpos, qvel)
+
+    def render(self) -> np.ndarray | None:
+        """A picture from above, or None without a render mode."""
+        return self.world.render() if self.render_mode else None
+
+    def close(self) -> None:
+        """Free what rendering needed."""
+        self.world.close()
+
+
+def _ball_xml(ball: Ball) -> ElementTree.Element:
+    """The model without the maze. Friction is the ant's: without it the ball slides to the goal unsteered."""
+    slides = "".join(
+        f'<joint name="{name}" type="slide" axis="{axis}" damping="{ball.damping}"/>'
+        for name, axis in (("x", "1 0 0"), ("y", "0 1 0"))
+    )
+    motors = "".join(
+        f'<motor joint="{name}" gear="{ball.force}" ctrllimited="true" ctrlrange="-1 1"/>' for name in ("x", "y")
+    )
+    return ElementTree.fromstring(f"""
+<mujoco model="point">
+  <option timestep="{ball.timestep}" gravity="0 0 0"/>
+  <default><geom condim="3" friction="1 0.5 0.5" solref="0.04 1"/></default>
+  <worldbody>
+    <light directional="true" pos="0 0 10" dir="0 0 -1" diffuse="0.8 0.8 0.8"/>
+    <geom name="floor" type="plane" size="100 100 1" contype="0" conaffinity="0" rgba="0.9 0.9 0.9 1"/>
+    <body name="ball" pos="0 0 {ball.radius}">
+      {slides}
+      <geom name="ball" type="sphere" size="{ball.radius}" mass="{ball.mass}" rgba="0.2 0.4 0.8 1"/>
+    </body>
+  </worldbody>
+  <actuator>{motors}</actuator>
+</mujoco>""")

@@ -1,0 +1,177 @@
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from cfdg_rl.datasets import load_dataset, record, recorded
+from cfdg_rl.datasets.maze_recorder import CHUNK_TRAJECTORIES, MazeData, Planner, find_command, record_maze
+from cfdg_rl.datasets.scores import MAZES as FAMILIES
+from cfdg_rl.envs.mazes import find_maze
+from cfdg_rl.envs.pointmaze import PointMaze
+
+LIMIT = 300
+ROWS = 20 * LIMIT - 100  # two chunks, and a last trajectory that is cut
+PLAY = MazeData("medium", "play", LIMIT)
+
+
+@pytest.fixture(scope="module")
+def play():
+    return record_maze(PLAY, ROWS, seed=0)
+
+
+def inside(rows):
+    """Rows that the next row continues."""
+    return ~rows["timeouts"][:-1]
+
+
+def test_the_rows_do_not_depend_on_the_number_of_processes_but_on_the_seed(play):
+    for other, same in ((record_maze(PLAY, ROWS, seed=0, jobs=2), True), (record_maze(PLAY, ROWS, seed=1), False)):
+        for key in ("observations", "actions", "infos/goal"):
+            assert np.array_equal(other[key], play[key]) is same
+    fewer = record_maze(PLAY, LIMIT * CHUNK_TRAJECTORIES, seed=0)
+    np.testing.assert_array_equal(fewer["observations"], play["observations"][: LIMIT * CHUNK_TRAJECTORIES])
+
+
+def test_the_layout_is_that_of_d4rls_antmaze_files(play):
+    layout = {key: (column.shape[1:], column.dtype.name) for key, column in play.items()}
+    assert layout == {
+        "observations": ((4,), "float32"),
+        "actions": ((2,), "float32"),
+        "rewards": ((), "float32"),
+        "terminals": ((), "bool"),
+        "timeouts": ((), "bool"),
+        "infos/goal": ((2,), "float32"),
+        "infos/qpos": ((2,), "float32"),
+        "infos/qvel": ((2,), "float32"),
+    }
+    assert {len(column) for column in play.values()} == {ROWS}
+    np.testing.assert_array_equal(np.hstack([play["infos/qpos"], play["infos/qvel"]]), play["observations"])
+
+
+def test_trajectories_last_for_the_time_limit(play):
+    assert np.flatnonzero(play["timeouts"]).tolist() == list(range(LIMIT - 1, ROWS, LIMIT))
+
+
+def test_every_row_is_a_step_of_the_environment_from_the_one_before(play):
+    env, checked = PointMaze("medium"), 0
+    for i in np.flatnonzero(inside(play))[::53]:
+        place = play["infos/qpos"][i]
+        env.set_state(place, play["infos/qvel"][i])
+        obs, *_ = env.step(play["actions"][i])
+        if env.data.ncon == 0:  # a contact amplifies the rounding to float32
+            np.testing.assert_allclose(obs, play["observations"][i + 1], atol=1e-4)
+            checked += 1
+    assert checked > 50
+
+
+def test_rewards_are_for_one_goal_at_the_next_row_and_come_in_runs(play):
+    target = find_maze("medium").mean_goal
+    np.testing.assert_array_equal(play["rewards"], play["terminals"])
+    at_goal = np.linalg.norm(play["observations"][1:, :2] - target, axis=1) <= 0.5
+    np.testing.assert_array_equal(play["terminals"][:-1][inside(play)], at_goal[inside(play)])
+    assert (play["terminals"][1:] & play["terminals"][:-1] & inside(play)).sum() > 10
+    leaves = play["terminals"][:-1] & ~play["terminals"][1:] & inside(play)
+    assert leaves.sum() > 3  # a trajectory goes on after the goal
+
+
+def test_commanded_goals_change_where_they_are_reached_and_only_there(play):
+    goal, place = play["infos/goal"], play["observations"][1:, :2]
+    changed = (goal[1:] != goal[:-1]).any(axis=1)
+    reached = np.linalg.norm(place - goal[:-1], axis=1) <= 0.5
+    np.testing.assert_array_equal(changed[inside(play)], reached[inside(play)])
+
+
+@pytest.mark.parametrize(
+    ("maze", "level", "starts", "goals"),
+    [("umaze", "", 1, 2), ("medium", "play", 26, 4), ("large", "play", 46, 7), ("large", "diverse", 46, 46)],
+)
+def test_starts_and_commanded_goals_are_those_of_the_level(maze, level, starts, goals):
+    rows, plan = record_maze(MazeData(maze, level, 100), 40_000, seed=0), find_maze(maze)
+    command = find_command(plan, level)
+    begins = np.concatenate([[0], np.flatnonzero(rows["timeouts"])[:-1] + 1])
+    began = {tuple(cell) for cell in plan.cell(rows["observations"][begins, :2]).tolist()}
+    sent = {tuple(cell) for cell in plan.cell(rows["infos/goal"]).tolist()}
+    assert (began, sent) == (set(command.starts), set(command.goals))
+    assert (len(began), len(sent)) == (starts, goals)
+    assert (
+        np.abs(rows["observations"][begins, :2] - plan.centre(plan.cell(rows["observations"][begins, :2]))).max()
+        < 0.1001
+    )
+
+
+def test_actions_are_the_planners_with_clipped_gaussian_noise(play):
+    planned = Planner(find_maze("medium")).act(
+        play["observations"].astype(np.float64), play["infos/goal"].astype(float)
+    )
+    assert np.abs(play["actions"]).max() <= 1.0
+    free = np.abs(planned) < 0.3  # clipping is then more than three deviations away
+    noise = (play["actions"] - planned)[free]
+    assert len(noise) > 500
+    assert noise.std() == pytest.approx(0.2, rel=0.05)
+    assert abs(noise.mean()) < 0.02
+    assert (np.abs(play["actions"]) == 1.0).mean() > 0.1
+
+
+def test_the_planner_steers_to_the_next_cell_and_at_last_to_the_goal():
+    maze = find_maze("umaze")
+    planner = Planner(maze)
+    goals = np.tile(maze.mean_goal, (3, 1))
+    obs = np.array([[0.0, 0.0, 0.0, 0.0], [8.0, 0.0, 0.0, 0.0], [0.75, 7.75, 0.0, 0.0]])
+    np.testing.assert_allclose(planner.act(obs, goals), [[1, 0], [0, 1], [0, 0.5]])
+    moving = obs[2:] + np.array([0.0, 0.0, 2.0, 0.0])
+    assert planner.act(moving, goals[2:])[0, 0] == pytest.approx(-0.3)  # it brakes
+
+
+@pytest.mark.parametrize("name", recorded.MAZE_NAMES)
+def test_every_maze_dataset_loads_with_its_family_and_environment(name, tmp_path):
+    data = load_dataset(f"recorded:{name}", rows=6_000, cache=tmp_path)
+    family = FAMILIES["-".join(name.split("-")[:2])]
+    assert (data.env_id, data.sparse, data.reference) == (family.env, True, (0.0, 1.0))
+    assert (data.obs_dim, data.action_dim) == (4, 2)
+    ended = 6_000 // family.max_episode_steps
+    assert len(data.transitions) == 6_000 - ended - (6_000 % family.max_episode_steps > 0)
+    assert len(data.episode_returns) == ended
+    assert set(data.episode_returns.tolist()) <= {0.0, 1.0}
+    move = (data.transitions.next_obs - data.transitions.obs)[:, :2].norm(dim=-1)
+    assert move.max() < 0.1 * 6 * 2**0.5 + 0.01  # nothing jumps: 0.1 s at top speed along both axes
+
+
+def test_success_is_rarer_the_harder_the_data(tmp_path):
+    """Whole trajectories that were ever at the goal, in percent; starts and commands make it rare."""
+    scores = [
+        load_dataset(f"pointmaze-{level}", rows=30_000, cache=tmp_path).behaviour_score
+        for level in ("umaze", "medium-play", "medium-diverse")
+    ]
+    assert 95 > scores[0] > scores[1] > scores[2] > 2
+
+
+def test_the_file_says_what_made_it_and_the_second_load_reads_it(tmp_path, monkeypatch):
+    first = load_dataset("pointmaze-large-play", rows=1_000, seed=3, cache=tmp_path)
+    (path,) = (tmp_path / "datasets").iterdir()
+    assert path.name == f"pointmaze-large-play-rows1000-seed3-v{recorded.FORMAT}.hdf5"
+    with h5py.File(path) as file:
+        assert "next_observations" not in file
+        facts = {key: file.attrs[f"metadata/{key}"] for key in ("environment", "level", "seed")}
+    assert facts == {"environment": "cfdg/PointMazeLarge-v0", "level": "play", "seed": 3}
+    monkeypatch.setattr(recorded, "record_maze", lambda *_, **__: pytest.fail("rolled out again"))
+    second = load_dataset("recorded:pointmaze-large-play", rows=1_000, seed=3, cache=tmp_path)
+    assert torch.equal(first.transitions.obs, second.transitions.obs)
+
+
+def test_plans_name_the_family_and_its_environment():
+    plan = recorded.plan_recording("pointmaze-medium-diverse", None, 5)
+    assert (plan.robot, plan.env_id) == (FAMILIES["pointmaze-medium"], "cfdg/PointMazeMedium-v0")
+    assert (plan.rows, plan.level, plan.name) == (200_000, "diverse", "pointmaze-medium-diverse")
+    assert recorded.plan_recording("pointmaze-umaze", 150, 0).name == "pointmaze-umaze"
+    with pytest.raises(ValueError, match="recorded:pointmaze-umaze needs at least 150 rows, 1 x one whole episode"):
+        recorded.plan_recording("pointmaze-umaze", 149, 0)
+    with pytest.raises(ValueError, match="seed must be a non-negative integer, found -1"):
+        recorded.plan_recording("pointmaze-umaze", None, -1)
+
+
+def test_the_command_line_records_a_maze(tmp_path, capsys):
+    assert record.main(["pointmaze-umaze", "--rows", "1500", "--jobs", "1", "--cache", str(tmp_path)]) == 0
+    _, line = capsys.readouterr().out.splitlines()
+    name, rows, episodes, share, score, *_ = line.split()
+    assert (name, rows, episodes) == ("pointmaze-umaze", "1,500", "10")
+    assert float(score) == pytest.approx(100 * float(share))
