@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from cfdg_rl.datasets import load_dataset, record, recorded
-from cfdg_rl.datasets.maze_recorder import CHUNK_TRAJECTORIES, MazeData, Planner, find_command, record_maze
+from cfdg_rl.datasets.maze_recorder import CHUNK_TRAJECTORIES, Driver, MazeData, Planner, find_command, record_maze
 from cfdg_rl.datasets.scores import MAZES as FAMILIES
 from cfdg_rl.envs.mazes import find_maze
 from cfdg_rl.envs.pointmaze import PointMaze
@@ -99,17 +99,31 @@ def test_starts_and_commanded_goals_are_those_of_the_level(maze, level, starts, 
     )
 
 
-def test_actions_are_the_planners_with_clipped_gaussian_noise(play):
-    planned = Planner(find_maze("medium")).act(
-        play["observations"].astype(np.float64), play["infos/goal"].astype(float)
-    )
-    assert np.abs(play["actions"]).max() <= 1.0
+def test_actions_are_the_planners_with_clipped_gaussian_noise():
+    maze, balls = find_maze("medium"), 20_000
+    obs = np.zeros((balls, 4))
+    obs[:, 2] = 6.0  # at top speed, which the planner brakes by 0.9
+    driver = Driver(Planner(maze), find_command(maze, "play"), obs, np.random.default_rng(0))
+    actions = driver.act(obs)
+    planned = driver.planner.act(obs, driver.goals, driver.lanes)
+    assert np.abs(actions).max() == 1.0
     free = np.abs(planned) < 0.3  # clipping is then more than three deviations away
-    noise = (play["actions"] - planned)[free]
-    assert len(noise) > 500
-    assert noise.std() == pytest.approx(0.2, rel=0.05)
-    assert abs(noise.mean()) < 0.02
-    assert (np.abs(play["actions"]) == 1.0).mean() > 0.1
+    noise = (actions - planned)[free]
+    assert len(noise) > 5_000
+    assert noise.std() == pytest.approx(0.2, rel=0.03)
+    assert abs(noise.mean()) < 0.01
+
+
+def test_ways_keep_off_the_middle_by_a_lane_of_their_own():
+    maze = find_maze("medium")
+    obs = np.zeros((2_000, 4))
+    driver = Driver(Planner(maze), find_command(maze, "diverse"), obs, np.random.default_rng(0))
+    assert np.abs(driver.lanes).max() <= 1.0
+    np.testing.assert_allclose(driver.lanes.var(axis=0), 1 / 3, rtol=0.1)
+    here, far = np.zeros((1, 4)), maze.centre(np.array([[3, 3]]))
+    middle, aside = (driver.planner.act(here, far, np.array([[0.0, y]])) for y in (0.0, 0.5))
+    np.testing.assert_allclose(middle, [[1.0, 0.0]])  # the way goes to the right first
+    np.testing.assert_allclose(aside, [[1.0, 0.25]])
 
 
 def test_the_planner_steers_to_the_next_cell_and_at_last_to_the_goal():

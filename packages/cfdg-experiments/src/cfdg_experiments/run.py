@@ -190,8 +190,9 @@ class Session:
         pools = offline_pools(profile, cell.algorithm, self.data, device)
         self.pools = online_pools(pools, profile, cell.algorithm, self.plan, self.arm.augments)
         reward, env_id = reward_map(profile, cell.algorithm, self.data), self.data.env_id
-        self.collector = EnvCollector(env_id, profile.seeds, reward, device=device)
-        self.evaluator = Evaluator(env_id, profile.seeds, profile.evaluation.episodes, device)
+        workers = torch.get_num_threads()
+        self.collector = EnvCollector(env_id, profile.seeds, reward, device=device, workers=workers)
+        self.evaluator = Evaluator(env_id, profile.seeds, profile.evaluation.episodes, device, workers)
         self.streams = Streams(profile.seeds, "batches", device)  # the same for all arms, which differ from T_diff on
         self.mixer = make_mixer(profile, cell.algorithm, self.plan, self.streams)
         self.generator = self._generator() if self.arm.augments else None

@@ -40,11 +40,14 @@ class Evaluator:
     def returns(self, agent: Agent, round_number: int = 0) -> np.ndarray:
         """Undiscounted raw returns ``(R, episodes)`` of the mean policy.
 
-        Start states depend on the seeds and ``round_number`` alone, so a resumed run evaluates as an unbroken one.
+        Start states, and what PEX draws, depend on the seeds and ``round_number`` alone, so a resumed run evaluates as an unbroken one.
         Only unfinished episodes are stepped, but the agent sees all: what it draws at random, and how its matrix
         products round, depends on the number of rows, and a replica's returns must not depend on its companions.
         """
         stack = self._begin(round_number)
+        streams = getattr(agent, "streams", None)
+        if isinstance(streams, dict) and "evaluation" in streams:  # an agent that draws at random in evaluation too
+            streams["evaluation"].begin(self.seeds, f"evaluate {round_number}")
         total, active = np.zeros(len(stack)), np.arange(len(stack))
         while len(active):
             obs = stack.obs.reshape(len(self.seeds), self.episodes, -1)

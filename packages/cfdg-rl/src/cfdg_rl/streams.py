@@ -23,13 +23,17 @@ class Streams:
         if not seeds:
             raise ValueError("seeds is empty, expected at least one seed")
         self.device = torch.device(device)
-        self.generators = [
-            torch.Generator(device=self.device).manual_seed(derive_seed(seed, purpose)) for seed in seeds
-        ]
+        self.generators = [torch.Generator(device=self.device) for _ in seeds]
+        self.begin(seeds, purpose)
 
     def __len__(self) -> int:
         """Number of replicas R."""
         return len(self.generators)
+
+    def begin(self, seeds: Sequence[int], purpose: str) -> None:
+        """Start anew, for this purpose."""
+        for generator, seed in zip(self.generators, seeds, strict=True):
+            generator.manual_seed(derive_seed(seed, purpose))
 
     def normal(self, *shape: int) -> Tensor:
         """Standard normal draws ``(R, *shape)``."""

@@ -89,6 +89,8 @@ def _ant_xml() -> ElementTree.Element:
     root = ElementTree.parse(Path(gymnasium_mujoco.__file__).parent / "assets" / "ant.xml").getroot()
     find(root, "option").set("timestep", str(_TIMESTEP))
     find(root, "default/geom").attrib.update(_CONTACTS)
+    find(root, "asset/texture[@name='texplane']").attrib.update(rgb1="0.5 0.5 0.5", rgb2="0.45 0.45 0.45")
+    find(root, "asset/material[@name='MatPlane']").set("reflectance", "0")
     for motor in find(root, "actuator"):
         motor.set("gear", str(TORQUE))
     return root

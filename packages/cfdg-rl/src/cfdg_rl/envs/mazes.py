@@ -243,7 +243,7 @@ class MazeWorld:
 
 
 def _add_walls(root: ElementTree.Element, maze: Maze) -> None:
-    shape = {"type": "box", "size": _numbers(CELL / 2, CELL / 2, WALL_HEIGHT / 2), "rgba": "0.7 0.5 0.3 1"}
+    shape = {"type": "box", "size": _numbers(CELL / 2, CELL / 2, WALL_HEIGHT / 2), "rgba": "0.35 0.3 0.25 1"}
     for i, j in maze.walls:
         place = _numbers(*maze.centre((i, j)), WALL_HEIGHT / 2)
         attributes = {"name": f"wall_{i}_{j}", "pos": place, "contype": "1", "conaffinity": "1"}
