@@ -37,35 +37,26 @@ class Case:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
-LOCOMOTION = {"pretrain.steps": 20_000, "iql.hidden": [256, 256], "iql.learning_rate": 3e-4}
+LOCOMOTION = {"pretrain.steps": 6_000, "finetune.steps": 1, "finetune.warm_up": 0, "finetune.refresh_every": 1}
 MAZE = {
-    "data.rows": 200_000,
-    "maze.iql.hidden": [128, 128],
-    "maze.iql.learning_rate": 1e-3,
-    "maze.evaluation.episodes": 20,
-    "pretrain.steps": 10_000,
-    "finetune.steps": 20_000,
-    "finetune.warm_up": 1_000,
-    "finetune.refresh_every": 20_000,
-    "evaluation.every": 2_500,
+    "pretrain.steps": 3_500,
+    "finetune.steps": 25_000,
+    "finetune.refresh_every": 25_000,
+    "maze.iql.polyak_rate": 0.01,
     "maze.evaluation.every": 2_500,
+    "maze.evaluation.episodes": 50,
 }
 TD3_BC = {
-    "apl.learner": "td3-bc",
-    "apl.td3_bc.hidden": [128, 128],
-    "apl.pretrain.steps": 20_000,
-    "apl.finetune.steps": 20_000,
-    "apl.finetune.refresh_every": 20_000,
-    "apl.finetune.updates_per_round": 1_000,
-    "apl.replay.gate": 2_000,
-    "evaluation.every": 2_000,
+    "apl.finetune.steps": 15_000,
+    "apl.finetune.refresh_every": 15_000,
+    "evaluation.every": 3_000,
 }
 CONSERVATIVE = TD3_BC | {
     "apl.learner": "conservative",
-    "apl.conservative.hidden": [128, 128],
+    "apl.conservative.hidden": [64, 64],
     "apl.conservative.sampled_actions": 4,
-    "apl.finetune.steps": 10_000,
-    "apl.finetune.refresh_every": 10_000,
+    "apl.conservative.learning_rate": 1e-3,
+    "apl.conservative.policy_learning_rate": 1e-3,
 }
 CASES = {
     "iql-offline": Case(
@@ -73,7 +64,7 @@ CASES = {
         "recorded:hopper-medium",
         "iql",
         lambda result: result.offline.mean() >= result.behaviour_score,
-        LOCOMOTION | {"finetune.steps": 1, "finetune.warm_up": 0, "finetune.refresh_every": 1},
+        LOCOMOTION,
     ),
     "iql-maze": Case(
         "IQL raises a sparse point maze to 90 % success online",

@@ -3,7 +3,9 @@
 import pytest
 import yaml
 
+from cfdg_experiments.grid import cells_of
 from cfdg_experiments.profile import PROFILES, dump_profile, load_profile, parse_overrides
+from cfdg_rl.datasets import suite
 
 
 @pytest.mark.parametrize("name", PROFILES)
@@ -21,19 +23,30 @@ def test_the_paper_profile_is_the_papers():
     assert paper.mixing.synthetic_ratio == pytest.approx(1 / 3)
     assert (paper.finetune.online_share, paper.finetune.synthetic_rows) == (0.8, 10**6)
     assert len(paper.seeds) == 5
-    assert len(paper.data.datasets) == 12
+    assert [suite(name) for name in paper.data.datasets].count("locomotion") == 12
+    assert [suite(name) for name in paper.data.datasets].count("maze") == 4
     assert (paper.iql.expectile, paper.iql.inverse_temperature) == (0.9, 10.0)
+    assert (paper.maze.iql.reward, paper.maze.evaluation.episodes) == ("minus-one", 100)
+    assert (paper.apl.finetune.steps, paper.apl.finetune.refresh_every) == (10**5, 10**4)
+    assert (paper.apl.finetune.round_steps, paper.apl.finetune.updates_per_round) == (1_000, 10_000)
+    assert paper.apl.learner == "conservative"
+    cells = cells_of(paper)
+    assert (len(cells), len(cells) * len(paper.seeds)) == (88, 440)
 
 
-def test_the_quick_profile_covers_the_three_robots_with_three_seeds():
+def test_the_quick_profile_has_all_algorithms_a_robot_and_a_maze_with_three_seeds():
     quick = load_profile("quick")
-    assert {name.split("-")[0] for name in quick.data.datasets} == {
-        "recorded:hopper",
-        "recorded:halfcheetah",
-        "recorded:walker2d",
-    }
+    assert {suite(name) for name in quick.data.datasets} == {"locomotion", "maze"}
+    assert quick.algorithms == ("iql", "pex", "apl")
     assert quick.arms == ("base", "cfdg")
     assert len(quick.seeds) == 3
+
+
+def test_a_group_keeps_its_own_defaults_where_a_profile_mentions_only_some_of_its_keys():
+    profile = load_profile("quick", {"apl": {"finetune": {"steps": 20_000}}, "maze": {"iql": {"expectile": 0.8}}})
+    assert (profile.apl.finetune.round_steps, profile.apl.finetune.updates_per_round) == (1_000, 10_000)
+    assert (profile.maze.iql.expectile, profile.maze.iql.reward) == (0.8, "minus-one")
+    assert profile.maze.evaluation.episodes == 100
 
 
 def keys(tree, prefix=""):

@@ -1,6 +1,7 @@
 """The command line from words to exit status, and a small table from end to end."""
 
 import csv
+import itertools
 import os
 import signal
 import subprocess
@@ -19,9 +20,13 @@ TINY = [
     "data.rows=10000", "iql.hidden=[16,16]", "pretrain.steps=20", "finetune.steps=60", "finetune.warm_up=10",
     "finetune.refresh_every=20", "finetune.synthetic_rows=64", "diffusion.width=16", "diffusion.blocks=1",
     "diffusion.sampling_steps=4", "refresh.first_steps=8", "refresh.steps=4", "evaluation.every=30",
-    "evaluation.episodes=1",
+    "evaluation.episodes=1", "maze.iql.hidden=[16,16]", "maze.evaluation.every=30", "maze.evaluation.episodes=1",
+    "apl.td3_bc.hidden=[16]", "apl.pretrain.steps=20", "apl.finetune.steps=60", "apl.finetune.round_steps=10",
+    "apl.finetune.updates_per_round=5", "apl.finetune.refresh_every=20", "apl.finetune.synthetic_rows=64",
+    "apl.refresh.first_steps=8", "apl.refresh.steps=4", "apl.replay.gate=15",
 ]  # fmt: skip
-RUN = ["table1", "--only", "hopper-medium", "--seeds", "0", "1", "--jobs", "2", "--set", *TINY]
+RUN = ["table1", "--only", "hopper-medium", "--algorithms", "iql", "--seeds", "0", "1", "--jobs", "2", "--set", *TINY]
+ALL = ["table1", "--datasets", "hopper-medium", "pointmaze-umaze", "--seeds", "0", "1", "--jobs", "2", "--set", *TINY]
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +49,7 @@ def cfdg(arguments, cache, **environment):
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, cache):
     out = tmp_path_factory.mktemp("table") / "runs"
-    done = cfdg([*RUN, "--out", str(out)], cache)
+    done = cfdg([*ALL, "--out", str(out)], cache)
     assert done.returncode == 0, done.stderr
     return out, done
 
@@ -58,9 +63,13 @@ def test_a_table_from_end_to_end(finished):
     assert {"settings.yaml", "table.md", "table.csv", "scores.csv", "results.json", "curves.png"} <= names
     with (folder / "scores.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert {(row["arm"], row["seed"], row["step"]) for row in rows} == {
-        (arm, seed, step) for arm in ("base", "cfdg") for seed in "01" for step in ("0", "30", "60")
-    }
+    pairs = [(dataset, name) for dataset in ("hopper-medium", "pointmaze-umaze") for name in ("iql", "pex", "apl")]
+    pairs.remove(("pointmaze-umaze", "apl"))
+    keys = ("dataset", "algorithm", "arm", "seed", "step")
+    found = {tuple(row[key].removeprefix("recorded:") for key in keys) for row in rows}
+    runs = itertools.product(pairs, ("base", "cfdg"), "01", ("0", "30", "60"))
+    assert found == {(*pair, arm, seed, step) for pair, arm, seed, step in runs}
+    assert len(list((out / "pretrained").iterdir())) == 3, "IQL and PEX share theirs"
     assert load_profile(str(folder / "settings.yaml")).finetune.steps == 60
     assert (out / "mlflow.db").exists()
 
@@ -69,9 +78,9 @@ def test_the_second_time_nothing_is_run_and_the_table_is_the_same(finished, cach
     out, _ = finished
     before = {path: path.stat().st_mtime_ns for path in (out / "cells").iterdir()}
     table = (out / "table1-quick" / "table.csv").read_text()
-    again = cfdg([*RUN, "--out", str(out)], cache)
+    again = cfdg([*ALL, "--out", str(out)], cache)
     assert again.returncode == 0, again.stderr
-    assert "2 of 2 cells are finished already" in again.stdout
+    assert "10 of 10 cells are finished already" in again.stdout
     assert {path: path.stat().st_mtime_ns for path in (out / "cells").iterdir()} == before
     assert (out / "table1-quick" / "table.csv").read_text() == table
 
@@ -124,12 +133,16 @@ def _members(group: int) -> list[int]:
     [
         (["--only", "hoper-medium"], "unknown dataset 'recorded:hoper-medium' (did you mean recorded:hopper-medium"),
         (["--only", "d4rl:hopper-medium"], "hopper_medium-v2.hdf5"),
-        (["--set", "finetune.step=1"], "unknown key finetune.step (did you mean steps?)"),
+        (["--set", "finetune.step=1"], "unknown key finetune.step (did you mean steps or round_steps?)"),
         (["--set", "finetune.steps=x"], "finetune.steps: Input should be a valid integer"),
         (["--set", "finetune.refresh_every=9000"], "T_diff"),
         (["--seeds"], "seeds is empty, expected at least one seed"),
         (["--profile", "slow"], "unknown profile 'slow'"),
         (["--jobs", "0"], "--jobs must be at least 1"),
+        (["--algorithms", "sac"], "algorithms: unknown 'sac'"),
+        (["--file", "x.hdf5"], "--file and --env go together"),
+        (["--file", "x.hdf5", "--env", "Hopper-v5"], "x.hdf5 does not exist"),
+        (["--file", "x.hdf5", "--env", "Hopper-v5", "--data", "d4rl"], "excludes --datasets and --data"),
     ],
 )
 def test_bad_input_is_one_sentence_and_status_2(words, message, tmp_path, capsys, monkeypatch):
@@ -221,3 +234,22 @@ def test_refreshes_are_marked_where_they_happen():
 
 def test_durations_read_well():
     assert [duration(s) for s in (5, 600, 36_000, 864_000)] == ["1 min", "10 min", "10.0 h", "10.0 days"]
+
+
+def test_a_file_and_an_environment_of_ones_own(tmp_path, cache):
+    """Pendulum: no MuJoCo, actions in [-2, 2], no reference returns, so that scores are raw returns."""
+    rng, rows = np.random.default_rng(0), 1000
+    angle, speed = rng.uniform(-np.pi, np.pi, rows), rng.uniform(-8, 8, rows)
+    with h5py.File(tmp_path / "mine.hdf5", "w") as file:
+        file["observations"] = np.stack([np.cos(angle), np.sin(angle), speed], 1).astype(np.float32)
+        file["actions"] = rng.uniform(-2, 2, (rows, 1)).astype(np.float32)
+        file["rewards"] = -(angle**2) - 0.1 * speed**2
+        file["terminals"] = np.zeros(rows, bool)
+        file["timeouts"] = np.arange(rows) % 200 == 199
+    words = ["table1", "--file", str(tmp_path / "mine.hdf5"), "--env", "Pendulum-v1", "--algorithms", "iql", "--arms"]
+    done = cfdg([*words, "base", "--seeds", "0", "--out", str(tmp_path / "runs"), "--set", *TINY], cache)
+    assert done.returncode == 0, done.stderr
+    with (tmp_path / "runs" / "table1-quick" / "scores.csv").open() as file:
+        scores = [float(row["score"]) for row in csv.DictReader(file)]
+    assert len(scores) == 3
+    assert all(-2000 < score < 0 for score in scores)

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cfdg_rl.buffer import FixedRows, Ring
+from cfdg_rl.buffer import FixedRows, Ring, Union
 from cfdg_rl.streams import Streams
 
 
@@ -81,3 +81,45 @@ def test_fixed_rows_are_shared_but_drawn_independently():
     drawn = data.sample(64, Streams((0, 1), "test"))
     assert drawn.shape == (2, 64, 1)
     assert not torch.equal(drawn[0], drawn[1])
+
+
+def union(added: int, capacity: int = 6) -> Union:
+    """Dataset rows 100 to 103, owned by nobody (-1), before a ring that numbered rows were added to."""
+    dataset = torch.stack([torch.arange(100.0, 104.0), torch.full((4,), -1.0)], -1)
+    ring = Ring(3, capacity, 2)
+    ring.add(numbered(0, added, 3))
+    return Union(FixedRows(dataset), ring)
+
+
+@pytest.mark.parametrize(("added", "kept"), [(3, [0, 1, 2]), (6, [0, 1, 2, 3, 4, 5]), (8, [2, 3, 4, 5, 6, 7])])
+def test_a_union_draws_every_row_of_both_equally_often(added, kept):
+    both, draws = union(added), 8000
+    drawn = both.sample(draws, Streams((0, 1, 2), "test"))
+    rows = [*kept, 100, 101, 102, 103]
+    assert len(both) == len(rows)
+    for replica in range(3):
+        numbers, found = drawn[replica, :, 0].unique(return_counts=True)
+        assert numbers.tolist() == rows
+        expected = draws / len(rows)
+        assert ((found - expected).square() / expected).sum() < 29.6  # chi-square, 0.999 at the most dof here, 10
+
+
+def test_replicas_of_a_union_see_their_own_ring_only():
+    drawn = union(6).sample(500, Streams((0, 1, 2), "test"))
+    for replica in range(3):
+        owners = drawn[replica, :, 1][drawn[replica, :, 0] < 100]
+        assert set(owners.tolist()) == {float(replica)}
+    assert not torch.equal(drawn[0, :, 0], drawn[1, :, 0])
+
+
+def test_a_union_with_an_empty_ring_is_the_dataset():
+    both, streams = union(0), Streams((0, 1, 2), "test")
+    assert len(both) == 4
+    assert both.sample(200, streams)[..., 0].min() >= 100
+
+
+def test_a_union_follows_its_ring():
+    both = union(0)
+    both.online.add(numbered(0, 2, 3))
+    assert len(both) == 6
+    assert {0.0, 1.0} < set(both.sample(200, Streams((0, 1, 2), "test"))[0, :, 0].tolist())

@@ -8,7 +8,7 @@ import torch
 from cfdg_rl.buffer import FixedRows, Ring
 from cfdg_rl.collect import EnvCollector
 from cfdg_rl.evaluate import Evaluator
-from cfdg_rl.finetune import FinetunePlan, bounds, finetune, keep_valid, refresh
+from cfdg_rl.finetune import FinetunePlan, bounds, finetune, keep_valid, refresh, snap
 from cfdg_rl.iql import IQL, OFFICIAL
 from cfdg_rl.mixing import OFFLINE, ONLINE, Concatenated, Pools
 from cfdg_rl.pretrain import pretrain
@@ -50,6 +50,36 @@ def random_data(count: int = 2000, seed: int = 0) -> Transitions:
     action = torch.rand(count, 1, generator=rng) * 2 - 1
     after = obs + 0.4 * action
     return Transitions(obs, action, -after.abs()[:, 0], after, (after.abs()[:, 0] > 2).float())
+
+
+class Diary:
+    """An agent, a collector and a mixer that write down when they are called; row t carries the number t."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.steps = 0
+
+    def restart(self) -> None:
+        self.calls.append("restart")
+
+    def step(self, agent) -> torch.Tensor:
+        self.calls.append("step")
+        self.steps += 1
+        return torch.full((len(SEEDS), 1, COLUMNS), float(self.steps))
+
+    def update(self, batch):
+        self.calls.append("update")
+        return {"loss/value": torch.zeros(len(SEEDS))}
+
+    def mix(self, pools, batch_size):
+        return batch_size
+
+
+def diary(plan: FinetunePlan, start: int = 0, generator=None) -> Diary:
+    log = Diary()
+    for _ in finetune(log, log, make_pools(plan), log.mix, generator, plan, start):
+        pass
+    return log
 
 
 def make_pools(plan: FinetunePlan) -> Pools:
@@ -132,6 +162,96 @@ def test_far_out_rows_are_rejected_and_actions_and_terminals_made_storable():
     assert (stored[..., -1] == 1.0).all()
 
 
+def test_updates_come_in_rounds_after_their_environment_steps():
+    """APL's counts, scaled down from 1,000 steps and 10,000 updates: 3 and 4, each round with new episodes."""
+    plan = FinetunePlan(
+        steps=6, refresh_every=6, warm_up=0, round_steps=3, updates_per_round=4, restart_rounds=True, batch_size=2
+    )
+    assert diary(plan).calls == 2 * (["restart"] + 3 * ["step"] + 4 * ["update"])
+
+
+def test_rounds_of_one_step_are_the_ordinary_loop():
+    plan = FinetunePlan(steps=5, refresh_every=5, warm_up=2)
+    assert diary(plan).calls == 2 * ["step"] + 3 * ["step", "update"]
+
+
+def test_a_last_round_that_is_cut_short_is_not_trained_on():
+    plan = FinetunePlan(steps=5, refresh_every=5, warm_up=0, round_steps=3, updates_per_round=2, restart_rounds=True)
+    assert diary(plan).calls == ["restart", *3 * ["step"], *2 * ["update"], "restart", *2 * ["step"]]
+
+
+@pytest.mark.parametrize(("warm_up", "trained"), [(0, [3, 6, 9]), (2, [3, 6, 9]), (3, [6, 9]), (7, [9])])
+def test_rounds_that_end_within_the_warm_up_are_not_trained_on(warm_up, trained):
+    plan = FinetunePlan(steps=10, refresh_every=5, warm_up=warm_up, round_steps=3, updates_per_round=7)
+    assert [t for t in range(1, 11) if plan.updates_at(t)] == trained
+    assert {plan.updates_at(t) for t in trained} == {7}
+
+
+def test_the_repositorys_hundred_rounds_are_a_million_updates():
+    plan = FinetunePlan(
+        steps=100_000, refresh_every=10_000, warm_up=0, round_steps=1000, updates_per_round=10_000, restart_rounds=True
+    )
+    assert sum(plan.updates_at(t) for t in range(1, plan.steps + 1)) == 1_000_000
+    assert [t for t in range(1, 3001) if plan.restarts_at(t)] == [1, 1001, 2001]
+
+
+def test_a_continued_run_keeps_its_rounds():
+    plan = FinetunePlan(steps=7, refresh_every=7, warm_up=0, round_steps=3, updates_per_round=1, restart_rounds=True)
+    assert diary(plan).calls == diary(replace(plan, steps=5, refresh_every=5)).calls + diary(plan, start=5).calls
+
+
+def test_a_refresh_serves_the_updates_of_its_own_round():
+    plan = FinetunePlan(steps=4, refresh_every=2, warm_up=0, round_steps=2, updates_per_round=2, synthetic_rows=4)
+    pools, log, seen = make_pools(plan), Diary(), []
+
+    def mix(pools, batch_size):
+        seen.append(pools.has_synthetic)
+
+    for _ in finetune(log, log, pools, mix, Resampler(), plan):
+        pass
+    assert seen == [True] * 4
+
+
+def test_the_metrics_of_a_rounds_updates_are_the_latest_of_each_name():
+    """A learner that reports its policy every second update only is still heard, and beside a refresh."""
+
+    class Delayed(Diary):
+        def update(self, batch):
+            super().update(batch)
+            count = self.calls.count("update")
+            number = torch.full((len(SEEDS),), float(count))
+            return {"loss/critic": number} if count % 2 else {"loss/critic": number, "loss/policy": number}
+
+    plan = FinetunePlan(steps=6, refresh_every=3, warm_up=0, round_steps=3, updates_per_round=3, synthetic_rows=4)
+    agent = Delayed()
+    log = dict(finetune(agent, agent, make_pools(plan), agent.mix, Resampler(), plan))
+    assert {name: metric[0].item() for name, metric in log[3].items() if "loss" in name} == {
+        "loss/critic": 3.0,
+        "loss/policy": 2.0,
+    }
+    assert "refresh/rejected" in log[3]
+    assert log[4] == {}
+
+
+def test_the_archive_keeps_what_a_small_ring_forgets():
+    plan = FinetunePlan(steps=12, refresh_every=12, warm_up=0)
+    pools = replace(make_pools(plan), online=Ring(2, 5, COLUMNS), archive=Ring(2, 12, COLUMNS))
+    log = Diary()
+    list(finetune(log, log, pools, log.mix, None, plan))
+    assert sorted(pools.online.view()[1, :, 0].tolist()) == list(range(8, 13))
+    assert sorted(pools.archive.view()[1, :, 0].tolist()) == list(range(1, 13))
+
+
+def test_a_generator_never_sees_the_archive():
+    """It learns the near-on-policy ring as online and the dataset as offline."""
+    plan = FinetunePlan(steps=12, refresh_every=8, warm_up=11, synthetic_rows=10)
+    pools = replace(make_pools(plan), online=Ring(2, 5, COLUMNS), archive=Ring(2, 12, COLUMNS))
+    log, generator = Diary(), Resampler()
+    list(finetune(log, log, pools, log.mix, generator, plan))
+    assert [counts for _, counts in generator.fits] == [[2000, 5]]
+    assert sorted(generator.rows[0, 2000:, 0].tolist()) == [4, 5, 6, 7, 8]
+
+
 def test_bounds_are_ten_percent_wider_than_the_data():
     low, high = bounds(torch.tensor([[[0.0], [10.0]]]), 0.1)
     assert (low.item(), high.item()) == (-1.0, 11.0)
@@ -143,6 +263,41 @@ def test_keep_valid_cycles_through_valid_rows_of_the_same_replica():
     assert keep_valid(rows, valid)[..., 0].tolist() == [[0, 2, 0, 2], [7, 7, 7, 7]]
     with pytest.raises(ValueError, match="every generated row"):
         keep_valid(rows, torch.zeros(2, 4, dtype=torch.bool))
+
+
+def test_a_snapped_reward_is_minus_one_or_zero_and_ends_where_it_is_zero():
+    reward = torch.tensor([-1.3, -1.0, -0.51, -0.5, -0.49, 0.0, 0.2])
+    obs = torch.zeros(7, 1)
+    data = snap(Transitions(obs, obs, reward, obs, torch.tensor([1.0, 0, 1, 0, 1, 0, 1])))
+    assert data.reward.tolist() == [-1, -1, -1, -1, 0, 0, 0]
+    assert data.terminal.tolist() == [0, 0, 0, 0, 1, 1, 1]
+
+
+@pytest.mark.parametrize("sparse", [True, False])
+def test_a_refresh_snaps_a_mazes_generated_rewards(sparse):
+    """Generated rewards scatter around -1 and 0, and generated terminals contradict them."""
+
+    class Scattered(Resampler):
+        def sample(self, labels):
+            rows = super().sample(labels)
+            rows[..., 2] += 0.08 * torch.randn(labels.shape, generator=self.rng).clamp(-1, 1)
+            rows[..., -1] = torch.rand(labels.shape, generator=self.rng)
+            return rows
+
+    data = random_data()
+    reached = (data.obs.abs()[:, 0] < 0.3).float()
+    maze = replace(data, reward=reached - 1, terminal=reached)
+    plan = FinetunePlan(steps=40, refresh_every=30, synthetic_rows=400, warm_up=0, sparse_reward=sparse)
+    pools = replace(make_pools(plan), offline=FixedRows(to_rows(maze)))
+    pools.online.add(to_rows(maze.map(lambda tensor: tensor[:40])).expand(2, -1, -1))
+    refresh(Scattered(), pools, plan)
+    stored = pools.decode(torch.cat([pools.online_synthetic.view(), pools.offline_synthetic.view()], dim=1))
+    snapped = torch.isin(stored.reward, torch.tensor([-1.0, 0.0])).all()
+    agreeing = torch.equal(stored.terminal, (stored.reward == 0).float())
+    assert (bool(snapped), agreeing) == (sparse, sparse)
+    if sparse:
+        assert torch.equal(stored.terminal.bool(), stored.obs.abs()[..., 0] < 0.3)
+        assert 0.05 < stored.terminal.mean() < 0.4
 
 
 def test_a_refresh_leaves_the_rollout_alone(point):
@@ -158,6 +313,8 @@ def test_a_refresh_leaves_the_rollout_alone(point):
         ({"steps": 100, "refresh_every": 200}, "T_diff.*longer than the run of 100"),
         ({"steps": 0}, "steps must be at least 1"),
         ({"steps": 10, "refresh_every": 5, "warm_up": 10}, "warm_up"),
+        ({"round_steps": 0}, "round_steps must be at least 1"),
+        ({"updates_per_round": 0}, "updates_per_round must be at least 1"),
     ],
 )
 def test_impossible_plans_are_refused(values, message):

@@ -1,36 +1,51 @@
 """Integer splits and the composition of batches."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cfdg_rl.buffer import FixedRows, Ring
-from cfdg_rl.mixing import OFFLINE, ONLINE, Concatenated, Pools, split
+from cfdg_rl.mixing import OFFLINE, ONLINE, Batch, Bernoulli, Concatenated, Pools, split
 from cfdg_rl.streams import Streams
 
 COLUMNS = 2 * 1 + 1 + 2
-SOURCES = {"offline": 0.0, "online": 1.0, "offline_synthetic": 2.0, "online_synthetic": 3.0}
+SEEDS = (0, 1)
+SOURCES = {"offline": 0.0, "online": 1.0, "offline_synthetic": 2.0, "online_synthetic": 3.0, "archive": 4.0}
+GATE = 4  # of the rings below, which hold five rows
 
 
-def pools(synthetic: bool = True) -> Pools:
-    """Buffers whose rows carry in their reward column where they come from."""
+def rows(source: str, count: int, seeds: tuple[int, ...] = SEEDS) -> torch.Tensor:
+    """Rows whose observation is their number, action their replica's seed / 100, and reward where they come from."""
+    block = torch.zeros(len(seeds), count, COLUMNS)
+    block[..., 0] = torch.arange(count)
+    block[..., 1] = torch.tensor(seeds)[:, None] / 100
+    block[..., 2] = SOURCES[source]
+    return block
 
-    def rows(source: str, count: int) -> torch.Tensor:
-        block = torch.zeros(2, count, COLUMNS)
-        block[..., 2] = SOURCES[source]
-        return block
 
-    rings = {name: Ring(2, 10, COLUMNS) for name in SOURCES if name != "offline"}
+def pools(synthetic: bool = True, archive: bool = False, seeds: tuple[int, ...] = SEEDS) -> Pools:
+    """Seven offline rows, and rings of five rows each, or of none."""
+    rings = {name: Ring(len(seeds), 10, COLUMNS) for name in SOURCES if name != "offline"}
     for name, ring in rings.items():
-        if synthetic or name == "online":
-            ring.add(rows(name, 5))
+        if synthetic or name in ("online", "archive"):
+            ring.add(rows(name, 5, seeds))
+    if not archive:
+        del rings["archive"]
     return Pools(FixedRows(rows("offline", 7)[0]), obs_dim=1, action_dim=1, **rings)
 
 
-def counts(batch) -> dict[str, int]:
+def counts(batch: Batch) -> dict[str, int]:
+    """How many rows of each source are in the first replica's batch."""
     first = batch.data.reward[0]
-    return {name: int((first == code).sum()) for name, code in SOURCES.items()}
+    found = {name: int((first == code).sum()) for name, code in SOURCES.items()}
+    return {name: count for name, count in found.items() if count}
+
+
+def bernoulli(probability: float = 0.5, gate: int = GATE, seeds: tuple[int, ...] = SEEDS, **shares: float) -> Bernoulli:
+    return Bernoulli(Streams(seeds, "test"), probability, gate, **shares)
 
 
 @given(st.integers(0, 2000), st.lists(st.floats(0, 1), min_size=1, max_size=5).filter(lambda s: sum(s) > 1e-3))
@@ -55,15 +70,17 @@ def test_split_refuses_shares_that_are_none(shares):
         split(10, *shares)
 
 
-def test_paradigm_one_has_the_papers_proportions():
-    batch = Concatenated(Streams((0, 1), "test"))(pools(), 256)
+@pytest.mark.parametrize("archive", [False, True])
+def test_paradigm_one_has_the_papers_proportions(archive):
+    batch = Concatenated(Streams((0, 1), "test"))(pools(archive=archive), 256)
     assert counts(batch) == {"offline": 85, "online": 85, "online_synthetic": 69, "offline_synthetic": 17}
     assert len(batch.data) == 256
+    assert batch.label is None
 
 
 def test_before_the_first_refresh_the_batch_is_the_base_algorithms():
     batch = Concatenated(Streams((0, 1), "test"))(pools(synthetic=False), 256)
-    assert counts(batch) == {"offline": 128, "online": 128, "online_synthetic": 0, "offline_synthetic": 0}
+    assert counts(batch) == {"offline": 128, "online": 128}
 
 
 @given(st.floats(0, 1), st.floats(0, 1), st.integers(1, 300))
@@ -82,3 +99,130 @@ def test_every_row_carries_the_label_it_was_drawn_for():
 def test_ratios_outside_the_unit_interval_are_refused():
     with pytest.raises(ValueError, match="synthetic_ratio"):
         Concatenated(Streams((0,), "test"), 1.5)
+
+
+def test_paradigm_twos_branches_hold_real_and_synthetic_rows_of_their_label():
+    """r = 1/3 of 256 rows: 171 real and 85 synthetic ones, all of the branch's label."""
+    expected = {
+        ONLINE: {"online": 171, "online_synthetic": 85},
+        OFFLINE: {"offline": 171, "offline_synthetic": 85},
+    }
+    for probability, label in ((1.0, ONLINE), (0.0, OFFLINE)):
+        batch = bernoulli(probability)(pools(), 256)
+        assert counts(batch) == expected[label]
+        assert batch.label == label
+        assert batch.labels.tolist() == [label] * 256
+
+
+def test_paradigm_two_has_only_real_rows_before_the_first_refresh():
+    assert counts(bernoulli(1.0)(pools(synthetic=False), 256)) == {"online": 256}
+    assert counts(bernoulli(0.0)(pools(synthetic=False), 256)) == {"offline": 256}
+
+
+def test_a_branch_without_synthetic_rows_of_its_label_stays_real():
+    """As in the arm that generates online rows only."""
+    buffers = pools()
+    buffers.offline_synthetic.clear()
+    assert counts(bernoulli(0.0)(buffers, 256)) == {"offline": 256}
+    assert counts(bernoulli(1.0)(buffers, 256)) == {"online": 171, "online_synthetic": 85}
+
+
+@pytest.mark.parametrize("probability", [0.0, 0.25, 0.5, 1.0])
+def test_the_online_branch_comes_with_its_probability_once_the_gate_is_passed(probability):
+    mixer, buffers, draws = bernoulli(probability), pools(), 3000
+    share = sum(mixer(buffers, 2).label == ONLINE for _ in range(draws)) / draws
+    assert share == pytest.approx(probability, abs=4 * (probability * (1 - probability) / draws) ** 0.5)
+
+
+def test_the_gate_is_strictly_more_than_ten_thousand_rows():
+    mixer = Bernoulli(Streams(SEEDS, "test"), probability=1.0)
+    buffers = replace(pools(), online=Ring(2, 20_000, COLUMNS))
+    buffers.online.add(torch.zeros(2, 10_000, COLUMNS))
+    assert {mixer(buffers, 2).label for _ in range(50)} == {OFFLINE}
+    buffers.online.add(torch.zeros(2, 1, COLUMNS))
+    assert {mixer(buffers, 2).label for _ in range(50)} == {ONLINE}
+
+
+def test_every_batch_is_of_one_label():
+    mixer, buffers, seen = bernoulli(), pools(archive=True), set()
+    for _ in range(40):
+        batch = mixer(buffers, 30)
+        assert batch.labels.unique().tolist() == [batch.label]
+        online = torch.isin(batch.data.reward, torch.tensor([SOURCES["online"], SOURCES["online_synthetic"]]))
+        assert (online == (batch.label == ONLINE)).all()
+        seen.add(batch.label)
+    assert seen == {OFFLINE, ONLINE}
+
+
+def test_the_offline_branch_draws_dataset_and_own_archive_as_one_buffer():
+    """Seven rows of the dataset and five of the replica's archive: each of the twelve equally often."""
+    draws = 6000
+    data = bernoulli(0.0)(pools(synthetic=False, archive=True), draws).data
+    for replica, seed in enumerate(SEEDS):
+        archived = data.reward[replica] == SOURCES["archive"]
+        number = data.obs[replica, :, 0].long() + 7 * archived
+        found = number.bincount(minlength=12).double()
+        assert ((found - draws / 12).square() / (draws / 12)).sum() < 31.3  # chi-square, 11 dof, 0.999
+        assert data.action[replica][archived].unique().tolist() == pytest.approx([seed / 100])
+
+
+def test_synthetic_rows_join_the_archive_branch_at_their_exact_share():
+    found = counts(bernoulli(0.0)(pools(archive=True), 256))
+    assert found["offline_synthetic"] == 85
+    assert found["offline"] + found["archive"] == 171
+
+
+@pytest.mark.parametrize(
+    "make", [lambda seeds: Concatenated(Streams(seeds, "test")), lambda seeds: bernoulli(seeds=seeds)]
+)
+def test_replicas_draw_what_separate_runs_draw(make):
+    """Bernoulli's coin included, which is the same for all replicas."""
+    together, alone = make((0, 1, 7)), make((7,))
+    many, one = (pools(archive=True, seeds=seeds) for seeds in ((0, 1, 7), (7,)))
+    for _ in range(20):
+        whole, single = together(many, 33), alone(one, 33)
+        assert whole.label == single.label
+        assert torch.equal(whole.labels, single.labels)
+        for name in ("obs", "action", "reward"):
+            assert torch.equal(getattr(whole.data, name)[2], getattr(single.data, name)[0])
+
+
+def test_a_closed_gate_does_not_shift_the_coin():
+    """The branches of a run do not depend on when its gate opened."""
+    first, second = bernoulli(), bernoulli(gate=5)
+    for _ in range(10):
+        first(pools(), 4)
+        assert second(pools(), 4).label == OFFLINE
+    second.gate = GATE
+    later = [(first(pools(), 4).label, second(pools(), 4).label) for _ in range(30)]
+    assert all(a == b for a, b in later)
+    assert len({a for a, _ in later}) == 2
+
+
+def test_a_restored_mixer_continues():
+    mixer, copy, buffers = bernoulli(), bernoulli(seeds=(5, 6)), pools()
+    for _ in range(5):
+        mixer(buffers, 16)
+    copy.streams.restore(mixer.streams.state())
+    copy.coin.restore(mixer.coin.state())
+    for _ in range(10):
+        expected, found = mixer(buffers, 16), copy(buffers, 16)
+        assert expected.label == found.label
+        assert torch.equal(expected.data.obs, found.data.obs)
+
+
+@pytest.mark.parametrize("key", ["probability", "synthetic_ratio"])
+def test_bernoulli_refuses_shares_outside_the_unit_interval(key):
+    with pytest.raises(ValueError, match=key):
+        Bernoulli(Streams((0,), "test"), **{key: -0.1})
+
+
+def test_collected_rows_are_stored_in_ring_and_archive():
+    buffers = replace(pools(archive=True), online=Ring(2, 2, COLUMNS), archive=Ring(2, 10, COLUMNS))
+    for number in range(5):
+        buffers.store(torch.full((2, 1, COLUMNS), float(number)))
+    assert sorted(buffers.online.view()[0, :, 0].tolist()) == [3, 4]
+    assert sorted(buffers.archive.view()[0, :, 0].tolist()) == [0, 1, 2, 3, 4]
+    without = replace(pools(), online=Ring(2, 2, COLUMNS))
+    without.store(torch.zeros(2, 1, COLUMNS))
+    assert len(without.online) == 1

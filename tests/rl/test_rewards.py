@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from cfdg_rl.rewards import RewardMap, by_return_range
+from cfdg_rl.iql import IQLSettings
+from cfdg_rl.rewards import REWARDS, RewardMap, by_return_range, check_choice
 
 
 def test_the_same_map_serves_tensors_and_arrays():
@@ -21,3 +22,16 @@ def test_return_range_makes_the_spread_one_thousand():
 def test_a_range_needs_two_different_returns(returns):
     with pytest.raises(ValueError, match="two episodes with different returns"):
         by_return_range(np.array(returns))
+
+
+@pytest.mark.parametrize(("name", "expected"), [("raw", [0.0, 1.0]), ("minus-one", [-1.0, 0.0])])
+def test_named_maps_do_not_need_returns(name, expected):
+    assert REWARDS[name](np.array([]))(np.array([0.0, 1.0])).tolist() == expected
+
+
+def test_choices_are_checked_by_name_and_reward_always():
+    check_choice(IQLSettings(), precision=("fp32",))
+    with pytest.raises(ValueError, match="precision must be one of int8, found 'fp32'"):
+        check_choice(IQLSettings(), precision=("int8",))
+    with pytest.raises(ValueError, match="reward must be one of raw, return-range, minus-one, found 'clip'"):
+        IQLSettings(reward="clip")

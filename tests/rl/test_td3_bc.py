@@ -112,7 +112,7 @@ def test_the_policy_step_takes_lambda_from_the_labels():
 
     data, moved = batch(2), {}
     for label in (OFFLINE, ONLINE):
-        moved[label] = replace(data, action=torch.where((LABELS == label)[:, None], -data.action, data.action))
+        moved[label] = replace(data, action=torch.where((label == LABELS)[:, None], -data.action, data.action))
     assert same(stepped(data), stepped(moved[ONLINE]))
     assert not same(stepped(data), stepped(moved[OFFLINE]))
 
