@@ -38,4 +38,4 @@ def _all_cells(header):
 @pytest.fixture(scope="session")
 def made_up():
     """``cell(...)``, ``header(...)`` and ``all_cells(header)``."""
-    return SimpleNamespace(cell=_cell, header=_header, all_cells=_all_cells)
+    return SimpleNamespace(cell=_cell, header=_header, all_cells=_all_cells, cheetah=CHEETAH)

@@ -24,7 +24,7 @@ def text(view, console) -> str:
 
 def test_a_running_cell_shows_its_latest_score_in_the_table_and_hides_the_pre_training(made_up):
     view, console = display(made_up, True)
-    view.event(Event(pretraining(NAMES[0]), 50, 100))
+    view.event(Event(pretraining(NAMES[0], "iql"), 50, 100))
     assert "pre-training" in text(view, console)
     view.event(Event("/".join(NAMES), 1000, 5000, (1000, np.array([30.0, 40.0]), {})))
     shown = text(view, console)

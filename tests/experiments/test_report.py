@@ -26,6 +26,12 @@ def table_of(markdown):
     return lines[0], lines[2:]
 
 
+def overview_of(markdown):
+    block = next(block for block in markdown.split("\n\n") if block.startswith("| dataset, final score"))
+    lines = [line.strip("| ").split(" | ") for line in block.splitlines()]
+    return [lines[0], *lines[2:]]
+
+
 def test_rows_carry_the_statistics_of_their_cells(made_up):
     header = made_up.header()
     cells = made_up.all_cells(header)
@@ -102,7 +108,7 @@ def test_several_algorithms_have_a_block_each(made_up):
     header = made_up.header(algorithms=("iql", "pex", "apl"))
     text = to_markdown(made_up.all_cells(header), header)
     for title in ("IQL + CFDG", "PEX + CFDG", "APL + CFDG"):
-        assert text.count(title) == 1
+        assert text.count(title) == 2, "in its block and in the overview"
     assert "1M+0.1M steps" in text
 
 
@@ -210,3 +216,15 @@ def test_a_report_is_six_files_and_the_same_twice(tmp_path, made_up):
 def test_a_report_of_nothing_has_no_figures(tmp_path, made_up):
     files = write_report([], made_up.header(), tmp_path)
     assert {path.suffix for path in files} == {".md", ".csv", ".json"}
+
+
+def test_several_algorithms_have_an_overview_in_the_papers_layout(made_up):
+    header = made_up.header(datasets=(made_up.cheetah, "recorded:pointmaze-umaze"), algorithms=("iql", "pex", "apl"))
+    cells = made_up.all_cells(header)
+    titles, *rows = overview_of(to_markdown(cells, header))
+    assert titles[1:] == ["IQL", "IQL + CFDG", "PEX", "PEX + CFDG", "APL", "APL + CFDG"]
+    assert rows[0][0] == "halfcheetah-medium"
+    first = next(cell for cell in cells if cell.key == (made_up.cheetah, "iql", "base"))
+    assert rows[0][1].startswith(f"{first.final.mean():.1f}±")
+    assert rows[1][-2:] == ["–", "–"], "no APL on mazes"
+    assert len(header.cells()) == 10

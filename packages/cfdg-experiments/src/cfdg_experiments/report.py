@@ -36,7 +36,8 @@ WIDE = 100  # columns of a terminal that leave room between the columns of the t
 SCORE_CAPTION = (
     "Normalised score: 0 a random policy, 100 the expert. data: mean score of the dataset's own episodes. "
     "Scores: before online training → after it, mean ± half of the 95 % Student t interval over seeds; differences are "
-    "paired by seed. The paper's ± is a standard deviation over seeds."
+    "paired by seed. Of data without reference returns, scores are raw returns. The paper's ± is a standard deviation "
+    "over seeds."
 )
 
 
@@ -122,9 +123,21 @@ def to_rich(
         full: whether to print all notes; a live display wants only the caption and the warning.
     """
     rows = summarise(results, header)
-    tables = [_Block(algorithm, rows, header, running or {}) for algorithm in header.algorithms]
+    tables: list[object] = [_Block(algorithm, rows, header, running or {}) for algorithm in header.algorithms]
+    if full and len(header.algorithms) > 1:
+        tables.append(_overview_table(rows, header))
     lines = notes(results, header) if full else [caption(header), *_warning(header)]
     return Group(*tables, *[Text(line, style="dim") for line in lines])
+
+
+def _overview_table(rows: Sequence[Row], header: ReportHeader) -> Table:
+    titles, *lines = _overview(rows, header)
+    table = Table(title="All algorithms: final scores", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for index, name in enumerate(titles):
+        table.add_column(name, justify="right" if index else "left", no_wrap=not index, overflow="fold")
+    for line in lines:
+        table.add_row(*line)
+    return table
 
 
 @dataclass(frozen=True)
@@ -162,8 +175,32 @@ def to_markdown(results: Sequence[CellResult], header: ReportHeader) -> str:
         titles = [*columns[:-2], *[f"{arm} ({paper_label(algorithm)})" for arm in ("base", "CFDG")]]
         lines = [titles, ["---", *["---:"] * (len(titles) - 1)]]
         lines += [_cells(row, header, {}) for row in rows if row.algorithm == algorithm]
-        blocks.append("\n".join(f"| {' | '.join(line)} |" for line in lines))
+        blocks.append(_markdown(lines))
+    if len(header.algorithms) > 1:
+        titles, *lines = _overview(rows, header)
+        blocks.insert(2, _markdown([titles, ["---", *["---:"] * (len(titles) - 1)], *lines]))
     return "\n\n".join([*blocks, *notes(results, header)[1:]]) + "\n"
+
+
+def _markdown(lines: Sequence[Sequence[str]]) -> str:
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _overview(rows: Sequence[Row], header: ReportHeader) -> list[list[str]]:
+    """Titles and lines in the layout of the paper's Table 1: a column of final scores for each algorithm and arm."""
+    columns = [(algorithm, arm) for algorithm in header.algorithms for arm in header.arms]
+    names = [f"{algorithm.upper()}" + ("" if arm == "base" else f" + {arm.upper()}") for algorithm, arm in columns]
+    known = {(row.dataset, row.algorithm): row for row in rows if not row.is_mean}
+    lines = [["dataset, final score", *names]]
+    for dataset in header.datasets:
+        found = [(known.get((dataset, algorithm)), arm) for algorithm, arm in columns]
+        cells = ["–" if row is None else _final_text(row, arm) for row, arm in found]
+        lines.append([short_name(dataset, header), *cells])
+    return lines
+
+
+def _final_text(row: Row, arm: str) -> str:
+    return _number(row.arms[arm].final) if arm in row.arms else PENDING
 
 
 def to_csv(results: Sequence[CellResult], header: ReportHeader) -> str:

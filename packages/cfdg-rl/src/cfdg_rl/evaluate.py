@@ -40,7 +40,8 @@ class Evaluator:
     def returns(self, agent: Agent, round_number: int = 0) -> np.ndarray:
         """Undiscounted raw returns ``(R, episodes)`` of the mean policy.
 
-        Start states, and what PEX draws, depend on the seeds and ``round_number`` alone, so a resumed run evaluates as an unbroken one.
+        Start states, and what PEX draws, depend on the seeds and ``round_number`` alone, so a resumed run evaluates
+        as an unbroken one.
         Only unfinished episodes are stepped, but the agent sees all: what it draws at random, and how its matrix
         products round, depends on the number of rows, and a replica's returns must not depend on its companions.
         """

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from tqdm import tqdm
 
-from cfdg_rl.datasets.recorder import Columns, _counted, _joined, _mapper
+from cfdg_rl.datasets.recorder import Columns, counted, joined, worker_map
 from cfdg_rl.envs.mazes import RESET_NOISE, SUCCESS_RADIUS, Cell, Maze, find_maze
 from cfdg_rl.envs.pointmaze import PointMaze
 from cfdg_rl.streams import derive_seed
@@ -150,10 +150,10 @@ def record_maze(data: MazeData, rows: int, seed: int, *, jobs: int = 1, progress
     """
     chunks = _chunks(data, -(-rows // data.limit), seed)
     with (
-        _mapper(min(jobs, len(chunks))) as run,
+        worker_map(min(jobs, len(chunks))) as run,
         tqdm(total=rows, unit="row", disable=not progress, desc=f"{data.maze} {data.level}", leave=False) as bar,
     ):
-        columns = _joined(list(_counted(run(roll_out, chunks), bar)))
+        columns = joined(list(counted(run(roll_out, chunks), bar)))
     return {key: column[:rows] for key, column in columns.items()}
 
 

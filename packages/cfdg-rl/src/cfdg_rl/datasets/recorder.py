@@ -70,7 +70,7 @@ def record(
     parts: list[Columns] = []
     most_chunks = len(_chunks(env_id, actors[-1], rows, 0))
     with (
-        _mapper(min(jobs, most_chunks)) as run,
+        worker_map(min(jobs, most_chunks)) as run,
         tqdm(total=rows, unit="row", disable=not progress, desc=env_id, leave=False) as bar,
     ):
         for part, actor in enumerate(actors):
@@ -78,10 +78,10 @@ def record(
             last = part == len(actors) - 1
             share = missing if last else rows // len(actors)
             chunks = _chunks(env_id, actor, share, derive_seed(seed, f"record policy {part}"))
-            whole = _joined(list(_counted(run(roll_out, chunks), bar)))
+            whole = joined(list(counted(run(roll_out, chunks), bar)))
             end = share if last else last_complete_row(whole, share)
             parts.append({key: column[:end] for key, column in whole.items()})
-    return _joined(parts)
+    return joined(parts)
 
 
 def roll_out(chunk: Chunk) -> Columns:
@@ -92,7 +92,7 @@ def roll_out(chunk: Chunk) -> Columns:
         steps = list(_steps(stack, chunk, rng))
     finally:
         stack.close()
-    columns = _joined(steps)
+    columns = joined(steps)
     order = np.argsort(columns.pop("stream"), kind="stable")
     return {key: column[order] for key, column in columns.items()}
 
@@ -140,7 +140,7 @@ def last_complete_row(columns: Columns, rows: int) -> int:
 
 
 @contextmanager
-def _mapper(jobs: int) -> Iterator[Any]:
+def worker_map(jobs: int) -> Iterator[Any]:
     """A ``map`` over at most ``jobs`` processes; they are spawned, because forking a threaded process is unsafe."""
     if jobs == 1:
         yield map
@@ -149,11 +149,13 @@ def _mapper(jobs: int) -> Iterator[Any]:
         yield pool.map
 
 
-def _counted(results: Iterator[Columns], bar: tqdm) -> Iterator[Columns]:
+def counted(results: Iterator[Columns], bar: tqdm) -> Iterator[Columns]:
+    """Hand on the chunks, and their rows to the progress bar."""
     for columns in results:
         bar.update(min(len(columns["rewards"]), bar.total - bar.n))
         yield columns
 
 
-def _joined(tables: Sequence[Columns]) -> Columns:
+def joined(tables: Sequence[Columns]) -> Columns:
+    """The rows of all tables in one."""
     return {key: np.concatenate([table[key] for table in tables]) for key in tables[0]}
