@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from rich import box
-from rich.console import Console, ConsoleOptions, Group, RenderResult
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
@@ -123,7 +123,7 @@ def to_rich(
         full: whether to print all notes; a live display wants only the caption and the warning.
     """
     rows = summarise(results, header)
-    tables: list[object] = [_Block(algorithm, rows, header, running or {}) for algorithm in header.algorithms]
+    tables: list[RenderableType] = [_Block(algorithm, rows, header, running or {}) for algorithm in header.algorithms]
     if full and len(header.algorithms) > 1:
         tables.append(_overview_table(rows, header))
     lines = notes(results, header) if full else [caption(header), *_warning(header)]
