@@ -49,6 +49,11 @@ def test_a_group_keeps_its_own_defaults_where_a_profile_mentions_only_some_of_it
     assert profile.maze.evaluation.episodes == 100
 
 
+def test_numbers_may_be_written_as_people_write_them():
+    profile = load_profile("quick", parse_overrides(["iql.learning_rate=3e-4", "data.rows=2000", "device=cpu"]))
+    assert (profile.iql.learning_rate, profile.data.rows, profile.device) == (3e-4, 2000, "cpu")
+
+
 def keys(tree, prefix=""):
     for key, value in tree.items():
         if isinstance(value, dict):

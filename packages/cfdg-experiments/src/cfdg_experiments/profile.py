@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import json
 from collections.abc import Mapping, Sequence
@@ -229,8 +230,16 @@ def parse_overrides(pairs: Sequence[str]) -> dict[str, Any]:
         key, equals, value = pair.partition("=")
         if not equals or not key:
             raise ValueError(f"override {pair!r} is not of the form key=value, such as finetune.steps=2000")
-        found[key] = yaml.safe_load(value)
+        found[key] = _number(yaml.safe_load(value))
     return found
+
+
+def _number(value: object) -> object:
+    """YAML 1.1 takes 3e-4 for a word, because it has no dot."""
+    if isinstance(value, str):
+        with contextlib.suppress(ValueError):
+            return float(value)
+    return value
 
 
 def _read(name_or_path: str) -> tuple[str, str]:
