@@ -160,3 +160,10 @@ def test_a_restored_stream_continues():
 def test_no_seeds_are_refused():
     with pytest.raises(ValueError, match="at least one seed"):
         Streams((), "x")
+
+
+def test_descending_heeds_expanded_gradients():
+    """The gradient of a sum is one number seen twice; Adam's first step moves every weight by the rate."""
+    weight = torch.nn.Parameter(torch.ones(2))
+    descend(adam([weight], 0.5), weight)
+    assert weight.tolist() == pytest.approx([0.5, 0.5])

@@ -149,7 +149,7 @@ def descend(optimiser: torch.optim.Optimizer, *losses: Tensor) -> None:
     parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
     gradients = torch.autograd.grad(torch.stack(losses).sum(), parameters)
     for parameter, gradient in zip(parameters, gradients, strict=True):
-        parameter.grad = gradient
+        parameter.grad = gradient.contiguous()  # the fused Adam of CPUs reads memory in order, whatever the strides
     optimiser.step()
 
 
