@@ -214,7 +214,8 @@ def test_hashes_follow_what_a_result_depends_on():
     other_choice = tiny(pex__epsilon=0.2)
     assert cell_key(other_choice, pex) != cell_key(profile, pex)
     assert cell_key(other_choice, base) == cell_key(profile, base)
-    other_learner = tiny(apl__learner="td3-bc")
+    other_learner = tiny(apl__learner="conservative")
+    assert profile.apl.learner == "td3-bc"
     assert pretrain_key(other_learner, apl) != pretrain_key(profile, apl)
     assert cell_key(other_learner, pex) == cell_key(profile, pex)
     assert cell_key(tiny(apl__replay__gate=12), apl) != cell_key(profile, apl)
@@ -224,3 +225,8 @@ def test_results_on_disk_are_read_back(space):
     result = run_cell(tiny(), Cell(CELL.dataset, "iql", "base"), space, silent)
     path = space.result(tiny(), Cell(CELL.dataset, "iql", "base"))
     assert np.array_equal(CellResult.from_json(path).scores, result.scores)
+
+
+def test_graphs_are_refused_on_a_cpu(space):
+    with pytest.raises(ValueError, match="CUDA graphs need an agent on a CUDA device"):
+        run_cell(tiny(capture=True, device="cpu"), CELL, space, silent)

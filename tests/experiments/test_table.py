@@ -139,6 +139,7 @@ def _members(group: int) -> list[int]:
         (["--seeds"], "seeds is empty, expected at least one seed"),
         (["--profile", "slow"], "unknown profile 'slow'"),
         (["--jobs", "0"], "--jobs must be at least 1"),
+        (["--set", "capture=1"], "capture: Input should be a valid boolean"),
         (["--algorithms", "sac"], "algorithms: unknown 'sac'"),
         (["--file", "x.hdf5"], "--file and --env go together"),
         (["--file", "x.hdf5", "--env", "Hopper-v5"], "x.hdf5 does not exist"),

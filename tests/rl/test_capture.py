@@ -177,6 +177,7 @@ def test_a_restored_agent_continues_with_new_graphs(make):
         eager.update(batch(step))
         captured.update(batch(100 + step))
     captured.load_state_dict(eager.state_dict())
+    assert not captured.recordings
     for name, optimiser in captured.optimisers.items():
         optimiser.load_state_dict(copy.deepcopy(eager.optimisers[name].state_dict()))
         assert isinstance(optimiser.param_groups[0]["lr"], float)  # as an agent on the CPU saves it
@@ -312,8 +313,9 @@ def test_graphs_are_dropped_when_optimisers_are_replaced(drops):
         captured.agent.go_online()
     captured.schedule(0.3)
     captured.act(torch.ones(2, 1, 3), explore=True)
-    captured.update(batch())
-    assert captured.recorder.calls == (["forget", "warm-up"] if drops else [])
+    for step in range(WARM_UP + 2):
+        captured.update(batch(step))
+    assert captured.recorder.calls == (["forget", *["warm-up"] * WARM_UP, "record"] if drops else [])
     assert captured.optimisers is captured.agent.optimisers
 
 

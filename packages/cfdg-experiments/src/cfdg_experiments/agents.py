@@ -12,6 +12,7 @@ from cfdg_experiments.arms import ARMS
 from cfdg_experiments.profile import Profile
 from cfdg_rl.apl import APL, APLSettings
 from cfdg_rl.buffer import FixedRows, Ring
+from cfdg_rl.capture import Captured
 from cfdg_rl.datasets import Dataset
 from cfdg_rl.finetune import FinetunePlan
 from cfdg_rl.iql import IQL, IQLSettings
@@ -47,6 +48,15 @@ def online_learner(profile: Profile, algorithm: str, offline: Learner) -> Learne
     """What a pre-trained learner becomes for fine-tuning: itself, or the policy expansion of it."""
     offline.go_online()
     return PEX(offline, profile.pex) if algorithm == "pex" and isinstance(offline, IQL) else offline
+
+
+def captured(profile: Profile, agent: Learner) -> Learner:
+    """The learner, with its updates replayed as CUDA graphs where the profile asks for it.
+
+    Raises:
+        ValueError: if it asks for it on a CPU.
+    """
+    return Captured(agent) if profile.capture else agent
 
 
 def reward_map(profile: Profile, algorithm: str, data: Dataset) -> RewardMap:

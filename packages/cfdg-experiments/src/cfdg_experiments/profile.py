@@ -126,6 +126,7 @@ class Profile:
     arms: tuple[str, ...] = ("base", "cfdg")
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     device: str = "auto"  # "auto", "cpu", "cuda" or "cuda:K"
+    capture: bool = False  # replay the learner's updates as CUDA graphs; needs a GPU
     data: DataSettings = field(default_factory=DataSettings)
     iql: IQLSettings = field(default_factory=IQLSettings)
     pex: PEXSettings = field(default_factory=PEXSettings)

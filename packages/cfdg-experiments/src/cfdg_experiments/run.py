@@ -16,6 +16,7 @@ import torch
 
 from cfdg_experiments.agents import (
     PRETRAINED_AS,
+    captured,
     learner_settings,
     load_learner,
     make_mixer,
@@ -144,7 +145,7 @@ def pretrain_cell(profile: Profile, cell: Cell, space: Workspace, speak: Speak) 
         return
     profile, device = settled(profile, cell.dataset, cell.algorithm), _device(profile)
     data, steps = _data(profile, cell, space), profile.pretrain.steps
-    agent = offline_learner(profile, cell.algorithm, (data.obs_dim, data.action_dim), device)
+    agent = captured(profile, offline_learner(profile, cell.algorithm, (data.obs_dim, data.action_dim), device))
     agent.see(data.transitions.obs.to(device))
     pools = offline_pools(profile, cell.algorithm, data, device)
     streams, draft = Streams(profile.seeds, "pretrain", device), path.with_suffix(".partial")
@@ -186,7 +187,7 @@ class Session:
         self.plan = plan_of(profile, cell.arm, self.data)
         offline = offline_learner(profile, cell.algorithm, (self.data.obs_dim, self.data.action_dim), device)
         load_learner(offline, load_checkpoint(pretrained, device)["agent"])
-        self.agent = online_learner(profile, cell.algorithm, offline)
+        self.agent = captured(profile, online_learner(profile, cell.algorithm, offline))
         pools = offline_pools(profile, cell.algorithm, self.data, device)
         self.pools = online_pools(pools, profile, cell.algorithm, self.plan, self.arm.augments)
         reward, env_id = reward_map(profile, cell.algorithm, self.data), self.data.env_id

@@ -149,7 +149,7 @@ class Captured:
             overwrite(recording.batch, batch)
             count_update(self.agent)
         recording.graph.replay()
-        return dict(zip(recording.names, recording.values, strict=True))  # the next replay overwrites them
+        return dict(zip(recording.names, recording.values.clone(), strict=True))  # the next replay overwrites them
 
     def _record(self, batch: Batch) -> Recording:
         """Record an update on a copy of the batch; it is executed by the first replay, but the agent has counted it."""

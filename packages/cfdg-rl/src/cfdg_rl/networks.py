@@ -127,16 +127,12 @@ class Standardiser(nn.Module):
 
 
 def adam(parameters: Sequence[nn.Parameter], learning_rate: float) -> torch.optim.Adam:
-    """Fused Adam; on a GPU its rate is a tensor, so that a captured graph follows :func:`set_rate`."""
-    parameters = list(parameters)
-    if not parameters[0].is_cuda:
-        return torch.optim.Adam(parameters, lr=learning_rate, fused=True)
-    rate = torch.tensor(learning_rate, device=parameters[0].device)
-    return torch.optim.Adam(parameters, lr=rate, fused=True, capturable=True)
+    """Fused Adam, whose rate :func:`set_rate` changes."""
+    return torch.optim.Adam(list(parameters), lr=learning_rate, fused=True)
 
 
 def set_rate(optimiser: torch.optim.Optimizer, learning_rate: float) -> None:
-    """Change the learning rate in place."""
+    """Change the learning rate; in place where a captured graph reads it from a tensor."""
     for group in optimiser.param_groups:
         if isinstance(group["lr"], Tensor):
             group["lr"].fill_(learning_rate)
