@@ -40,9 +40,11 @@ class Case:
 LOCOMOTION = {"pretrain.steps": 6_000, "finetune.steps": 1, "finetune.warm_up": 0, "finetune.refresh_every": 1}
 MAZE = {
     "pretrain.steps": 3_500,
-    "finetune.steps": 25_000,
-    "finetune.refresh_every": 25_000,
-    "maze.iql.polyak_rate": 0.01,
+    "pretrain.batch_size": 256,
+    "finetune.steps": 40_000,
+    "finetune.refresh_every": 40_000,
+    "finetune.batch_size": 256,
+    "maze.iql.polyak_rate": 0.005,
     "maze.evaluation.every": 2_500,
     "maze.evaluation.episodes": 50,
 }

@@ -136,7 +136,7 @@ def _overview_table(rows: Sequence[Row], header: ReportHeader) -> Table:
     for index, name in enumerate(titles):
         table.add_column(name, justify="right" if index else "left", no_wrap=not index, overflow="fold")
     for line in lines:
-        table.add_row(*line)
+        table.add_row(*[cell.replace("±", "\n±") for cell in line])  # six columns fit 80 characters
     return table
 
 
