@@ -390,9 +390,9 @@ def _experiment(client: MlflowClient, name: str, location: str | None) -> str:
 
 
 def _run_name(key: CellKey) -> str:
-    """The arm first: the page cuts long names."""
+    """Arm and algorithm first: the page cuts long names."""
     dataset, algorithm, arm = key
-    return f"{arm} {dataset.partition(':')[2] or dataset} {algorithm}"
+    return f"{arm} {algorithm} {dataset.partition(':')[2] or dataset}"
 
 
 def _versions(header: ReportHeader) -> dict[str, str]:
