@@ -126,6 +126,7 @@ def test_v4_is_made_without_a_warning_and_unknown_ids_are_refused():
     make_env("Hopper-v4").close()
     with pytest.raises(ValueError, match="NoSuchEnv"):
         make_env("NoSuchEnv-v0")
-    gymnasium.register("CfdgTestDiscrete-v0", entry_point="gymnasium.envs.classic_control:CartPoleEnv")
+    if "CfdgTestDiscrete-v0" not in gymnasium.registry:
+        gymnasium.register("CfdgTestDiscrete-v0", entry_point="gymnasium.envs.classic_control:CartPoleEnv")
     with pytest.raises(ValueError, match=r"CfdgTestDiscrete.* box"):
         make_env("CfdgTestDiscrete-v0")

@@ -29,7 +29,8 @@ class Odd(gymnasium.Env):
 
 @pytest.fixture(scope="session")
 def odd():
-    gymnasium.register("CfdgTestOdd-v0", Odd, max_episode_steps=7)
+    if "CfdgTestOdd-v0" not in gymnasium.registry:
+        gymnasium.register("CfdgTestOdd-v0", Odd, max_episode_steps=7)
     return "CfdgTestOdd-v0"
 
 

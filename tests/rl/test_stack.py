@@ -67,10 +67,10 @@ class Frail(InvertedPendulumEnv):
 
 @pytest.fixture(scope="module", autouse=True)
 def registered():
-    gymnasium.register(SEEKER, entry_point=Seeker, max_episode_steps=15)
-    gymnasium.register(SILENT, entry_point=Silent, max_episode_steps=200)
-    gymnasium.register(FRAIL, entry_point=Frail)
-    gymnasium.register(ENDLESS, entry_point=Unseeded)
+    kinds = {SEEKER: (Seeker, 15), SILENT: (Silent, 200), FRAIL: (Frail, None), ENDLESS: (Unseeded, None)}
+    for name, (kind, limit) in kinds.items():
+        if name not in gymnasium.registry:  # a worker may come here twice
+            gymnasium.register(name, entry_point=kind, max_episode_steps=limit)
 
 
 def random_actions(stack, steps, seed=0):
