@@ -15,7 +15,7 @@ from cfdg_rl.envs import stack as stack_module
 from cfdg_rl.envs.stack import Crew, EnvStack
 
 SEEKER, SILENT = "CfdgTestSeeker-v0", "CfdgTestSilent-v0"
-FRAIL, ENDLESS = "CfdgTestFrail-v0", "CfdgTestEndless-v0"
+FRAIL, ENDLESS = "CfdgTestFrail-v0", "CfdgTestUnseeded-v0"
 
 
 class Seeker(InvertedPendulumEnv):
