@@ -1,0 +1,201 @@
+"""Three DataFrames of one shape as three float matrices: what every score of the report reads."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+Kind = Literal["number", "datetime", "duration", "boolean", "category", "empty"]
+
+MISSING = "(missing)"
+OTHER = "(other)"
+
+_INFERRED: dict[str, Kind] = {
+    "boolean": "boolean",
+    "integer": "number",
+    "floating": "number",
+    "mixed-integer-float": "number",
+    "decimal": "number",
+    "datetime": "datetime",
+    "datetime64": "datetime",
+    "date": "datetime",
+    "timedelta": "duration",
+    "empty": "empty",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of the three tables.
+
+    Attributes:
+        name: its name as text.
+        kind: what its values are; ``boolean`` and ``category`` have levels, the others an order.
+        levels: the levels found in any table as text; code k of a matrix is ``levels[k]``.
+    """
+
+    name: str
+    kind: Kind
+    levels: tuple[str, ...] = ()
+
+    @property
+    def has_levels(self) -> bool:
+        """Whether the matrix holds codes of levels instead of numbers."""
+        return self.kind in ("boolean", "category", "empty")
+
+    def text(self, value: float) -> str:
+        """A value of the matrix as a reader wants to see it."""
+        if np.isnan(value):
+            return MISSING
+        if self.has_levels:
+            return self.levels[int(value)]
+        if self.kind == "datetime":
+            return str(pd.Timestamp(value, unit="s"))[:16].removesuffix(" 00:00")
+        return short(value)
+
+
+def short(value: float) -> str:
+    """A number with four significant digits; whole numbers below a billion in full, no exponent in between."""
+    if value == round(value) and abs(value) < 1e9:
+        return f"{value:.0f}"
+    if 1e-3 <= abs(value) < 1e6:
+        return f"{value:.{max(3 - int(np.floor(np.log10(abs(value)))), 0)}f}"
+    return f"{value:.4g}"
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """The tables as float64 ``(N, D)``: numbers, seconds for dates, codes for levels, NaN for what is missing."""
+
+    columns: tuple[Column, ...]
+    train: np.ndarray
+    synthetic: np.ndarray
+    holdout: np.ndarray | None
+
+    @property
+    def reference(self) -> np.ndarray:
+        """The real rows synthetic ones are compared with: the holdout, or the training rows where there is none."""
+        return self.train if self.holdout is None else self.holdout
+
+    def sampled(self, rows: int, rng: np.random.Generator) -> Tables:
+        """At most ``rows`` rows of each; as many training as synthetic rows, so that both compare alike."""
+        both = min(len(self.train), len(self.synthetic), rows)
+        train, synthetic = subsample(self.train, both, rng), subsample(self.synthetic, both, rng)
+        holdout = None if self.holdout is None else subsample(self.holdout, rows, rng)
+        return replace(self, train=train, synthetic=synthetic, holdout=holdout)
+
+
+def subsample(values: np.ndarray, rows: int, rng: np.random.Generator) -> np.ndarray:
+    """``rows`` of the rows without repetition and in their order, or all where there are no more."""
+    if len(values) <= rows:
+        return values
+    return values[np.sort(rng.choice(len(values), rows, replace=False))]
+
+
+def read_tables(train: pd.DataFrame, synthetic: pd.DataFrame, holdout: pd.DataFrame | None, fewest: int) -> Tables:
+    """Check three tables against each other and encode them with the same levels.
+
+    Raises:
+        ValueError: if a table has fewer than ``fewest`` rows, repeats a column name, lacks a column, has one too
+            many or one of another kind, or holds an infinite number or a value that cannot be compared.
+    """
+    frames = {"real_train": train, "synthetic": synthetic} | ({} if holdout is None else {"holdout": holdout})
+    for name, frame in frames.items():
+        _check_frame(name, frame, train, fewest)
+    columns, encoded = [], {name: np.empty(frame.shape) for name, frame in frames.items()}
+    for position, name in enumerate(train.columns):
+        series = {table: frame[name] for table, frame in frames.items()}
+        column, values = _encode(name, _kind(name, series), series)
+        columns.append(column)
+        for table, found in values.items():
+            encoded[table][:, position] = found
+    return Tables(tuple(columns), encoded["real_train"], encoded["synthetic"], encoded.get("holdout"))
+
+
+def _check_frame(name: str, frame: pd.DataFrame, train: pd.DataFrame, fewest: int) -> None:
+    if not isinstance(frame, pd.DataFrame):
+        raise ValueError(f"{name} is a {type(frame).__name__}, expected a pandas DataFrame")
+    if not frame.columns.is_unique:
+        raise ValueError(f"{name} has the column {_repeated(frame)!r} more than once, expected unique column names")
+    if frame.shape[1] == 0 or len(frame) < fewest:
+        raise ValueError(
+            f"{name} has {len(frame)} rows and {frame.shape[1]} columns, expected at least {fewest} rows and a column"
+        )
+    for column in train.columns.difference(frame.columns, sort=False):
+        raise ValueError(f"{name} lacks the column {column!r} that real_train has")
+    for column in frame.columns.difference(train.columns, sort=False):
+        raise ValueError(f"{name} has a column {column!r} that real_train lacks")
+
+
+def _repeated(frame: pd.DataFrame) -> Hashable:
+    return frame.columns[frame.columns.duplicated()][0]
+
+
+def _kind(name: Hashable, series: Mapping[str, pd.Series]) -> Kind:
+    """The kind all tables agree on; a column with no value at all agrees with any."""
+    kinds = {table: _kind_of(column) for table, column in series.items()}
+    present = {table: kind for table, kind in kinds.items() if kind != "empty"}
+    if not present:
+        return "empty"
+    first, kind = next(iter(present.items()))
+    for table, other in present.items():
+        if other != kind:
+            raise ValueError(
+                f"column {name!r} is a {other} in {table} ({series[table].dtype}) "
+                f"but a {kind} in {first} ({series[first].dtype}), expected the same kind"
+            )
+    return kind
+
+
+def _kind_of(series: pd.Series) -> Kind:
+    dtype = series.dtype
+    if series.isna().all():
+        return "empty"
+    if isinstance(dtype, pd.CategoricalDtype):
+        return "boolean" if dtype.categories.inferred_type == "boolean" else "category"
+    if pd.api.types.is_bool_dtype(dtype):
+        return "boolean"
+    if pd.api.types.is_object_dtype(dtype):
+        return _INFERRED.get(pd.api.types.infer_dtype(series, skipna=True), "category")
+    if pd.api.types.is_numeric_dtype(dtype) and not pd.api.types.is_complex_dtype(dtype):
+        return "number"
+    if pd.api.types.is_datetime64_any_dtype(dtype):
+        return "datetime"
+    return "duration" if pd.api.types.is_timedelta64_dtype(dtype) else "category"
+
+
+def _encode(name: Hashable, kind: Kind, series: Mapping[str, pd.Series]) -> tuple[Column, dict[str, np.ndarray]]:
+    if kind in ("boolean", "category", "empty"):
+        return _encode_levels(name, kind, series)
+    values = {table: _numbers(column, kind) for table, column in series.items()}
+    for table, found in values.items():
+        if np.isinf(found).any():
+            raise ValueError(f"column {name!r} of {table} holds an infinite number, expected finite or missing")
+    return Column(str(name), kind), values
+
+
+def _numbers(series: pd.Series, kind: Kind) -> np.ndarray:
+    """Numbers, or seconds since 1970 (UTC), or seconds, as float64 with NaN for what is missing."""
+    if kind == "number":
+        return pd.to_numeric(series).to_numpy(np.float64, na_value=np.nan)
+    second = pd.Timedelta(seconds=1)
+    if kind == "datetime":
+        instants = pd.to_datetime(series, utc=True)
+        return ((instants - pd.Timestamp(0, tz="UTC")) / second).to_numpy(np.float64)
+    return (pd.to_timedelta(series) / second).to_numpy(np.float64)
+
+
+def _encode_levels(name: Hashable, kind: Kind, series: Mapping[str, pd.Series]) -> tuple[Column, dict[str, np.ndarray]]:
+    """Codes of the levels of all tables together, in the order they are first met, training rows first."""
+    joined = pd.concat([column.astype(object) for column in series.values()], ignore_index=True)
+    try:
+        codes, levels = pd.factorize(joined)
+    except TypeError as error:
+        raise ValueError(f"column {name!r} holds values that cannot be compared: {error}") from error
+    values = np.where(codes < 0, np.nan, codes)
+    ends = np.cumsum([len(column) for column in series.values()])[:-1]
+    return Column(str(name), kind, tuple(map(str, levels))), dict(zip(series, np.split(values, ends), strict=True))
