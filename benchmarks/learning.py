@@ -41,8 +41,8 @@ LOCOMOTION = {"pretrain.steps": 6_000, "finetune.steps": 1, "finetune.warm_up": 
 MAZE = {
     "pretrain.steps": 3_500,
     "pretrain.batch_size": 256,
-    "finetune.steps": 16_000,
-    "finetune.refresh_every": 16_000,
+    "finetune.steps": 10_000,
+    "finetune.refresh_every": 10_000,
     "finetune.batch_size": 256,
     "maze.iql.log_std_range": [-5.0, 2.0],
     "maze.evaluation.every": 2_000,
@@ -69,17 +69,17 @@ CASES = {
         LOCOMOTION,
     ),
     "iql-maze": Case(
-        "IQL reaches 90 % success in a sparse point maze online, at some evaluation",
+        "IQL raises a sparse point maze to 90 % success online",
         "recorded:pointmaze-medium-play",
         "iql",
-        lambda result: result.scores.mean(0).max() >= 90 > result.offline.mean(),
+        lambda result: result.final.mean() >= 90 > result.offline.mean(),
         MAZE,
     ),
     "pex-maze": Case(
-        "PEX reaches 90 % success in a sparse point maze online, at some evaluation",
+        "PEX raises a sparse point maze to 90 % success online",
         "recorded:pointmaze-medium-play",
         "pex",
-        lambda result: result.scores.mean(0).max() >= 90 > result.offline.mean(),
+        lambda result: result.final.mean() >= 90 > result.offline.mean(),
         MAZE,
     ),
     "apl-td3-bc": Case(

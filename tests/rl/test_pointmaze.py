@@ -95,7 +95,7 @@ def test_success_pays_and_terminates_and_nothing_else_does(medium):
     _, reward, terminated, truncated, info = medium.step(np.zeros(2))
     assert (reward, terminated, truncated, info["success"]) == (1.0, True, False, True)
     np.testing.assert_array_equal(info["goal"], medium.goal)
-    medium.set_state(medium.goal - np.array([0.51, 0.0]), np.zeros(2))
+    medium.set_state(medium.goal - np.array([Ball().reach + 0.01, 0.0]), np.zeros(2))
     assert medium.step(np.zeros(2))[1:3] == (0.0, False)
 
 

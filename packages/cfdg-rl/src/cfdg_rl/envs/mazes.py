@@ -146,8 +146,8 @@ def find_maze(name: str) -> Maze:
 class GoalTask:
     """The goal of the episode under way in a maze: drawn anew at each reset in the evaluation goal's cell."""
 
-    def __init__(self, maze: Maze) -> None:
-        self.maze = maze
+    def __init__(self, maze: Maze, reach: float = SUCCESS_RADIUS) -> None:
+        self.maze, self.reach = maze, reach
         self.goal = maze.centre(maze.goal)
 
     def reset(self, rng: np.random.Generator) -> None:
@@ -155,8 +155,8 @@ class GoalTask:
         self.goal = self.maze.draw_goal(self.maze.goal, rng)
 
     def reached(self, xy: np.ndarray) -> bool:
-        """Whether a position is within ``SUCCESS_RADIUS`` of the goal."""
-        return bool(np.linalg.norm(xy - self.goal) <= SUCCESS_RADIUS)
+        """Whether a position is within reach of the goal."""
+        return bool(np.linalg.norm(xy - self.goal) <= self.reach)
 
     def info(self, success: bool = False) -> dict[str, Any]:
         """What an environment tells besides the observation, which does not have the goal."""
@@ -170,6 +170,7 @@ class MazeWorld:
         body: XML of the body; walls and a camera are added to it.
         maze: the maze.
         frame_skip: simulator steps per action.
+        reach: distance from the goal, in metres, at which it counts as reached.
 
     Attributes:
         model: MuJoCo's model.
@@ -177,12 +178,12 @@ class MazeWorld:
         task: the goal and its reward.
     """
 
-    def __init__(self, body: ElementTree.Element, maze: Maze, frame_skip: int) -> None:
+    def __init__(self, body: ElementTree.Element, maze: Maze, frame_skip: int, reach: float = SUCCESS_RADIUS) -> None:
         _add_walls(body, maze)
         _add_camera(body, maze)
         self.model = mujoco.MjModel.from_xml_string(ElementTree.tostring(body, encoding="unicode"))
         self.data = mujoco.MjData(self.model)
-        self.task, self.frame_skip = GoalTask(maze), frame_skip
+        self.task, self.frame_skip = GoalTask(maze, reach), frame_skip
         self._view: TopView | None = None
 
     @property

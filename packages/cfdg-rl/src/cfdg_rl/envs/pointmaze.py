@@ -26,6 +26,9 @@ class Ball:
         damping: in N s/m. The ball takes up a new speed in mass / damping = 0.25 s.
         timestep: of the simulator, in seconds; at top speed the ball moves 0.12 m in it, and walls are 4 m thick.
         frame_skip: simulator steps per action, so that an action lasts 0.1 s as AntMaze's does.
+        reach: distance at which a goal is reached, in metres. AntMaze's is 0.5; but the goal is not in the observation,
+            and a ball, unlike an ant that stumbles about, can come to rest where half of the goals are out of reach.
+            Every goal is within 1.1 m of their mean.
     """
 
     radius: float = 0.5
@@ -34,13 +37,14 @@ class Ball:
     damping: float = 4.0
     timestep: float = 0.02
     frame_skip: int = 5
+    reach: float = 1.1
 
 
 class PointMaze(gymnasium.Env):
     """Steer a ball to a goal that is not in the observation.
 
     Observations are x, y and their velocities; the two actions, clipped to [-1, 1], are forces along x and y. Goals,
-    rewards, ends and the noise at a reset are AntMaze's.
+    rewards, ends and the noise at a reset are AntMaze's, the distance that counts as reached is :attr:`Ball.reach`.
 
     Args:
         maze: "umaze", "medium" or "large".
@@ -54,7 +58,7 @@ class PointMaze(gymnasium.Env):
 
     def __init__(self, maze: str, render_mode: str | None = None) -> None:
         ball = Ball()
-        self.world = MazeWorld(_ball_xml(ball), find_maze(maze), ball.frame_skip)
+        self.world = MazeWorld(_ball_xml(ball), find_maze(maze), ball.frame_skip, ball.reach)
         self.model, self.data, self.render_mode = self.world.model, self.world.data, render_mode
         self.observation_space, self.action_space = self.world.spaces()
 
