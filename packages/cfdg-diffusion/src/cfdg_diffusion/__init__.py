@@ -1,10 +1,12 @@
-"""EDM diffusion with classifier-free guidance for rows, columns and labels."""
+"""Synthetic tables: EDM diffusion with classifier-free guidance for rows, columns and labels."""
 
 from cfdg_diffusion.conditional import ConditionalDiffusion, DiffusionSettings, FitReport
-from cfdg_diffusion.guidance import LabelledDenoise, forget, guided
+from cfdg_diffusion.constraints import FixedCombinations, Inequality, Predicate, Range
+from cfdg_diffusion.guidance import LabelledDenoise, forget, guided, held
 from cfdg_diffusion.noise import Denoise
 from cfdg_diffusion.sampler import Churn, dpm_solver_2m, heun, karras_sigmas
 from cfdg_diffusion.streams import Streams
+from cfdg_diffusion.tabular import TabularDiffusion, TabularSettings
 
 __version__ = "0.1.0"
 
@@ -14,11 +16,18 @@ __all__ = [
     "Denoise",
     "DiffusionSettings",
     "FitReport",
+    "FixedCombinations",
+    "Inequality",
     "LabelledDenoise",
+    "Predicate",
+    "Range",
     "Streams",
+    "TabularDiffusion",
+    "TabularSettings",
     "dpm_solver_2m",
     "forget",
     "guided",
+    "held",
     "heun",
     "karras_sigmas",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -25,7 +26,13 @@ def forget(labels: Tensor, p_uncond: float, null: int, uniform: Tensor) -> Tenso
     return torch.where(uniform < p_uncond, null, labels)
 
 
-def guided(denoiser: LabelledDenoise, labels: Tensor, weight: float, null: int) -> Denoise:
+def guided(
+    denoiser: LabelledDenoise,
+    labels: Tensor,
+    weight: float | Tensor,
+    null: int,
+    interval: tuple[float, float] = (0.0, math.inf),
+) -> Denoise:
     """Sampling half, equation 7 of the paper in denoiser form: D~ = (1 + w) D(x; c) - w D(x; null).
 
     The score is affine in D and the weights add up to 1, so the combination of scores is that of denoisers. Both
@@ -34,16 +41,38 @@ def guided(denoiser: LabelledDenoise, labels: Tensor, weight: float, null: int) 
     Args:
         denoiser: the labelled denoiser.
         labels: ``(..., N)`` integers c.
-        weight: w; 0 is the plain conditional model, -1 the unconditional one.
+        weight: w, one or ``(..., N)``; 0 is the plain conditional model, -1 the unconditional one.
         null: the label the model was trained on after :func:`forget`.
+        interval: noise levels at which guidance acts (Kynkaanniemi et al. 2024); outside them w is 0.
     """
-    if weight == 0:
+    if not isinstance(weight, Tensor) and weight == 0:
         return lambda x, sigma: denoiser(x, sigma, labels)
+    everywhere = interval == (0.0, math.inf)
+    share = 1 + (weight[..., None] if isinstance(weight, Tensor) else weight)
     both = torch.cat([labels, torch.full_like(labels, null)], dim=-1)
 
     def denoise(x: Tensor, sigma: Tensor) -> Tensor:
+        if not everywhere and not interval[0] <= float(sigma.max()) <= interval[1]:
+            return denoiser(x, sigma, labels)
         level = sigma if sigma.shape[-1] == 1 else torch.cat([sigma, sigma], dim=-1)
         conditional, unconditional = denoiser(torch.cat([x, x], dim=-2), level, both).chunk(2, dim=-2)
-        return torch.lerp(unconditional, conditional, 1 + weight)
+        return unconditional + share * (conditional - unconditional)
 
     return denoise
+
+
+def held(denoise: Denoise, clean: Tensor, known: Tensor, noise: Tensor) -> Denoise:
+    """A denoiser that is told some columns: they enter at the right noise level and come out as they are.
+
+    Args:
+        denoise: any denoiser.
+        clean: ``(..., N, D)`` rows whose ``known`` columns are given.
+        known: ``(..., N, D)`` booleans.
+        noise: ``(..., N, D)`` standard normal draws, the same at every noise level.
+    """
+
+    def told(x: Tensor, sigma: Tensor) -> Tensor:
+        there = torch.where(known, clean + sigma[..., None] * noise, x)
+        return torch.where(known, clean, denoise(there, sigma))
+
+    return told
