@@ -4,6 +4,8 @@ import re
 import sys
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
 if sys.version_info >= (3, 11):
@@ -40,9 +42,17 @@ def test_the_code_of_the_diffusion_readme_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     text = (ROOT / "packages/cfdg-diffusion/README.md").read_text(encoding="utf-8")
     scope: dict[str, object] = {}
+    rng = np.random.default_rng(0)
+    rows = {"age": rng.integers(18, 90, 200), "sex": rng.choice(["m", "f"], 200)}
+    pd.DataFrame({**rows, "income": rng.choice(["<=50K", ">50K"], 200)}).to_csv("adult.csv", index=False)
     blocks = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
     for block in blocks:
-        exec(compile(block.replace("steps=1_000", "steps=20"), "README.md", "exec"), scope)
+        exec(
+            compile(
+                block.replace("steps=1_000", "steps=20").replace(", progress=True", ", steps=20"), "README.md", "exec"
+            ),
+            scope,
+        )
     assert len(blocks) >= 2
     assert scope["new"].shape == (4, 8)
     assert (tmp_path / "model.safetensors").exists()
