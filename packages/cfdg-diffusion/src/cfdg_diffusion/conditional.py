@@ -18,8 +18,9 @@ from cfdg_diffusion import storage
 from cfdg_diffusion.batches import BalancedRows
 from cfdg_diffusion.checks import check_labels, check_rows
 from cfdg_diffusion.guidance import LabelledDenoise, forget, guided, held
+from cfdg_diffusion.heads import Category, Heads
 from cfdg_diffusion.network import ResidualMLP
-from cfdg_diffusion.noise import Denoise, denoising_loss, log_normal_sigma, precondition
+from cfdg_diffusion.noise import Denoise, c_in, c_noise, log_normal_sigma
 from cfdg_diffusion.normaliser import Normaliser, measure
 from cfdg_diffusion.sampler import Churn, dpm_solver_2m, heun, karras_sigmas
 from cfdg_diffusion.streams import Streams
@@ -57,6 +58,9 @@ class DiffusionSettings:
     )
     p_mean: float = -1.2  # EDM table 1
     p_std: float = 1.2  # EDM table 1
+    sigma_min: float = 0.002  # EDM table 1
+    sigma_max: float = 80.0  # EDM table 1
+    rho: float = 7.0  # EDM table 1
     sampler: Sampler = "dpm"  # DPM-Solver++(2M), the fewest network calls
     sampling_steps: int = 20  # network calls of "dpm"; "heun" needs 2 n - 1, "heun-stochastic" rather more steps
     precision: Precision = "auto"  # bf16 where the hardware multiplies it natively
@@ -65,8 +69,9 @@ class DiffusionSettings:
     def __post_init__(self) -> None:
         for name in ("width", "blocks", "batch_size", "steps", "sampling_steps", "chunk_rows"):
             _require(isinstance(getattr(self, name), int) and getattr(self, name) >= 1, self, name, "an integer >= 1")
-        for name in ("learning_rate", "gradient_clip", "p_std"):
+        for name in ("learning_rate", "gradient_clip", "p_std", "sigma_min", "sigma_max", "rho"):
             _require(0 < getattr(self, name) < math.inf, self, name, "a number > 0")
+        _require(self.sigma_min < self.sigma_max, self, "sigma_min", f"less than sigma_max = {self.sigma_max}")
         _require(0 <= self.ema_decay < 1, self, "ema_decay", "a number in [0, 1)")
         _require(0 <= self.p_uncond <= 1, self, "p_uncond", "a probability in [0, 1]")
         for name in ("guidance_weight", "p_mean"):
@@ -88,7 +93,8 @@ class FitReport:
         steps: gradient steps of this call.
         seconds: wall-clock time of this call.
         loss_steps: step of this call at which each loss was noted.
-        losses: ``(len(loss_steps), R)`` mean denoising loss since the previous note; 1 is an untrained network.
+        losses: ``(len(loss_steps), R)`` mean denoising loss since the previous note; without categories, 1 is an
+            untrained network.
         label_counts: ``(R, L)`` rows of each label.
     """
 
@@ -111,13 +117,14 @@ class ConditionalDiffusion:
         seeds: one seed per replica.
         settings: see :class:`DiffusionSettings`.
         raw_columns: columns to leave un-normalised, such as a flag that is thresholded afterwards.
+        categories: columns that hold one of a few vectors, learnt by cross-entropy; they are never normalised.
         device: where everything lives.
 
     Raises:
-        ValueError: if a size is below 1, a seed negative or a raw column outside [0, D).
+        ValueError: if a size is below 1, a seed negative, a raw column outside [0, D) or categories overlap.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the front door: all but the sizes have a default
         self,
         columns: int,
         num_labels: int,
@@ -125,6 +132,7 @@ class ConditionalDiffusion:
         seeds: Sequence[int] = (0,),
         settings: DiffusionSettings = DiffusionSettings(),
         raw_columns: Sequence[int] = (),
+        categories: Sequence[Category] = (),
         device: str | torch.device = "cpu",
     ) -> None:
         if columns < 1 or num_labels < 1:
@@ -135,7 +143,9 @@ class ConditionalDiffusion:
         self.seeds, self.settings = tuple(int(seed) for seed in seeds), settings
         self.raw_columns = tuple(int(column) for column in raw_columns)
         self.device = torch.device(device)
-        self.network = ResidualMLP(columns, num_labels, settings.width, settings.blocks)
+        self.categories = tuple(categories)
+        self.heads = Heads(columns, categories, self.device)
+        self.network = ResidualMLP(columns, num_labels, settings.width, settings.blocks, self.heads.outputs)
         self._dtype = _matrix_dtype(settings.precision, self.device)
         self._training = Streams(self.seeds, "diffusion training", self.device)
         self._sampling = Streams(self.seeds, "diffusion sampling", self.device)
@@ -192,7 +202,8 @@ class ConditionalDiffusion:
         if labels.shape[1] != rows.shape[1]:
             raise ValueError(f"there are {labels.shape[1]} labels for {rows.shape[1]} rows, expected one per row")
         data = BalancedRows(rows, labels, self.num_labels)
-        found = measure(rows, data.shares, self.raw_columns)
+        categorical = [part.start + place for part in self.categories for place in range(part.words.shape[1])]
+        found = measure(rows, data.shares, [*self.raw_columns, *categorical])
         self._normaliser = Normaliser(found.mean.expand(replicas, -1).clone(), found.std.expand(replicas, -1).clone())
         self._label_counts = data.counts.expand(replicas, -1).cpu().clone()
         return data
@@ -220,18 +231,24 @@ class ConditionalDiffusion:
         labels = forget(labels, settings.p_uncond, self.null, self._training.uniform(settings.batch_size))
         draws = self._training.normal(settings.batch_size, self.columns + 1)
         sigma = log_normal_sigma(draws[..., 0], settings.p_mean, settings.p_std)
-        denoiser = self._denoiser(self._learner.weights)
-        clean = self._normaliser.encode(rows)
-        losses = denoising_loss(lambda x, sigma: denoiser(x, sigma, labels), clean, sigma, draws[..., 1:])
+        losses = self._loss(self._learner.weights, self._normaliser.encode(rows), labels, sigma, draws[..., 1:])
         self._learner.step(losses, rate * settings.learning_rate)
         return losses.detach()
 
+    def _loss(self, flat: Tensor, clean: Tensor, labels: Tensor, sigma: Tensor, normal: Tensor) -> Tensor:
+        """Denoising losses ``(R,)`` of the weights ``flat (R, P)``, rows and draws in model space."""
+        x = clean + sigma[..., None] * normal
+        weights = self.network.unpack(flat, self._dtype)
+        raw = self.network(weights, x * c_in(sigma)[..., None], c_noise(sigma), labels)
+        return self.heads.loss(raw, clean, x, sigma)
+
     def _denoiser(self, flat: Tensor) -> LabelledDenoise:
-        """D(x; sigma, labels) with the weights ``flat (R, P)``."""
+        """D(x; sigma, labels) with the weights ``flat (R, P)``: equation 7 around the network."""
         weights = self.network.unpack(flat, self._dtype)
 
         def denoise(x: Tensor, sigma: Tensor, labels: Tensor) -> Tensor:
-            return precondition(lambda x_in, c_noise: self.network(weights, x_in, c_noise, labels))(x, sigma)
+            raw = self.network(weights, x * c_in(sigma)[..., None], c_noise(sigma), labels)
+            return self.heads.denoise(raw, x, sigma)
 
         return denoise
 
@@ -241,14 +258,14 @@ class ConditionalDiffusion:
         replicas, settings = len(self.seeds), self.settings
         rows = check_rows(rows, self.columns, replicas, self.device).expand(replicas, -1, -1)
         labels = check_labels(labels, self.num_labels, replicas, self.device).expand(replicas, -1)
-        clean, denoiser = self._normaliser.encode(rows), self._denoiser(self._learner.average)
+        clean = self._normaliser.encode(rows)
         noise, count = Streams((seed,) * replicas, "held-out noise", self.device), rows.shape[1]
         losses = []
         for draw in range(draws):  # noise levels at fixed quantiles of their training distribution
             quantile = torch.full((1,), (draw + 0.5) / draws, dtype=torch.float64)
             sigma = log_normal_sigma(torch.special.ndtri(quantile).float(), settings.p_mean, settings.p_std)
             level, normal = sigma.to(self.device).expand(replicas, count), noise.normal(count, self.columns)
-            losses.append(denoising_loss(lambda x, sigma: denoiser(x, sigma, labels), clean, level, normal))
+            losses.append(self._loss(self._learner.average, clean, labels, level, normal))
         return torch.stack(losses).mean(0)
 
     @torch.inference_mode()
@@ -283,7 +300,8 @@ class ConditionalDiffusion:
         self._check_fitted(asked)
         weights = self._weights(guidance_weight, asked)
         usual = self.settings.sampling_steps if known is None else _KNOWN_STEPS
-        sigmas = karras_sigmas(usual if steps is None else steps)
+        levels = self.settings.sigma_min, self.settings.sigma_max, self.settings.rho
+        sigmas = karras_sigmas(usual if steps is None else steps, *levels)
         denoiser = self._denoiser(self._learner.average)
         given = None if known is None else self._known(known, asked.shape[1])
         chunks, start = [], 0
@@ -377,9 +395,11 @@ class ConditionalDiffusion:
             "num_labels": self.num_labels,
             "seeds": list(self.seeds),
             "raw_columns": list(self.raw_columns),
+            "categories": [part.start for part in self.categories],
             "settings": {field.name: getattr(self.settings, field.name) for field in fields(self.settings)},
         }
-        storage.save(Path(path), arguments, self.state_dict())
+        words = {f"words.{index}": torch.from_numpy(part.words).clone() for index, part in enumerate(self.categories)}
+        storage.save(Path(path), arguments, {**self.state_dict(), **words})
 
     @classmethod
     def load(cls, path: str | Path, device: str | torch.device = "cpu") -> ConditionalDiffusion:
@@ -392,7 +412,10 @@ class ConditionalDiffusion:
         arguments, state = storage.load(Path(path))
         try:
             settings = DiffusionSettings(**arguments.pop("settings"))
-            model = cls(**arguments, settings=settings, device=device)
+            starts = arguments.pop("categories", [])  # files of version 1 may have none
+            words = [state.pop(f"words.{index}").numpy() for index in range(len(starts))]
+            categories = [Category(start, part) for start, part in zip(starts, words, strict=True)]
+            model = cls(**arguments, categories=categories, settings=settings, device=device)
             model.load_state_dict(state)
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path} does not describe a model of this version: {error}") from error

@@ -32,12 +32,14 @@ class ResidualMLP:
         labels: number of labels L; label L is the null label, which has an embedding of its own.
         width: width of the residual stream.
         blocks: number of residual blocks.
+        outputs: O, width of F; 0 stands for D.
     """
 
     columns: int
     labels: int
     width: int
     blocks: int
+    outputs: int = 0
 
     @property
     def shapes(self) -> dict[str, tuple[int, int]]:
@@ -53,7 +55,8 @@ class ResidualMLP:
         for block in range(self.blocks):
             for half in ("first", "second"):
                 shapes |= {f"{half}{block}": (width, width), f"{half}{block}_bias": (1, width)}
-        return shapes | {"output": (width, self.columns), "output_bias": (1, self.columns)}
+        outputs = self.outputs or self.columns
+        return shapes | {"output": (width, outputs), "output_bias": (1, outputs)}
 
     @property
     def size(self) -> int:
@@ -77,7 +80,7 @@ class ResidualMLP:
         }
 
     def __call__(self, weights: Weights, x: Tensor, c_noise: Tensor, labels: Tensor) -> Tensor:
-        """Rows ``x (R, N, D)``, ``c_noise`` broadcastable to ``(R, N)``, ``labels (R, N)`` -> ``(R, N, D)`` float32."""
+        """Rows ``x (R, N, D)``, ``c_noise`` broadcastable to ``(R, N)``, ``labels (R, N)`` -> ``(R, N, O)`` float32."""
         dtype = weights["input"].dtype
         h = _linear(weights, "input", x.to(dtype)) + self._told(weights, c_noise, labels)
         for block in range(self.blocks):

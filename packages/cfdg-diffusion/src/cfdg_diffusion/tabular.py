@@ -19,10 +19,23 @@ from cfdg_diffusion.columns import CodecSettings, TableCodec
 from cfdg_diffusion.columns.column import Kind
 from cfdg_diffusion.conditional import ConditionalDiffusion, DiffusionSettings
 from cfdg_diffusion.constraints import Constraint, broken
+from cfdg_diffusion.heads import Category
 from cfdg_diffusion.labels import LabelCodec
 
 _ROUNDS = 50
 """Draws of the rows that break a constraint, before giving up."""
+
+
+TABLE_DIFFUSION = DiffusionSettings(
+    batch_size=512,
+    p_mean=-0.6,  # categories are decided at higher noise levels than numbers
+    p_std=1.4,
+    sigma_min=0.02,  # below it nothing is left to decide
+    rho=10.0,  # more of the few network calls where it is decided
+    sampling_steps=16,
+    guidance_weight=0.0,
+)
+"""The default for tables, measured by benchmarks/sampling.py and benchmarks/tabular.py."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +46,7 @@ class TabularSettings:
         ValueError: if a value is out of its range; the message names it.
     """
 
-    diffusion: DiffusionSettings = field(default_factory=lambda: DiffusionSettings(guidance_weight=0.0))
+    diffusion: DiffusionSettings = field(default_factory=lambda: TABLE_DIFFUSION)
     codec: CodecSettings = field(default_factory=CodecSettings)
     held_out_share: float = 0.1  # of the rows, for the loss that stops the training
     patience: int = 10  # looks at that loss, of fifty in all, without a better one
@@ -152,6 +165,7 @@ class TabularDiffusion:
             seeds=(self.seed,),
             settings=self.settings.diffusion,
             raw_columns=range(width),  # the codec gives every block its scale
+            categories=_categories(self._codec),
             device=self.device,
         )
         held_out = self._held_out(labels, rng)
@@ -426,7 +440,7 @@ class TabularDiffusion:
             width = model._codec.width
             model._model = ConditionalDiffusion(
                 width, len(model._labels), seeds=(model.seed,), settings=settings.diffusion,
-                raw_columns=range(width), device=model.device,
+                raw_columns=range(width), categories=_categories(model._codec), device=model.device,
             )  # fmt: skip
             model._model.load_state_dict(parts["model"])
         dtype = model._codec.names_dtype if model._codec else None
@@ -491,6 +505,11 @@ class _Watch:
         elif self.model.history.steps:
             self.model.history.best_step = self.model.history.steps[-1]
         self.model.history.seconds = time.perf_counter() - self.began
+
+
+def _categories(codec: TableCodec) -> list[Category]:
+    """What the model learns by cross-entropy: all blocks but the numbers."""
+    return [Category(block.start, block.words) for block in codec.blocks if block.words is not None]
 
 
 def _kinds(labels: LabelCodec, fix: Sequence[Hashable]) -> set[str]:
