@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -18,14 +20,21 @@ def inputs(replicas=2, rows=5):
     return streams.normal(rows, 3), streams.normal(rows), torch.arange(rows).expand(replicas, -1) % 3
 
 
+def layer_norm(h):
+    return (h - h.mean(1, keepdim=True)) / (h.var(1, keepdim=True, correction=0) + 1e-5).sqrt()
+
+
 def test_a_fresh_network_says_zero():
     weights = NETWORK.unpack(NETWORK.initial(Streams([0, 1], "test")), torch.float32)
     assert torch.equal(NETWORK(weights, *inputs()), torch.zeros(2, 5, 3))
 
 
-def test_the_forward_pass_is_the_formula():
+@pytest.mark.parametrize("normed", [False, True])
+def test_the_forward_pass_is_the_formula(normed):
+    network = replace(NETWORK, normed=normed, outputs=4)
+    flat = Streams((0,), "test").normal(network.size) * 0.3
     x, noise, labels = (part[:1] for part in inputs())
-    weights = {name: value[0] for name, value in NETWORK.unpack(random_weights((0,)), torch.float32).items()}
+    weights = {name: value[0] for name, value in network.unpack(flat, torch.float32).items()}
     turns = torch.tensor([2.0 ** (-2 + 5 * i / 7) for i in range(8)])
     angles = 2 * torch.pi * noise[0][:, None] * turns
     features = torch.cat([noise[0][:, None], angles.sin(), angles.cos()], dim=1)
@@ -33,11 +42,11 @@ def test_the_forward_pass_is_the_formula():
     h = x[0] @ weights["input"] + weights["input_bias"]
     h = h + silu(features @ weights["noise"] + weights["label"][labels[0]]) @ weights["told"]
     for block in range(2):
-        inner = silu(h) @ weights[f"first{block}"] + weights[f"first{block}_bias"]
+        read = layer_norm(h) if normed else silu(h)
+        inner = read @ weights[f"first{block}"] + weights[f"first{block}_bias"]
         h = h + silu(inner) @ weights[f"second{block}"] + weights[f"second{block}_bias"]
-    h = (h - h.mean(1, keepdim=True)) / (h.var(1, keepdim=True, correction=0) + 1e-5).sqrt()
-    expected = silu(h) @ weights["output"] + weights["output_bias"]
-    found = NETWORK(NETWORK.unpack(random_weights((0,)), torch.float32), x, noise, labels)
+    expected = silu(layer_norm(h)) @ weights["output"] + weights["output_bias"]
+    found = network(network.unpack(flat, torch.float32), x, noise, labels)
     torch.testing.assert_close(found[0], expected, atol=1e-4, rtol=1e-4)
 
 

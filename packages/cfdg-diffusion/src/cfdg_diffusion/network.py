@@ -21,8 +21,9 @@ _FREQUENCIES = 8
 class ResidualMLP:
     """F = linear(silu(layer_norm(h))) after ``blocks`` of h <- h + linear(silu(linear(silu(h)))).
 
-    The one norm bounds F whatever the input, so that no sampler can be thrown far outside the data; more of them cost
-    accuracy and time.
+    The last norm bounds F whatever the input, so that no sampler can be thrown far outside the data. With ``normed``
+    each block is h <- h + linear(silu(linear(layer_norm(h)))): worse on transitions, better where categories depend on
+    each other.
 
     The object holds sizes only. The weights of R replicas are one flat float32 tensor ``(R, P)``, so that the
     optimiser, the gradient norm of each replica and the moving average are one kernel each.
@@ -33,6 +34,7 @@ class ResidualMLP:
         width: width of the residual stream.
         blocks: number of residual blocks.
         outputs: O, width of F; 0 stands for D.
+        normed: whether each block begins with a norm.
     """
 
     columns: int
@@ -40,6 +42,7 @@ class ResidualMLP:
     width: int
     blocks: int
     outputs: int = 0
+    normed: bool = False
 
     @property
     def shapes(self) -> dict[str, tuple[int, int]]:
@@ -84,7 +87,8 @@ class ResidualMLP:
         dtype = weights["input"].dtype
         h = _linear(weights, "input", x.to(dtype)) + self._told(weights, c_noise, labels)
         for block in range(self.blocks):
-            inner = _linear(weights, f"first{block}", functional.silu(h))
+            read = functional.layer_norm(h, (self.width,)) if self.normed else functional.silu(h)
+            inner = _linear(weights, f"first{block}", read)
             h = h + _linear(weights, f"second{block}", functional.silu(inner))
         h = functional.layer_norm(h, (self.width,))
         return _linear(weights, "output", functional.silu(h)).float()
