@@ -1,5 +1,6 @@
 """The documents: commands that exist, links that lead somewhere, code that runs."""
 
+import importlib
 import re
 import sys
 from pathlib import Path
@@ -7,6 +8,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from safetensors import safe_open
+
+from cfdg_diffusion import TabularDiffusion
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -38,24 +42,64 @@ def test_relative_links_lead_somewhere(page):
         assert (page.parent / target).exists(), f"{page.name} -> {target}"
 
 
-def test_the_code_of_the_diffusion_readme_runs(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    text = (ROOT / "packages/cfdg-diffusion/README.md").read_text(encoding="utf-8")
+def run_code(page):
+    """Run the Python of a page with short fits; returns what it left behind, and the number of blocks."""
     scope: dict[str, object] = {}
-    rng = np.random.default_rng(0)
-    rows = {"age": rng.integers(18, 90, 200), "sex": rng.choice(["m", "f"], 200)}
-    pd.DataFrame({**rows, "income": rng.choice(["<=50K", ">50K"], 200)}).to_csv("adult.csv", index=False)
-    blocks = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
     for block in blocks:
-        exec(
-            compile(
-                block.replace("steps=1_000", "steps=20").replace(", progress=True", ", steps=20"), "README.md", "exec"
-            ),
-            scope,
-        )
-    assert len(blocks) >= 2
+        short = re.sub(r"\.fit\((table|train), ", r".fit(\1, steps=20, ", block.replace(", progress=True", ""))
+        exec(compile(short.replace("steps=1_000)", "steps=20)"), page.name, "exec"), scope)
+    return scope, len(blocks)
+
+
+def test_the_code_of_the_diffusion_readme_runs(adult):
+    scope, blocks = run_code(ROOT / "packages/cfdg-diffusion/README.md")
+    assert blocks >= 2
     assert scope["new"].shape == (4, 8)
-    assert (tmp_path / "model.safetensors").exists()
+    assert (adult / "model.safetensors").exists()
+    assert (adult / "report.html").exists()
+
+
+@pytest.mark.parametrize("page", ["columns", "guidance", "privacy", "sampling"])
+def test_the_code_of_the_pages_on_tables_runs(page, adult):
+    scope, blocks = run_code(ROOT / f"docs/{page}.md")
+    assert blocks
+    assert scope["model"].history.steps
+
+
+def test_the_model_file_holds_what_the_page_on_privacy_says_and_no_other_number(tmp_path):
+    rng = np.random.default_rng(0)
+    salary = rng.lognormal(10, 0.5, 400)
+    names = np.where(np.arange(400) == 7, "Jane Roe", rng.choice(["Ada", "Alan"], 400))
+    table = pd.DataFrame({"salary": salary, "name": names, "y": rng.choice(["a", "b"], 400, p=[0.9, 0.1])})
+    TabularDiffusion().fit(table, label="y", steps=5).save(tmp_path / "model.safetensors")
+    with safe_open(tmp_path / "model.safetensors", framework="np") as file:
+        header, keys = file.metadata()["arguments"], list(file.keys())
+        numbers = np.concatenate([file.get_tensor(key).ravel() for key in keys if key.startswith("codec.")])
+        counts = next(file.get_tensor(key) for key in keys if key == "labels.counts")
+    assert {"Jane Roe", str(salary.min()), str(salary.max())} <= set(re.findall(r"[\w.]+(?: Roe)?", header))
+    assert sorted(counts) == sorted(table["y"].value_counts())
+    units = 2.0 ** np.arange(0, 20)  # knots are divided by a power of two
+    kept = np.isclose(salary[:, None, None], numbers[:, None] * units, rtol=1e-12, atol=0).any((1, 2))
+    assert kept.sum() <= 2
+
+
+def test_measured_parts_of_a_page_are_replaced_and_nothing_else(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    rewrite = importlib.import_module("markers").rewrite
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- speed:begin -->\nold\n<!-- speed:end -->\nafter\n", encoding="utf-8")
+    rewrite(page, "speed", "new\n")
+    assert page.read_text(encoding="utf-8") == "before\n<!-- speed:begin -->\nnew\n<!-- speed:end -->\nafter\n"
+    with pytest.raises(ValueError, match=r"page\.md has no <!-- size:begin -->"):
+        rewrite(page, "size", "new")
+    assert [path.name for path in tmp_path.iterdir()] == ["page.md"]
+
+
+@pytest.mark.parametrize(("page", "name"), [("guidance", "guidance"), ("sampling", "sampling"), ("peers", "benchmark")])
+def test_pages_have_the_places_that_benchmarks_fill(page, name):
+    text = (ROOT / f"docs/{page}.md").read_text(encoding="utf-8")
+    assert text.index(f"<!-- {name}:begin -->") < text.index(f"<!-- {name}:end -->")
 
 
 def test_no_document_names_a_folder_of_one_machine():
