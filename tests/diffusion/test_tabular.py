@@ -158,7 +158,7 @@ def test_a_constraint_that_nothing_fulfils_ends_in_one_sentence(model):
 def test_numeric_labels_are_binned_and_several_columns_combined():
     table = people(300)
     binned = TabularDiffusion(settings=SMALL).fit(table, label="age", steps=400)
-    assert len(binned._labels) == 10
+    assert len(binned._schema.labels) == 10
     assert binned.sample(200, label=85)["age"].mean() > 70
     both = TabularDiffusion(settings=SMALL).fit(table, label=["class", "member"], steps=20)
     made = both.sample(40, label={"class": "rare", "member": True})

@@ -12,7 +12,7 @@ from typing import Literal, get_args
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import trange
+from tqdm import tqdm
 
 from cfdg_diffusion import storage
 from cfdg_diffusion.batches import BalancedRows
@@ -47,6 +47,7 @@ class DiffusionSettings:
 
     width: int = 256  # measured: 512 was no better for its time; SynthER's 1024 is for a GPU
     blocks: int = 3  # of two linear maps each; measured against 4 of one
+    block_norm: bool = False  # a norm in each block; measured: worse for transitions, better for dependent categories
     batch_size: int = 256  # SynthER and EDIS; measured: 512 was no better for its time
     steps: int = 10_000  # about a minute on one core
     learning_rate: float = 3e-3  # measured against 1e-3 and 6e-3
@@ -92,7 +93,7 @@ class FitReport:
     Attributes:
         steps: gradient steps of this call.
         seconds: wall-clock time of this call.
-        loss_steps: step of this call at which each loss was noted.
+        loss_steps: step at which each loss was noted.
         losses: ``(len(loss_steps), R)`` mean denoising loss since the previous note; without categories, 1 is an
             untrained network.
         label_counts: ``(R, L)`` rows of each label.
@@ -145,7 +146,9 @@ class ConditionalDiffusion:
         self.device = torch.device(device)
         self.categories = tuple(categories)
         self.heads = Heads(columns, categories, self.device)
-        self.network = ResidualMLP(columns, num_labels, settings.width, settings.blocks, self.heads.outputs)
+        self.network = ResidualMLP(
+            columns, num_labels, settings.width, settings.blocks, self.heads.outputs, settings.block_norm
+        )
         self._dtype = _matrix_dtype(settings.precision, self.device)
         self._training = Streams(self.seeds, "diffusion training", self.device)
         self._sampling = Streams(self.seeds, "diffusion sampling", self.device)
@@ -167,6 +170,7 @@ class ConditionalDiffusion:
         steps: int | None = None,
         progress: bool = False,
         monitor: Monitor | None = None,
+        start: int = 0,
     ) -> FitReport:
         """Train for ``steps`` gradient steps, the learning rate falling to 0 along a cosine.
 
@@ -179,20 +183,24 @@ class ConditionalDiffusion:
             steps: gradient steps; None takes the settings'.
             progress: show a progress bar.
             monitor: called some 50 times with the step and the mean loss since its last call; True ends the fit.
+            start: steps done before: after :meth:`load_state_dict` of what :meth:`state_dict` was when ``monitor`` was
+                called with this step, the fit goes on as if it had never stopped.
 
         Raises:
             ValueError: if shapes, labels or numbers are not as described; the message names the column.
             RuntimeError: if training diverges.
         """
-        start = time.perf_counter()
+        began = time.perf_counter()
         steps = self.settings.steps if steps is None else steps
         if steps < 1:
             raise ValueError(f"steps is {steps}, expected at least 1")
+        if not 0 <= start < steps:
+            raise ValueError(f"start is {start}, expected a step from 0 to {steps - 1}")
         data = self._read(rows, labels)
-        loss_steps, losses = self._train(data, steps, progress, monitor)
+        loss_steps, losses = self._train(data, range(start + 1, steps + 1), progress, monitor)
         if not bool(losses.isfinite().all()):
             raise RuntimeError("the loss is no longer finite, expected finite numbers: lower learning_rate")
-        return FitReport(loss_steps[-1], time.perf_counter() - start, loss_steps, losses, self._label_counts)
+        return FitReport(loss_steps[-1] - start, time.perf_counter() - began, loss_steps, losses, self._label_counts)
 
     def _read(self, rows: Array, labels: Array) -> BalancedRows:
         """Check the data of a fit and take its statistics."""
@@ -209,16 +217,18 @@ class ConditionalDiffusion:
         return data
 
     def _train(
-        self, data: BalancedRows, steps: int, progress: bool, monitor: Monitor | None
+        self, data: BalancedRows, numbers: range, progress: bool, monitor: Monitor | None
     ) -> tuple[tuple[int, ...], Tensor]:
         """All gradient steps of a fit; the loss is averaged and noted some 50 times, read back once at the end."""
-        interval = math.ceil(steps / 50)
+        steps = numbers.stop - 1
+        interval, latest = math.ceil(steps / 50), numbers.start - 1
         total, noted, notes = torch.zeros(len(self.seeds), device=self.device), [], []
-        for step in trange(1, steps + 1, disable=not progress, desc="diffusion", unit="step"):
+        for step in tqdm(numbers, total=steps, initial=latest, disable=not progress, desc="diffusion", unit="step"):
             total = total + self._update(data, 0.5 * (1 + math.cos(math.pi * (step - 1) / steps)))
             if step % interval == 0 or step == steps:
                 noted.append(step)
-                notes.append(total / (step - (noted[-2] if len(noted) > 1 else 0)))
+                notes.append(total / (step - latest))
+                latest = step
                 total = torch.zeros_like(total)
                 if monitor is not None and monitor(step, float(notes[-1].mean())):
                     break

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -43,21 +43,23 @@ class LabelCodec:
         """Learn the labels of training rows.
 
         Raises:
-            ValueError: if a column is missing, or holds dates.
+            ValueError: if a column is missing or comes twice, or holds dates, or infinite numbers.
         """
         absent = [name for name in columns if name not in table.columns]
         if absent:
             raise ValueError(f"label names column {absent[0]!r}, expected one of the table's columns")
+        if len(set(columns)) < len(columns):
+            raise ValueError(f"label is {list(columns)}, expected every column once")
+        dates = [name for name in columns if table[name].dtype.kind in "mM"]
+        if dates:
+            raise ValueError(f"label column {dates[0]!r} holds dates or durations, expected numbers or categories")
         empty, none = np.empty(0), np.empty((0, 0), np.float32)
         if not columns:
             return cls((), None, none, empty, np.array([len(table)]))
         if len(columns) == 1 and _is_many(table[columns[0]]):
-            values = table[columns[0]].to_numpy(dtype=np.float64)
-            if not np.isfinite(values).all():
-                raise ValueError(f"label column {columns[0]!r} has missing values, expected numbers to condition on")
-            edges = np.unique(np.quantile(values, np.arange(1, _BINS) / _BINS))
-            counts = np.bincount(np.searchsorted(edges, values, "right"), minlength=len(edges) + 1)
-            return cls(tuple(columns), None, none, edges, counts)
+            edges = _edges(_numbers(columns[0], table[columns[0]]))
+            binned = cls(tuple(columns), None, none, edges, empty)
+            return replace(binned, counts=np.bincount(binned.encode(table), minlength=len(edges) + 1))
         part = table[list(columns)]
         codec = TableCodec.learn(part, {name: "category" for name in columns if part[name].dtype.kind in "iuf"})
         keys, inverse = _distinct(_encode(codec, part))
@@ -76,12 +78,15 @@ class LabelCodec:
         """Labels ``(N,)`` of rows that have the label columns.
 
         Raises:
-            ValueError: if a value or a combination was not in training.
+            ValueError: if a label column is absent, or a value or a combination was not in training.
         """
         if not self.columns:
             return np.zeros(len(table), dtype=np.int64)
+        absent = [name for name in self.columns if name not in table.columns]
+        if absent:
+            raise ValueError(f"the table has no column {absent[0]!r}, expected it as in training")
         if self.codec is None:
-            return np.searchsorted(self.edges, table[self.columns[0]].to_numpy(dtype=np.float64), "right")
+            return np.searchsorted(self.edges, _numbers(self.columns[0], table[self.columns[0]]), "right")
         asked, inverse = _distinct(_encode(self.codec, table[list(self.columns)]))
         places = {key.tobytes(): place for place, key in enumerate(self.keys)}
         found = np.array([places.get(key.tobytes(), -1) for key in asked], dtype=np.int64)[inverse]
@@ -99,7 +104,7 @@ class LabelCodec:
         """
         wanted = self._wanted(value)
         if self.codec is None:
-            return self.encode(pd.DataFrame(wanted, index=[0]))
+            return self.encode(pd.DataFrame(wanted, index=pd.RangeIndex(1)))
         all_labels = self.decode(np.arange(len(self)))
         fits = np.ones(len(self), dtype=bool)
         for name, one in wanted.items():
@@ -120,6 +125,10 @@ class LabelCodec:
         if foreign:
             raise ValueError(f"{foreign[0]!r} is no label column, expected {', '.join(map(repr, self.columns))}")
         return dict(value)
+
+    def only(self, value: object) -> object:
+        """The value of the only label column."""
+        return next(iter(self._wanted(value).values()))
 
     def decode(self, labels: np.ndarray) -> pd.DataFrame:
         """The label columns of labels ``(N,)``; none if binned."""
@@ -146,6 +155,23 @@ class LabelCodec:
 
 def _is_many(series: pd.Series) -> bool:
     return series.dtype.kind in "iuf" and series.nunique() > _MOST_VALUES
+
+
+def _numbers(name: Hashable, series: pd.Series) -> np.ndarray:
+    """Finite float64 values of a binned label column."""
+    values = pd.to_numeric(series, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    if not np.isfinite(values).all():
+        found = series[~np.isfinite(values)].iloc[0]
+        raise ValueError(f"label column {name!r} holds {found}, expected finite numbers to condition on")
+    return values
+
+
+def _edges(values: np.ndarray) -> np.ndarray:
+    """Edges that cut the values into tenths, fewer where many are equal; every bin has rows."""
+    edges = np.unique(np.quantile(values, np.arange(1, _BINS) / _BINS, method="inverted_cdf"))
+    above = values[values > values.min()]
+    edges = edges[edges > values.min()]
+    return edges if len(edges) else np.array([above.min()])
 
 
 def _same(one: Any, other: Any) -> bool:  # noqa: ANN401 - scalars of any kind

@@ -47,13 +47,16 @@ def measure(rows: Tensor, shares: Tensor, raw_columns: Sequence[int]) -> Normali
     Returns:
         A normaliser with leading axis 1 if neither argument has one per replica.
     """
-    replicas = max(len(rows), len(shares))
+    replicas, raw = max(len(rows), len(shares)), set(raw_columns)
+    taken = [column for column in range(rows.shape[2]) if column not in raw]  # the others need no float64 copy
     moments = [
-        _moments(rows[replica % len(rows)].double(), shares[replica % len(shares)]) for replica in range(replicas)
+        _moments(rows[replica % len(rows)][:, taken].double(), shares[replica % len(shares)])
+        for replica in range(replicas)
     ]
-    mean, std = (torch.stack(parts) for parts in zip(*moments, strict=True))
-    std[std <= _CONSTANT * torch.hypot(mean, std)] = 0
-    mean[:, list(raw_columns)], std[:, list(raw_columns)] = 0, 1
+    found_mean, found_std = (torch.stack(parts) for parts in zip(*moments, strict=True))
+    found_std[found_std <= _CONSTANT * torch.hypot(found_mean, found_std)] = 0
+    mean, std = torch.zeros(replicas, rows.shape[2]).to(found_mean), torch.ones(replicas, rows.shape[2]).to(found_std)
+    mean[:, taken], std[:, taken] = found_mean, found_std
     return Normaliser(mean.float(), std.float())
 
 

@@ -3,80 +3,37 @@
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from tqdm import tqdm
 
 from cfdg_diffusion import storage
-from cfdg_diffusion.columns import CodecSettings, TableCodec
+from cfdg_diffusion.columns import CodecSettings
 from cfdg_diffusion.columns.column import Kind
 from cfdg_diffusion.conditional import ConditionalDiffusion, DiffusionSettings
-from cfdg_diffusion.constraints import Constraint, broken
-from cfdg_diffusion.heads import Category
-from cfdg_diffusion.labels import LabelCodec
-
-_ROUNDS = 50
-"""Draws of the rows that break a constraint, before giving up."""
-
-
-TABLE_DIFFUSION = DiffusionSettings(
-    batch_size=512,
-    p_mean=-0.6,  # categories are decided at higher noise levels than numbers
-    p_std=1.4,
-    sigma_min=0.02,  # below it nothing is left to decide
-    rho=10.0,  # more of the few network calls where it is decided
-    sampling_steps=16,
-    guidance_weight=0.0,
+from cfdg_diffusion.constraints import (
+    Constraint,
+    check_constraints,
+    columns_of,
+    constraint_state,
+    restore_constraint,
 )
-"""The default for tables, measured by benchmarks/sampling.py and benchmarks/tabular.py."""
+from cfdg_diffusion.fitting import Fitting, network
+from cfdg_diffusion.given_cells import fill, with_cells
+from cfdg_diffusion.rejection import Tally, drawn
+from cfdg_diffusion.row_request import RowRequest, Wanted, weights_of
+from cfdg_diffusion.schema import TableSchema, check_table, check_unique
+from cfdg_diffusion.tabular_settings import TABLE_DIFFUSION, TabularSettings
+from cfdg_diffusion.training_watch import Callback, History, Plan
 
+__all__ = ["TABLE_DIFFUSION", "History", "TabularDiffusion", "TabularSettings"]
 
-@dataclass(frozen=True)
-class TabularSettings:
-    """How a table becomes rows, and how they are learnt.
-
-    Raises:
-        ValueError: if a value is out of its range; the message names it.
-    """
-
-    diffusion: DiffusionSettings = field(default_factory=lambda: TABLE_DIFFUSION)
-    codec: CodecSettings = field(default_factory=CodecSettings)
-    held_out_share: float = 0.1  # of the rows, for the loss that stops the training
-    patience: int = 10  # looks at that loss, of fifty in all, without a better one
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.held_out_share < 1:
-            raise ValueError(f"held_out_share is {self.held_out_share}, expected a share in [0, 1)")
-        if self.patience < 1:
-            raise ValueError(f"patience is {self.patience}, expected at least 1")
-
-
-@dataclass
-class History:
-    """What a fit did.
-
-    Attributes:
-        steps: gradient steps at which the losses were noted.
-        losses: mean denoising loss of the training rows since the note before.
-        held_out: denoising loss of held-out rows, empty where there are none.
-        best_step: the step whose weights were kept.
-        seconds: wall time.
-        stopped: why the training ended: "steps", "early", "time" or "callback".
-    """
-
-    steps: list[int] = field(default_factory=list)
-    losses: list[float] = field(default_factory=list)
-    held_out: list[float] = field(default_factory=list)
-    best_step: int = 0
-    seconds: float = 0.0
-    stopped: str = "steps"
+_KIND = "tabular"
 
 
 class TabularDiffusion:
@@ -87,8 +44,17 @@ class TabularDiffusion:
     Args:
         seed: of training and sampling; the same seed gives the same bytes on a CPU.
         settings: see :class:`TabularSettings`.
-        constraints: what every generated row has to fulfil.
+        constraints: what every generated row has to fulfil; rows that do not are drawn again, nothing is clipped.
         device: "auto" takes a GPU if there is one.
+
+    Attributes:
+        history: see :class:`History`.
+        rejected: draws of the latest ``sample``, ``stream`` or ``impute`` that broke each constraint.
+        repaired: rows of it that another draw replaced.
+        unmet: rows of the latest ``impute`` that break a constraint all the same.
+
+    Raises:
+        ValueError: if the seed is negative or there is no such device.
     """
 
     def __init__(
@@ -99,11 +65,28 @@ class TabularDiffusion:
         constraints: Sequence[Constraint] = (),
         device: str = "auto",
     ) -> None:
-        self.seed, self.settings, self.constraints = seed, settings or TabularSettings(), tuple(constraints)
-        self.device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+        self.seed, self.settings = _seed(seed), settings or TabularSettings()
+        self.constraints, self.device = tuple(constraints), _device(device)
         self.history = History()
-        self.rejected: dict[str, int] = {}
-        self._order: pd.Index | None = None
+        self._tally = Tally()
+        self._schema: TableSchema | None = None
+        self._model: ConditionalDiffusion | None = None
+        self._rng: np.random.Generator | None = None
+
+    @property
+    def rejected(self) -> dict[str, int]:
+        """Draws of the latest call that broke each constraint."""
+        return self._tally.rejected
+
+    @property
+    def repaired(self) -> int:
+        """Rows of the latest call that another draw replaced."""
+        return self._tally.repaired
+
+    @property
+    def unmet(self) -> int:
+        """Rows of the latest ``impute`` that break a constraint all the same."""
+        return self._tally.unmet
 
     def fit(  # noqa: PLR0913 - the front door: all but the table have a default
         self,
@@ -114,9 +97,16 @@ class TabularDiffusion:
         steps: int | None = None,
         time_budget: float | None = None,
         progress: bool = False,
-        callback: Callable[[History], bool | None] | None = None,
+        callback: Callback | None = None,
+        warm_start: bool = False,
+        checkpoint: str | Path | None = None,
+        checkpoint_every: float = 60.0,
     ) -> TabularDiffusion:
         """Learn a table.
+
+        Needs N x D x 4 bytes for the rows, twice that while they are encoded, beside the table itself: N rows, D
+        dimensions as :meth:`describe` counts them, about one for a number and up to 24 for a category. What training
+        adds does not grow with N. A fit that fails or is interrupted leaves the model as it was.
 
         Args:
             table: at least one row; any index.
@@ -126,71 +116,42 @@ class TabularDiffusion:
             time_budget: seconds after which training ends.
             progress: show a bar with the losses.
             callback: called some fifty times with the history so far; True ends the training.
+            warm_start: go on from the present weights, if there are any, on more rows of the same columns; levels,
+                labels and scales are those of the first fit, the frequencies of labels those of the latest.
+            checkpoint: a file that is written during the training and removed at its end. The same call goes on from
+                it after a kill and ends, on a CPU, with the bytes of a training that was never interrupted.
+            checkpoint_every: least seconds between two writes, at most some fifty in all.
 
         Raises:
-            ValueError: if the table cannot be learnt; the message names the column.
+            ValueError: if the table cannot be learnt, or the checkpoint is of another fit; the message says why.
+            RuntimeError: if training diverges.
         """
-        names = [] if label is None else [label] if isinstance(label, str) or not isinstance(label, Sequence) else label
-        twice = table.columns[table.columns.duplicated()]
-        if len(twice):
-            raise ValueError(f"column {twice[0]!r} comes twice, expected every name once")
-        if len(table) == 0:
-            raise ValueError("the table has no rows, expected at least one")
-        self._labels = LabelCodec.learn(table, list(names))
-        hidden = [] if self._labels.is_binned else list(names)
-        self._order, features = table.columns, table.drop(columns=hidden)
-        own = {name: kind for name, kind in (kinds or {}).items() if name not in hidden}
-        self._codec = TableCodec.learn(features, own, self.settings.codec) if features.shape[1] else None
-        self._train(table, features, steps, time_budget, progress, callback)
+        check_table(table)
+        check_constraints(table, self.constraints)
+        total = self.settings.diffusion.steps if steps is None else steps
+        for name, value, least in (("steps", total, 1), ("time_budget", time_budget, 0)):
+            if value is not None and not value >= least:
+                raise ValueError(f"{name} is {value!r}, expected at least {least}")
+        old = self._schema if warm_start else None
+        schema = old.renewed(table, label) if old else TableSchema.learn(table, label, kinds, self.settings.codec)
+        plan = Plan(total, self.settings.patience, time_budget, progress, callback)
+        file = None if checkpoint is None else (Path(checkpoint), checkpoint_every)
+        model, history = self._network(schema), History()
+        if model is not None:
+            before = self._model if old else None
+            history = Fitting(schema, self.settings, self.seed, plan).fit(model, table, before, file)
+        self._schema, self._model, self.history, self._rng = schema, model, history, None
         return self
 
-    def _train(
-        self,
-        table: pd.DataFrame,
-        features: pd.DataFrame,
-        steps: int | None,
-        time_budget: float | None,
-        progress: bool,
-        callback: Callable[[History], bool | None] | None,
-    ) -> None:
-        self.history, self._model = History(), None
-        width = self._codec.width if self._codec else 0
-        if not self._codec or not width:
-            return
-        rng = np.random.default_rng([self.seed, 0])
-        rows, labels = self._codec.encode(features, rng), self._labels.encode(table)
-        self._model = ConditionalDiffusion(
-            width,
-            len(self._labels),
-            seeds=(self.seed,),
-            settings=self.settings.diffusion,
-            raw_columns=range(width),  # the codec gives every block its scale
-            categories=_categories(self._codec),
-            device=self.device,
-        )
-        held_out = self._held_out(labels, rng)
-        watch = _Watch(self, rows[held_out], labels[held_out], time_budget, callback)
-        total = self.settings.diffusion.steps if steps is None else steps
-        with tqdm(total=total, disable=not progress, unit="step", desc="fit") as bar:
-            watch.bar = bar
-            self._model.fit(rows[~held_out], labels[~held_out], steps=total, monitor=watch)
-        watch.finish()
-
-    def _held_out(self, labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Rows ``(N,)`` that only judge; none of a table, or of a label, that has too few."""
-        share, held_out = self.settings.held_out_share, np.zeros(len(labels), dtype=bool)
-        if len(labels) * share >= 20:
-            for label in np.unique(labels):
-                mine = rng.permutation(np.flatnonzero(labels == label))
-                held_out[mine[: int(len(mine) * share)]] = True
-        return held_out
+    def _network(self, schema: TableSchema) -> ConditionalDiffusion | None:
+        return network(schema, self.settings.diffusion, self.seed, self.device)
 
     def sample(  # noqa: PLR0913 - the front door: all have a default
         self,
         n: int | None = None,
         *,
         label: object = None,
-        labels: pd.Series | pd.DataFrame | None = None,
+        labels: pd.Series | pd.DataFrame | Sequence[object] | None = None,
         balance: bool = False,
         like: pd.DataFrame | None = None,
         fix: Sequence[Hashable] = (),
@@ -202,12 +163,12 @@ class TabularDiffusion:
         """Generate rows.
 
         Args:
-            n: number of rows; not with ``labels`` or ``like``, which have one row for each.
+            n: number of rows; not needed with ``labels`` or ``like``, which have one row for each.
             label: value of the label column, or a dictionary of values of some label columns.
             labels: one label per row, a series or a table of the label columns.
             balance: equally many rows of every label.
             like: rows whose columns ``fix`` are kept while the others are generated to go with them.
-            fix: these columns.
+            fix: these columns. Label columns that are not among them are drawn with their frequencies in training.
             guidance_weight: w, 0 for the plain conditional model; a dictionary gives some labels their own.
             guidance_interval: noise levels between which guidance acts.
             steps: sampler steps; None takes the settings'.
@@ -215,19 +176,34 @@ class TabularDiffusion:
 
         Raises:
             ValueError: if the model is not fitted or something asked for was not in training.
-            RuntimeError: if some rows still break a constraint after fifty draws.
+            RuntimeError: if rows still break a constraint after thousands of draws.
         """
-        self._check_fitted()
-        rng = self._begin(seed)
-        wanted = self._choose(n, label, labels, balance, like if "label" in _kinds(self._labels, fix) else None, rng)
-        if like is not None and not self._labels.columns:
-            wanted = np.zeros(len(like), dtype=np.int64)
-        elif like is not None and len(wanted) != len(like):
-            wanted = self._draw(np.arange(len(self._labels)), len(like), rng)
-        known = None if like is None else self._known(like, [name for name in fix if name in self._features], rng)
-        options = {"guidance_interval": guidance_interval, "steps": steps}
-        weight = self._weight(guidance_weight)
-        return self._fulfilling(wanted, known, weight, options)
+        self._tally = Tally()
+        wanted = Wanted(n, label, labels, balance, like, fix)
+        return self._sampled(wanted, seed, guidance_weight, _options(guidance_interval, steps))
+
+    def _sampled(
+        self,
+        wanted: Wanted,
+        seed: int | None,
+        guidance_weight: float | Mapping[object, float] | None,
+        options: dict[str, Any],
+    ) -> pd.DataFrame:
+        schema, rng = self._begin(seed)
+        weight = weights_of(guidance_weight, schema.labels, self.settings.diffusion.guidance_weight)
+        request = wanted.request(schema, rng)
+
+        def draw(places: np.ndarray) -> pd.DataFrame:
+            asked = request.at(places)
+            table = schema.decode(asked.labels, self._rows(asked, weight, options))
+            return table if asked.cells is None else with_cells(table, asked.cells)
+
+        table = drawn(draw, len(request.labels), self.constraints, self._tally)
+        if self._tally.unmet:
+            raise RuntimeError(
+                f"{self._tally.unmet} of {len(table)} rows still break a constraint, most of them {self._tally.worst!r}"
+            )
+        return table
 
     def stream(
         self,
@@ -237,186 +213,171 @@ class TabularDiffusion:
         seed: int | None = None,
         **options: Any,  # noqa: ANN401 - those of sample
     ) -> Iterator[pd.DataFrame]:
-        """Generate ``n`` rows in tables of at most ``chunk``, for more rows than memory holds; see :meth:`sample`."""
+        """Generate ``n`` rows in tables of at most ``chunk``, for more rows than memory holds; see :meth:`sample`.
+
+        ``rejected`` and ``repaired`` count over all tables.
+
+        Raises:
+            ValueError: if the model is not fitted, or n or chunk is no number of rows.
+        """
+        _ = self.schema
+        for name, value, least in (("n", n, 0), ("chunk", chunk, 1)):
+            if not isinstance(value, int | np.integer) or value < least:
+                raise ValueError(f"{name} is {value!r}, expected a number of rows, at least {least}")
+        return self._stream(n, chunk, seed, options)
+
+    def _stream(self, n: int, chunk: int, seed: int | None, options: dict[str, Any]) -> Iterator[pd.DataFrame]:
         self._begin(seed)
+        whole = Tally()
         for start in range(0, n, chunk):
-            yield self.sample(min(chunk, n - start), **options)
+            table = self.sample(min(chunk, n - start), **options)
+            whole.add(self.rejected)
+            whole.repaired += self.repaired
+            self._tally = whole
+            yield table
 
     def impute(self, table: pd.DataFrame, *, seed: int | None = None) -> pd.DataFrame:
         """The table with its missing cells generated to go with the others; what is there stays as it is.
 
-        Raises:
-            ValueError: if a column is missing altogether or a label is.
-        """
-        self._check_fitted()
-        rng = self._begin(seed)
-        known = np.concatenate([self._known_or_not(table, name, rng) for name in self._features], axis=1)
-        labels = self._labels.encode(table)
-        generated = self._assemble(labels, self._rows(labels, known, None, {}))
-        places: dict[Hashable, int] = {column: place for place, column in enumerate(table.columns)}
-        filled = table.copy()
-        for name in self._features:
-            missing = table[name].isna().to_numpy()
-            if missing.any():
-                values = generated[name].set_axis(table.index)
-                whole = table[name].where(~missing, values).astype(generated[name].dtype)
-                filled.isetitem(places[name], whole.array)
-        return filled
+        Constraints are fulfilled where they look at a generated cell, in every row whose given cells allow it within
+        thousands of draws; ``unmet`` counts the others. Label columns, whose missing value is a label like any other
+        if training had it, and columns that were always missing in training, are not filled.
 
-    def _known_or_not(self, table: pd.DataFrame, name: Hashable, rng: np.random.Generator) -> np.ndarray:
-        """One column's dimensions, NaN where its cell is missing."""
-        if name not in table.columns:
-            raise ValueError(f"the table has no column {name!r}, expected it as in training")
-        codec = self._codec
-        assert codec is not None
-        present = table[name].notna().to_numpy()
-        rows = np.full((len(table), len(codec.dimensions([name]))), np.nan, dtype=np.float32)
-        if present.any():
-            rows[present] = codec.encode(table.loc[present, [name]], rng, columns=[name])
-        blocks = [block for block in codec.blocks if block.column == name]
-        if blocks and blocks[0].role == "missing" and blocks[0].words is not None:
-            rows[~present, : blocks[0].stop - blocks[0].start] = blocks[0].words[0]  # generate a value, not a gap
-        return rows
+        Raises:
+            ValueError: if a column is missing altogether, a label is, or a cell holds what training did not.
+        """
+        schema, rng = self._begin(seed)
+        check_unique(table)
+        self._tally, labels = Tally(), schema.labels.encode(table)
+        columns = [name for name in schema.features if name in table.columns]
+        holes = table[columns].isna()
+        open_rows = np.flatnonzero(holes.to_numpy().any(axis=1))
+        part, holes = table.iloc[open_rows], holes.iloc[open_rows].to_numpy()
+        request = RowRequest(labels[open_rows], schema.present(part, rng))
+
+        def draw(places: np.ndarray) -> pd.DataFrame:
+            made = schema.decode(request.labels[places], self._rows(request.at(places), None, {}))
+            return fill(part.iloc[places], made, columns, np.arange(len(places))).reset_index(drop=True)
+
+        counted = [_touches(constraint, columns, holes) for constraint in self.constraints]
+        filled = drawn(draw, len(part), self.constraints, self._tally, counted)
+        return fill(table, filled, columns, open_rows)
 
     @property
-    def _features(self) -> list[Hashable]:
-        return self._codec.names if self._codec else []
+    def schema(self) -> TableSchema:
+        """Columns and labels of the latest fit.
 
-    def _check_fitted(self) -> None:
-        if self._order is None:
+        Raises:
+            ValueError: if there was none.
+        """
+        if self._schema is None:
             raise ValueError("the model has not been fitted, expected fit(table) first")
+        return self._schema
 
-    def _begin(self, seed: int | None) -> np.random.Generator:
+    def _begin(self, seed: int | None) -> tuple[TableSchema, np.random.Generator]:
         """Start the streams of sampling at a seed."""
-        if seed is not None and self._model is not None:
-            self._model.restart_sampling((seed,))
-        if seed is not None or not hasattr(self, "_rng"):
+        schema = self.schema
+        if seed is not None:
+            _seed(seed)
+            if self._model is not None:
+                self._model.restart_sampling((seed,))
+        if seed is not None or self._rng is None:
             self._rng = np.random.default_rng([self.seed if seed is None else seed, 1])
-        return self._rng
+        return schema, self._rng
 
-    def _choose(
-        self,
-        n: int | None,
-        label: object,
-        labels: pd.Series | pd.DataFrame | None,
-        balance: bool,
-        like: pd.DataFrame | None,
-        rng: np.random.Generator,
-    ) -> np.ndarray:
-        """The integer label of every row."""
-        if like is not None:
-            return self._labels.encode(like)
-        if labels is not None:
-            table = labels if isinstance(labels, pd.DataFrame) else pd.DataFrame({self._labels.columns[0]: labels})
-            return self._labels.encode(table)
-        n = 0 if n is None else n
-        allowed = np.arange(len(self._labels)) if label is None else self._labels.find(label)
-        if balance:
-            return rng.permutation(np.resize(allowed, n))
-        return self._draw(allowed, n, rng)
-
-    def _draw(self, allowed: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
-        """Labels with their frequencies in training, as near to them as whole rows allow."""
-        shares = self._labels.counts[allowed] / self._labels.counts[allowed].sum()
-        points = (np.arange(n) + rng.random()) / max(n, 1)
-        return rng.permutation(allowed[np.minimum(np.searchsorted(np.cumsum(shares), points), len(allowed) - 1)])
-
-    def _known(self, like: pd.DataFrame, fix: Sequence[Hashable], rng: np.random.Generator) -> np.ndarray | None:
-        if not fix or self._codec is None:
-            return None
-        known = np.full((len(like), self._codec.width), np.nan, dtype=np.float32)
-        known[:, self._codec.dimensions(fix)] = self._codec.encode(like[list(fix)], rng, columns=fix)
-        return known
-
-    def _weight(self, weight: float | Mapping[object, float] | None) -> np.ndarray | float | None:
-        """One weight, or one for each label."""
-        if not isinstance(weight, Mapping):
-            return weight
-        weights = np.full(len(self._labels), self.settings.diffusion.guidance_weight, dtype=np.float32)
-        for value, own in weight.items():
-            weights[self._labels.find(value)] = own
-        return weights
-
-    def _rows(
-        self, labels: np.ndarray, known: np.ndarray | None, weight: np.ndarray | float | None, options: dict[str, Any]
-    ) -> np.ndarray:
-        if self._model is None or len(labels) == 0:
-            return np.empty((len(labels), 0 if self._model is None else self._model.columns), dtype=np.float32)
-        each = weight[labels] if isinstance(weight, np.ndarray) else weight
-        return self._model.sample(labels, guidance_weight=each, known=known, **options).cpu().numpy()
-
-    def _assemble(self, labels: np.ndarray, rows: np.ndarray) -> pd.DataFrame:
-        """Rows and labels as a table in the order of training."""
-        assert self._order is not None
-        told = self._labels.decode(labels)
-        features = self._codec.decode(rows) if self._codec else pd.DataFrame(index=told.index)
-        return pd.concat([told, features], axis=1)[list(self._order)].set_axis(self._order, axis=1)
-
-    def _fulfilling(
-        self, labels: np.ndarray, known: np.ndarray | None, weight: np.ndarray | float | None, options: dict[str, Any]
-    ) -> pd.DataFrame:
-        """Rows that fulfil the constraints: those that do not are drawn again with the same label."""
-        table = self._assemble(labels, self._rows(labels, known, weight, options))
-        self.rejected = {constraint.name: 0 for constraint in self.constraints}
-        for _ in range(_ROUNDS):
-            bad, counts = broken(table, self.constraints)
-            if not bad.any():
-                return table
-            for name, count in counts.items():
-                self.rejected[name] += count
-            again = self._rows(labels[bad], None if known is None else known[bad], weight, options)
-            fresh = self._assemble(labels[bad], again).set_axis(table.index[bad])
-            table = pd.concat([table[~bad], fresh]).sort_index()
-        bad, counts = broken(table, self.constraints)
-        if bad.any():
-            worst = max(counts, key=lambda name: counts[name])
-            raise RuntimeError(f"{bad.sum()} of {len(table)} rows still break a constraint, most of them {worst!r}")
-        return table
+    def _rows(self, asked: RowRequest, weight: np.ndarray | float | None, options: dict[str, Any]) -> np.ndarray:
+        """Rows ``(n, D)`` in model space."""
+        count = len(asked.labels)
+        if self._model is None or count == 0:
+            return np.empty((count, self.schema.width), dtype=np.float32)
+        each = weight[asked.labels] if isinstance(weight, np.ndarray) else weight
+        return self._model.sample(asked.labels, guidance_weight=each, known=asked.known, **options).cpu().numpy()
 
     def describe(self) -> str:
         """What the model is, and one line for each column."""
-        self._check_fitted()
-        labels = self._labels
+        schema = self.schema
+        labels = schema.labels
         told = f"{len(labels)} labels of {', '.join(map(str, labels.columns))}" if labels.columns else "no label"
         lines = [f"TabularDiffusion of {int(labels.counts.sum()):,} rows, {told}, seed {self.seed}"]
-        return "\n".join([*lines, self._codec.describe()] if self._codec else lines)
+        return "\n".join([*lines, schema.codec.describe()] if schema.codec else lines)
+
+    def __repr__(self) -> str:
+        schema = self._schema
+        state = "not fitted"
+        if schema is not None:
+            state = f"fitted to {int(schema.labels.counts.sum()):,} rows of {len(schema.order)} columns"
+        return f"TabularDiffusion(seed={self.seed}, device={self.device!r}), {state}"
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """The constructor's arguments, as scikit-learn's clone and grid search take them."""
+        return {name: getattr(self, name) for name in ("seed", "settings", "constraints", "device")}
+
+    def set_params(self, **params: Any) -> TabularDiffusion:  # noqa: ANN401 - the constructor's arguments
+        """Change constructor's arguments; seed, settings and device act in the next fit.
+
+        Raises:
+            ValueError: if there is no such argument, the seed is negative or there is no such device.
+        """
+        unknown = [name for name in params if name not in self.get_params()]
+        if unknown:
+            raise ValueError(f"there is no parameter {unknown[0]!r}, expected one of {', '.join(self.get_params())}")
+        own = TabularDiffusion(**{**self.get_params(), **params})
+        self.seed, self.settings = own.seed, own.settings
+        self.constraints, self.device = own.constraints, own.device
+        return self
 
     def save(self, path: str | Path) -> None:
-        """Write one safetensors file: weights, codec and settings, no training rows and no constraints."""
-        self._check_fitted()
-        assert self._order is not None
-        label_state, label_arrays = self._labels.state()
-        codec_state, codec_arrays = self._codec.state() if self._codec else (None, {})
+        """Write one safetensors file: weights, schema, settings and constraints, no training rows.
+
+        ``FixedCombinations`` are stored with their combinations. A ``Predicate`` is code and is never stored.
+
+        Raises:
+            ValueError: if the model has not been fitted.
+        """
+        schema_state, arrays = self.schema.state()
         arguments = {
-            "kind": "tabular",
+            "kind": _KIND,
             "seed": self.seed,
             "settings": asdict(self.settings),
-            "order": self._order.tolist(),
-            "labels": label_state,
-            "codec": codec_state,
+            **schema_state,
             "history": asdict(self.history),
+            "constraints": [constraint_state(constraint) for constraint in self.constraints],
+            "random": None if self._rng is None else self._rng.bit_generator.state,
         }
-        tensors = {f"labels.{name}": _tensor(array) for name, array in label_arrays.items()}
-        tensors |= {f"codec.{name}": _tensor(array) for name, array in codec_arrays.items()}
+        tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
         tensors |= {f"model.{name}": t for name, t in (self._model.state_dict() if self._model else {}).items()}
         storage.save(Path(path), arguments, tensors)
 
     @classmethod
     def load(
-        cls, path: str | Path, *, device: str = "auto", constraints: Sequence[Constraint] = ()
+        cls, path: str | Path, *, device: str = "auto", constraints: Sequence[Constraint] | None = None
     ) -> TabularDiffusion:
         """Read what :meth:`save` wrote, on any device.
 
+        Args:
+            path: of the file.
+            device: see the class.
+            constraints: take the place of the stored ones; to be given if one of these was code.
+
         Raises:
             FileNotFoundError: if there is no such file.
-            ValueError: if it is truncated, foreign, of another kind or of a newer version.
+            ValueError: if it is truncated, foreign, of another kind or of a newer version, or had a constraint that
+                is code.
         """
         arguments, tensors = storage.load(Path(path))
-        if arguments.get("kind") != "tabular":
+        if arguments.get("kind") != _KIND:
             raise ValueError(f"{path} holds no tabular model, expected a file of TabularDiffusion.save")
+        stored = arguments.get("constraints", [])
+        code = [state["name"] for state in stored if state.get("type") == "code"]
+        if code and constraints is None:
+            raise ValueError(
+                f"{path} had the constraint {code[0]!r}, which is code and never stored: give all constraints to load"
+            )
+        device = _device(device)
         try:
-            return cls._restore(arguments, tensors, device, constraints)
-        except (KeyError, TypeError, ValueError) as error:
+            own = [restore_constraint(state) for state in stored] if constraints is None else constraints
+            return cls._restore(arguments, tensors, device, own)
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
             raise ValueError(f"{path} does not describe a model of this version: {error}") from error
 
     @classmethod
@@ -427,100 +388,54 @@ class TabularDiffusion:
         device: str,
         constraints: Sequence[Constraint],
     ) -> TabularDiffusion:
-        own = arguments["settings"]
+        own = dict(arguments["settings"])
         diffusion, codec = DiffusionSettings(**own.pop("diffusion")), CodecSettings(**own.pop("codec"))
         settings = TabularSettings(diffusion=diffusion, codec=codec, **own)
         model = cls(seed=arguments["seed"], settings=settings, constraints=constraints, device=device)
-        parts = {kind: _part(tensors, kind) for kind in ("labels", "codec", "model")}
-        model._labels = LabelCodec.restore(arguments["labels"], {k: t.numpy() for k, t in parts["labels"].items()})
-        arrays = {name: tensor.numpy() for name, tensor in parts["codec"].items()}
-        model._codec = TableCodec.restore(arguments["codec"], arrays) if arguments["codec"] else None
-        model.history, model._model = History(**arguments["history"]), None
-        if model._codec is not None and model._codec.width:
-            width = model._codec.width
-            model._model = ConditionalDiffusion(
-                width, len(model._labels), seeds=(model.seed,), settings=settings.diffusion,
-                raw_columns=range(width), categories=_categories(model._codec), device=model.device,
-            )  # fmt: skip
-            model._model.load_state_dict(parts["model"])
-        dtype = model._codec.names_dtype if model._codec else None
-        model._order = pd.Index(arguments["order"], dtype=dtype)
+        parts = {name: tensor.numpy() for name, tensor in tensors.items() if not name.startswith("model.")}
+        model._schema, model.history = TableSchema.restore(arguments, parts), History(**arguments["history"])
+        model._model = model._network(model._schema)
+        if model._model is not None:
+            prefix = "model."
+            state = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+            model._model.load_state_dict(state)
+        if arguments["random"] is not None:
+            model._rng = np.random.default_rng()
+            model._rng.bit_generator.state = arguments["random"]
         return model
 
 
-@dataclass
-class _Watch:
-    """Notes losses, keeps the best weights by the held-out loss, and says when to stop."""
-
-    model: TabularDiffusion
-    rows: np.ndarray
-    labels: np.ndarray
-    time_budget: float | None
-    callback: Callable[[History], bool | None] | None
-    bar: Any = None
-    best: float = math.inf
-    since: int = 0
-
-    def __post_init__(self) -> None:
-        self.began = time.perf_counter()
-        self.state: dict[str, torch.Tensor] | None = None
-
-    def __call__(self, step: int, loss: float) -> bool:
-        history, fitted = self.model.history, self.model._model
-        assert fitted is not None
-        history.steps.append(step)
-        history.losses.append(loss)
-        shown = {"loss": f"{loss:.3f}"}
-        if len(self.rows):
-            held_out = float(fitted.held_out_loss(self.rows, self.labels))
-            history.held_out.append(held_out)
-            self._keep(held_out, step)
-            shown["held out"] = f"{held_out:.3f}"
-        self.bar.set_postfix(shown)
-        self.bar.update(step - self.bar.n)
-        history.seconds = time.perf_counter() - self.began
-        return self._ends()
-
-    def _keep(self, held_out: float, step: int) -> None:
-        self.since += 1
-        fitted = self.model._model
-        if held_out < self.best and fitted is not None:
-            self.best, self.since, self.model.history.best_step = held_out, 0, step
-            self.state = fitted.state_dict()
-
-    def _ends(self) -> bool:
-        history = self.model.history
-        if self.time_budget is not None and history.seconds > self.time_budget:
-            history.stopped = "time"
-        elif self.since >= self.model.settings.patience:
-            history.stopped = "early"
-        elif self.callback is not None and self.callback(history):
-            history.stopped = "callback"
-        return history.stopped != "steps"
-
-    def finish(self) -> None:
-        """Take the best weights back."""
-        if self.state is not None and self.model._model is not None:
-            self.model._model.load_state_dict(self.state)
-        elif self.model.history.steps:
-            self.model.history.best_step = self.model.history.steps[-1]
-        self.model.history.seconds = time.perf_counter() - self.began
+def _options(interval: tuple[float, float], steps: int | None) -> dict[str, Any]:
+    if len(interval) != 2 or not 0 <= interval[0] <= interval[1]:
+        raise ValueError(f"guidance_interval is {interval}, expected two noise levels from 0, the lower first")
+    if steps is not None and (not isinstance(steps, int | np.integer) or steps < 1):
+        raise ValueError(f"steps is {steps!r}, expected at least 1")
+    return {"guidance_interval": interval, "steps": steps}
 
 
-def _categories(codec: TableCodec) -> list[Category]:
-    """What the model learns by cross-entropy: all blocks but the numbers."""
-    return [Category(block.start, block.words) for block in codec.blocks if block.words is not None]
+def _device(device: str) -> str:
+    """The device to use; "auto" is resolved.
+
+    Raises:
+        ValueError: if there is none of that name here.
+    """
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
+        raise ValueError(f"device is {device!r}, which this machine has not, expected auto, cpu or cuda") from error
+    return device
 
 
-def _kinds(labels: LabelCodec, fix: Sequence[Hashable]) -> set[str]:
-    """Whether the label columns are all among the fixed ones."""
-    return {"label"} if labels.columns and set(labels.columns) <= set(fix) else set()
+def _seed(seed: int) -> int:
+    if not isinstance(seed, int | np.integer) or seed < 0:
+        raise ValueError(f"seed is {seed!r}, expected an integer of 0 or more")
+    return int(seed)
 
 
-def _part(tensors: Mapping[str, torch.Tensor], kind: str) -> dict[str, torch.Tensor]:
-    prefix = f"{kind}."
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-
-
-def _tensor(array: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(np.ascontiguousarray(array))
+def _touches(constraint: Constraint, columns: Sequence[Hashable], holes: np.ndarray) -> np.ndarray:
+    """Rows ``(n,)`` with a hole ``(n, columns)`` that the constraint looks at."""
+    names = columns_of(constraint)
+    looked = [True if names is None else name in names for name in columns]
+    return np.asarray(holes[:, np.array(looked, dtype=bool)].any(axis=1))

@@ -1,0 +1,66 @@
+"""Cells that were given come back exactly as they were beside generated ones."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+
+import numpy as np
+import pandas as pd
+
+
+def with_cells(made: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:
+    """A generated table ``(n)`` with whole columns of given cells ``(n)``, in its dtypes where these lose nothing."""
+    made = made.copy()
+    for name in cells.columns:
+        given = cells[name].set_axis(made.index)
+        _put(made, name, _as(given, made[name].dtype))
+    return made
+
+
+def fill(table: pd.DataFrame, made: pd.DataFrame, columns: Sequence[Hashable], places: np.ndarray) -> pd.DataFrame:
+    """The table with the missing cells of some columns taken from generated rows.
+
+    Args:
+        table: N rows; index and other cells stay.
+        made: n rows for those at ``places``, which are all with a missing cell.
+        columns: to fill.
+        places: ``(n,)`` ascending.
+    """
+    filled = table.copy()
+    for name in columns:
+        missing = table[name].isna().to_numpy()
+        if missing.any():
+            values = made[name][missing[places]]
+            _put(filled, name, _filled(table[name], values, missing).set_axis(table.index))
+    return filled
+
+
+def _filled(given: pd.Series, values: pd.Series, missing: np.ndarray) -> pd.Series:
+    """N cells with k generated ones where they are missing; in the generated dtype unless a given cell would change."""
+    there = _as(given[~missing], values.dtype)
+    if there.dtype == values.dtype:
+        order = np.argsort(np.append(np.flatnonzero(~missing), np.flatnonzero(missing)))
+        return pd.concat([there, values], ignore_index=True).take(order)
+    filled = given.reset_index(drop=True)
+    filled[missing] = values.to_numpy()
+    return filled
+
+
+def _as(series: pd.Series, dtype: object) -> pd.Series:
+    """The series in another dtype if no cell changes, else as it is."""
+    if series.dtype == dtype:
+        return series
+    try:
+        cast = series.astype(dtype)  # pyrefly: ignore[no-matching-overload]
+    except (TypeError, ValueError, OverflowError):
+        return series
+    there = series.notna().to_numpy()
+    before, after = (part[there].astype(object).to_numpy() for part in (series, cast))
+    kept = bool((cast.notna().to_numpy() == there).all()) and bool((before == after).all())
+    return cast if kept else series
+
+
+def _put(table: pd.DataFrame, name: Hashable, values: pd.Series) -> None:
+    """Replace a column; as a series, since pandas would infer another dtype for an array of objects."""
+    place = int(np.flatnonzero(table.columns == name)[0])
+    table.isetitem(place, values)  # pyrefly: ignore[bad-argument-type]

@@ -1,0 +1,41 @@
+"""What can be chosen about a table model, with where each default comes from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from cfdg_diffusion.columns import CodecSettings
+from cfdg_diffusion.conditional import DiffusionSettings
+
+TABLE_DIFFUSION = DiffusionSettings(
+    width=192,
+    block_norm=True,
+    batch_size=512,
+    p_mean=-0.6,  # categories are decided at higher noise levels than numbers
+    p_std=1.4,
+    sigma_min=0.02,  # below it nothing is left to decide
+    rho=10.0,  # more of the few network calls where it is decided
+    sampling_steps=16,
+    guidance_weight=0.0,
+)
+"""The default for tables, measured by benchmarks/sampling.py and benchmarks/tabular.py."""
+
+
+@dataclass(frozen=True)
+class TabularSettings:
+    """How a table becomes rows, and how they are learnt.
+
+    Raises:
+        ValueError: if a value is out of its range; the message names it.
+    """
+
+    diffusion: DiffusionSettings = field(default_factory=lambda: TABLE_DIFFUSION)
+    codec: CodecSettings = field(default_factory=CodecSettings)
+    held_out_share: float = 0.1  # of the rows, for the loss that stops the training
+    patience: int = 10  # looks at that loss, of fifty in all, without a better one
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.held_out_share < 1:
+            raise ValueError(f"held_out_share is {self.held_out_share}, expected a share in [0, 1)")
+        if self.patience < 1:
+            raise ValueError(f"patience is {self.patience}, expected at least 1")
