@@ -14,8 +14,8 @@ from cfdg_diffusion.schema import TableSchema
 from cfdg_diffusion.tabular_settings import TabularSettings
 from cfdg_diffusion.training_watch import Checkpoint, History, Plan, digest, train
 
-_LEAST_HELD_OUT = 20
-"""A share of fewer rows judges nothing, so none is held out."""
+_LEAST_HELD_OUT, _ENOUGH_HELD_OUT = 5, 100
+"""Fewer rows judge nothing, so none is held out; up to so many, a small table gives three times the usual share."""
 _MOST_HELD_OUT = 5_000
 """More would cost memory and time that do not make the judgement better."""
 
@@ -80,7 +80,7 @@ class Fitting:
     def _held_out(self, labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Rows ``(N,)`` that only judge; none of a table, or of a label, that has too few."""
         share, held_out = self.settings.held_out_share, np.zeros(len(labels), dtype=bool)
-        share = min(share, _MOST_HELD_OUT / len(labels))
+        share = min(max(share, _ENOUGH_HELD_OUT / len(labels)), 3 * share, _MOST_HELD_OUT / len(labels))
         if len(labels) * share >= _LEAST_HELD_OUT:
             for label in np.unique(labels):
                 mine = rng.permutation(np.flatnonzero(labels == label))

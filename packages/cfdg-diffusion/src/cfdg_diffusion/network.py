@@ -29,7 +29,7 @@ class ResidualMLP:
     optimiser, the gradient norm of each replica and the moving average are one kernel each.
 
     Attributes:
-        columns: D, width of a row.
+        columns: D, width of what F reads.
         labels: number of labels L; label L is the null label, which has an embedding of its own.
         width: width of the residual stream.
         blocks: number of residual blocks.
@@ -108,6 +108,15 @@ class ResidualMLP:
 
 def _linear(weights: Weights, name: str, x: Tensor) -> Tensor:
     return torch.baddbmm(weights[f"{name}_bias"], x, weights[name])
+
+
+def waves(x: Tensor, octaves: int) -> Tensor:
+    """Sines and cosines ``(..., 2 octaves D)`` of columns ``(..., D)`` at wavelengths of 4, 2, 1, ...
+
+    A linear map of the columns alone learns fine structure last (Tancik et al. 2020, "Fourier features").
+    """
+    angles = torch.cat([math.pi / 2 * 2**octave * x for octave in range(octaves)], dim=-1)
+    return torch.cat([angles.sin(), angles.cos()], dim=-1)
 
 
 def _noise_features(c_noise: Tensor) -> Tensor:

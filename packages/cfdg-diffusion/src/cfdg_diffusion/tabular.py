@@ -35,6 +35,9 @@ __all__ = ["TABLE_DIFFUSION", "History", "TabularDiffusion", "TabularSettings"]
 
 _KIND = "tabular"
 
+_MOST_SMOOTHING = 0.5
+"""Of a number's standard deviation, however few the rows."""
+
 
 class TabularDiffusion:
     """A diffusion model of a table with numbers, categories, dates and missing values.
@@ -291,7 +294,9 @@ class TabularDiffusion:
         if self._model is None or count == 0:
             return np.empty((count, self.schema.width), dtype=np.float32)
         each = weight[asked.labels] if isinstance(weight, np.ndarray) else weight
-        return self._model.sample(asked.labels, guidance_weight=each, known=asked.known, **options).cpu().numpy()
+        smoothing = min(self.settings.smoothing / int(self.schema.labels.counts.sum()), _MOST_SMOOTHING)
+        options = options | {"guidance_weight": each, "known": asked.known, "smoothing": smoothing}
+        return self._model.sample(asked.labels, **options).cpu().numpy()
 
     def describe(self) -> str:
         """What the model is, and one line for each column."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from cfdg_diffusion.columns import CodecSettings
@@ -10,6 +11,7 @@ from cfdg_diffusion.conditional import DiffusionSettings
 TABLE_DIFFUSION = DiffusionSettings(
     width=192,
     block_norm=True,
+    waves=3,
     batch_size=512,
     p_mean=-0.6,  # categories are decided at higher noise levels than numbers
     p_std=1.4,
@@ -32,10 +34,13 @@ class TabularSettings:
     diffusion: DiffusionSettings = field(default_factory=lambda: TABLE_DIFFUSION)
     codec: CodecSettings = field(default_factory=CodecSettings)
     held_out_share: float = 0.1  # of the rows, for the loss that stops the training
-    patience: int = 10  # looks at that loss, of fifty in all, without a better one
+    patience: int = 10  # looks at that loss, of some sixty in all, without a better one
+    smoothing: float = 40.0  # noise that generated numbers keep, in standard deviations divided by the training rows
 
     def __post_init__(self) -> None:
         if not 0 <= self.held_out_share < 1:
             raise ValueError(f"held_out_share is {self.held_out_share}, expected a share in [0, 1)")
+        if not 0 <= self.smoothing < math.inf:
+            raise ValueError(f"smoothing is {self.smoothing}, expected a number of at least 0")
         if self.patience < 1:
             raise ValueError(f"patience is {self.patience}, expected at least 1")

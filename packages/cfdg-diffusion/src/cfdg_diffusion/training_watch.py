@@ -106,13 +106,21 @@ class Plan:
 
 
 def train(model: ConditionalDiffusion, rows: np.ndarray, labels: np.ndarray, held_out: int, plan: Plan) -> History:
-    """Train on all rows ``(N, D)`` but the last ``held_out``, which only judge; the best weights stay in ``model``."""
-    count = len(rows) - held_out
+    """Train on all rows ``(N, D)`` but the last ``held_out``, which only judge; the best weights stay in ``model``.
+
+    If the held-out rows end the training early, it begins again with all rows and as many steps as were best: a small
+    table can spare none, and the learning rate falls to 0 as it should.
+    """
+    count, untrained = len(rows) - held_out, model.state_dict()
     watch = Watch(model, rows[count:], labels[count:], plan)
     start = watch.resume()
     with tqdm(total=plan.steps, initial=start, disable=not plan.progress, unit="step", desc="fit") as watch.bar:
         model.fit(rows[:count], labels[:count], steps=plan.steps, monitor=watch, start=start)
     watch.finish()
+    if watch.history.stopped == "early":
+        model.load_state_dict(untrained)
+        model.fit(rows, labels, steps=watch.history.best_step)
+        watch.history.seconds = time.perf_counter() - watch.began
     return watch.history
 
 
@@ -131,7 +139,7 @@ class Watch:
         self.history, self.best, self.since = History(), math.inf, 0
         self.state: dict[str, Tensor] | None = None
         self.bar: Any = None
-        self._began = self._written = time.perf_counter()
+        self.began = self._written = time.perf_counter()
 
     def resume(self) -> int:
         """Go on from the checkpoint, if there is one; returns the steps that are done."""
@@ -142,7 +150,7 @@ class Watch:
         self.history, self.best, self.since = History(**arguments["history"]), arguments["best"], arguments["since"]
         self.model.load_state_dict(_part(tensors, "model."))
         self.state = _part(tensors, "best.") or None
-        self._began -= self.history.seconds
+        self.began -= self.history.seconds
         return self.history.steps[-1]
 
     def __call__(self, step: int, loss: float) -> bool:
@@ -158,7 +166,7 @@ class Watch:
             shown["held out"] = f"{held_out:.3f}"
         self.bar.set_postfix(shown)
         self.bar.update(step - self.bar.n)
-        history.seconds = time.perf_counter() - self._began
+        history.seconds = time.perf_counter() - self.began
         ends = self._ends()
         if not ends and step < self.plan.steps:
             self._write()
@@ -192,7 +200,7 @@ class Watch:
             self.model.load_state_dict(self.state)
         else:
             self.history.best_step = self.history.steps[-1]
-        self.history.seconds = time.perf_counter() - self._began
+        self.history.seconds = time.perf_counter() - self.began
         if self.plan.checkpoint is not None:
             self.plan.checkpoint.path.unlink(missing_ok=True)
 
