@@ -15,7 +15,7 @@ from cfdg_diffusion.tabular_settings import TabularSettings
 from cfdg_diffusion.training_watch import Checkpoint, History, Plan, digest, train
 
 _NARROW = 10
-"""Dimensions; fewer hold sharper densities, so their rows take twice the sampler steps."""
+"""Dimensions; fewer hold sharper densities: the network reads waves of them and the sampler takes twice the steps."""
 _LEAST_HELD_OUT, _ENOUGH_HELD_OUT = 5, 100
 """Fewer rows judge nothing, so none is held out; up to so many, a small table gives three times the usual share."""
 _MOST_HELD_OUT = 5_000
@@ -27,7 +27,7 @@ def network(schema: TableSchema, settings: DiffusionSettings, seed: int, device:
     if not schema.width:
         return None
     if schema.width < _NARROW:
-        settings = replace(settings, sampling_steps=2 * settings.sampling_steps)
+        settings = replace(settings, waves=settings.waves + 3, sampling_steps=2 * settings.sampling_steps)
     return ConditionalDiffusion(
         schema.width,
         len(schema.labels),
