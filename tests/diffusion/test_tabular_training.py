@@ -57,6 +57,18 @@ def test_a_killed_fit_goes_on_where_it_was_bit_for_bit(tmp_path):
     assert not path.exists(), "its work is done"
 
 
+def learnt_rows(model):
+    return int(model._model.state_dict()["label_counts"].sum())
+
+
+def test_a_fit_that_stops_early_is_done_again_with_the_rows_that_judged():
+    model = TabularDiffusion(settings=TINY).fit(visits(60), steps=5000)
+    assert model.history.stopped == "early"
+    assert model.history.best_step < model.history.steps[-1] < 5000
+    assert learnt_rows(model) == 60
+    assert learnt_rows(TabularDiffusion(settings=TINY).fit(visits(60), steps=10)) == 42, "three tenths judge"
+
+
 def test_a_checkpoint_counts_the_time_before_the_kill(tmp_path):
     path = tmp_path / "fit.checkpoint"
     interrupted(path, look=3, steps=100)

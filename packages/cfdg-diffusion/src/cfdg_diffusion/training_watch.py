@@ -118,11 +118,13 @@ def train(model: ConditionalDiffusion, rows: np.ndarray, labels: np.ndarray, hel
     with tqdm(total=plan.steps, initial=start, disable=not plan.progress, unit="step", desc="fit") as watch.bar:
         model.fit(rows[:count], labels[:count], steps=plan.steps, monitor=watch, start=start)
     watch.finish()
-    if watch.history.stopped == "early":
+    history, again = watch.history, max(3 * watch.history.best_step // 4, 1)
+    expected = history.seconds * (1 + again / history.steps[-1])
+    if history.stopped == "early" and (plan.time_budget is None or expected <= plan.time_budget):
         model.load_state_dict(untrained)
-        model.fit(rows, labels, steps=max(3 * watch.history.best_step // 4, 1))
-        watch.history.seconds = time.perf_counter() - watch.began
-    return watch.history
+        model.fit(rows, labels, steps=again, progress=plan.progress)
+        history.seconds = time.perf_counter() - watch.began
+    return history
 
 
 class Watch:
