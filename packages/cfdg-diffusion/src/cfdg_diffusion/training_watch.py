@@ -18,6 +18,9 @@ from cfdg_diffusion import storage
 from cfdg_diffusion.conditional import ConditionalDiffusion
 
 _KIND = "tabular checkpoint"
+_AS_GOOD = 0.99
+"""Share of the last held-out loss that an earlier one has to stay below: when all steps are done the learning rate is 0
+and the weights have settled, which is worth more than a difference in the loss that small."""
 
 
 @dataclass
@@ -108,9 +111,9 @@ class Plan:
 def train(model: ConditionalDiffusion, rows: np.ndarray, labels: np.ndarray, held_out: int, plan: Plan) -> History:
     """Train on all rows ``(N, D)`` but the last ``held_out``, which only judge; the best weights stay in ``model``.
 
-    If the held-out rows end the training early, it begins again with all rows and three quarters of the steps that were
-    best: a small table can spare none, the learning rate falls to 0 as it should, and the last steps before the best
-    teach little but the training rows themselves.
+    If the held-out rows end the training before its half, it begins again with all rows and three quarters of the steps
+    that were best: a small table can spare none, the learning rate falls to 0 as it should, and the last steps before
+    the best teach little but the training rows themselves.
     """
     count, untrained = len(rows) - held_out, model.state_dict()
     watch = Watch(model, rows[count:], labels[count:], plan)
@@ -120,7 +123,8 @@ def train(model: ConditionalDiffusion, rows: np.ndarray, labels: np.ndarray, hel
     watch.finish()
     history, again = watch.history, max(3 * watch.history.best_step // 4, 1)
     expected = history.seconds * (1 + again / history.steps[-1])
-    if history.stopped == "early" and (plan.time_budget is None or expected <= plan.time_budget):
+    in_time = plan.time_budget is None or expected <= plan.time_budget
+    if history.stopped == "early" and history.best_step < plan.steps / 2 and in_time:
         model.load_state_dict(untrained)
         model.fit(rows, labels, steps=again, progress=plan.progress)
         history.seconds = time.perf_counter() - watch.began
@@ -198,8 +202,9 @@ class Watch:
             self._written = time.perf_counter()
 
     def finish(self) -> None:
-        """Take the best weights back; the checkpoint has done its work."""
-        if self.state is not None:
+        """Take the best weights back unless settled ones are as good; the checkpoint has done its work."""
+        settled = self.history.stopped == "steps" and self.state is not None
+        if self.state is not None and not (settled and self.best >= _AS_GOOD * self.history.held_out[-1]):
             self.model.load_state_dict(self.state)
         else:
             self.history.best_step = self.history.steps[-1]
