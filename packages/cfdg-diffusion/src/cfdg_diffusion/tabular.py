@@ -118,12 +118,12 @@ class TabularDiffusion:
             steps: gradient steps; None takes the settings'. Training ends earlier when held-out rows stop improving.
             time_budget: seconds after which training ends.
             progress: show a bar with the losses.
-            callback: called some fifty times with the history so far; True ends the training.
+            callback: called some sixty times with the history so far; True ends the training.
             warm_start: go on from the present weights, if there are any, on more rows of the same columns; levels,
                 labels and scales are those of the first fit, the frequencies of labels those of the latest.
             checkpoint: a file that is written during the training and removed at its end. The same call goes on from
                 it after a kill and ends, on a CPU, with the bytes of a training that was never interrupted.
-            checkpoint_every: least seconds between two writes, at most some fifty in all.
+            checkpoint_every: least seconds between two writes, at most some sixty in all.
 
         Raises:
             ValueError: if the table cannot be learnt, or the checkpoint is of another fit; the message says why.
