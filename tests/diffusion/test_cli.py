@@ -124,6 +124,33 @@ def test_the_same_seed_gives_the_same_bytes(folder, tmp_path, run):
     )
 
 
+@pytest.mark.parametrize("command", [["sample", "-n", "30"], ["impute", "{folder}/people.csv"]])
+def test_without_an_output_rows_go_to_standard_output_and_words_to_standard_error(folder, run, command):
+    arguments = [command[0], folder / "model", *(part.format(folder=folder) for part in command[1:])]
+    found, named, quiet = run(*arguments), run(*arguments, "-o", "-"), run(*arguments, "--quiet")
+    assert found.status == 0
+    assert found.out == named.out == quiet.out
+    rows = pd.read_csv(io.StringIO(found.out))
+    assert rows.columns.tolist() == people(1).columns.tolist()
+    assert not rows.isna().any(axis=None) or command[0] == "sample"
+    assert f"wrote {len(rows)} rows to standard output" in found.err
+    assert quiet.err == ""
+
+
+def test_what_ended_on_standard_output_is_not_said_to_be_unwritten(folder, run, monkeypatch):
+    stream = TabularDiffusion.stream
+
+    def interrupted(self, n, **options):
+        yield next(stream(self, n, **options))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(TabularDiffusion, "stream", interrupted)
+    found = run("sample", folder / "model", "-n", "5")
+    assert found.status == 130
+    assert len(found.out.splitlines()) == 6
+    assert found.err == "cfdg-diffusion: stopped\n"
+
+
 def test_two_fits_of_one_seed_write_the_same_model(folder, tmp_path, run):
     for name in ("a", "b.safetensors"):
         found = run("fit", folder / "people.csv", "--drop", "zip,hours", "-o", tmp_path / name, "--steps", "5")
@@ -171,8 +198,35 @@ def test_labels_come_as_asked(folder, tmp_path, run):
     assert labels("--labels", tmp_path / "wanted.csv").tolist() == wanted
 
 
+@pytest.mark.parametrize(("label", "told"), [("income", "nan"), ("wage", "missing")])
+def test_a_missing_label_can_be_asked_for(tmp_path, run, label, told):
+    table = people(80)
+    table[label] = table[label].mask(table.index % 4 == 0)
+    table.to_csv(tmp_path / "holes.csv", index=False)
+    fitted = run("fit", tmp_path / "holes.csv", "--label", label, "-o", tmp_path / "m", "--steps", "2")
+    assert fitted.status == 0, fitted.err
+    assert f"{told} " in run("inspect", tmp_path / "m").out
+    asked = (["-n", "5", "--label", ""], ["-n", "5", "--label", f"{label}="], ["--labels", tmp_path / "holes.csv"])
+    for options_of_sample in asked:
+        made = pd.read_csv(io.StringIO(run("sample", tmp_path / "m", *options_of_sample).out))[label]
+        assert made.isna().tolist() == (table[label].isna().tolist() if len(made) == 80 else [True] * 5)
+    filled = pd.read_csv(io.StringIO(run("impute", tmp_path / "m", tmp_path / "holes.csv").out))
+    assert filled[label].isna().tolist() == table[label].isna().tolist()
+    assert not filled["hours"].isna().any()
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 20])
+def test_labels_are_balanced_over_all_chunks(folder, tmp_path, run, monkeypatch, chunk):
+    monkeypatch.setattr(sample, "CHUNK", chunk)
+    people(21).to_csv(tmp_path / "like.csv", index=False)
+    for asked in (["-n", "21"], ["--like", tmp_path / "like.csv", "--fix", "age"]):
+        found = run("sample", folder / "model", *asked, "--balance", "--steps", "2")
+        counts = pd.read_csv(io.StringIO(found.out))["income"].value_counts()
+        assert sorted(counts) == [10, 11], asked
+
+
 def test_fixed_columns_are_kept_over_all_chunks(folder, tmp_path, run, monkeypatch):
-    monkeypatch.setattr("cfdg_diffusion.files.CHUNK", 7)
+    monkeypatch.setattr(sample, "CHUNK", 7)
     like = people().drop(columns=["wage", "age"]).head(20)
     like.to_csv(tmp_path / "like.csv", index=False)
     found = run("sample", folder / "model", "--like", tmp_path / "like.csv", "--fix", "city, start", "-o", "-")

@@ -8,6 +8,7 @@ import pytest
 
 from cfdg_diffusion.conditional import DiffusionSettings
 from cfdg_diffusion.constraints import FixedCombinations, Inequality, Predicate, Range
+from cfdg_diffusion.row_request import Balance
 from cfdg_diffusion.tabular import TabularDiffusion, TabularSettings
 
 COUNTRY = {"paris": "fr", "rome": "it", "oslo": "no"}
@@ -77,6 +78,27 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(model, table
 def test_streamed_tables_add_up(model):
     parts = list(model.stream(25, chunk=10, seed=0))
     assert [len(part) for part in parts] == [10, 10, 5]
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 4, 7, 100])
+def test_labels_are_balanced_over_all_tables_of_a_stream(chunk):
+    table = people(90).assign(group=list("abc" * 30))
+    model = TabularDiffusion(settings=SMALL).fit(table[["age", "group"]], label="group", steps=1)
+    for n in (2, 20, 22):
+        parts = list(model.stream(n, chunk=chunk, seed=0, balance=True, steps=1))
+        counts = pd.concat(parts)["group"].value_counts().reindex(list("abc"), fill_value=0)
+        assert counts.sum() == n
+        assert counts.max() - counts.min() <= 1
+        again = model.stream(n, chunk=chunk, seed=0, balance=np.True_, steps=1)
+        assert pd.concat(again).equals(pd.concat(parts))
+
+
+def test_balance_goes_on_where_the_rows_before_ended(model, table):
+    balance = Balance()
+    asked = {"balance": balance, "steps": 1}
+    parts = [model.sample(3, **asked), model.sample(like=table.head(5), fix=["age"], **asked), model.sample(1, **asked)]
+    assert pd.concat(parts)["class"].value_counts().tolist() in ([5, 4], [4, 5])
+    assert model.sample(4, label="rare", **asked)["class"].tolist() == ["rare"] * 4
 
 
 def test_fixed_columns_are_kept_and_others_go_with_them(model, table):

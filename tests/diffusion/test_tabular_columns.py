@@ -216,3 +216,68 @@ def test_a_numeric_label_is_met_exactly_when_it_is_asked_for():
     asked = pd.Series([0.1, -0.2, 3.0], index=[5, 5, 6])
     assert model.sample(labels=asked)["h"].tolist() == asked.tolist()
     assert model.sample(labels=list(asked))["h"].tolist() == asked.tolist()
+
+
+def with_holes(values, dtype):
+    return pd.Series(values).astype(dtype).mask(np.arange(N) % 8 == 3)
+
+
+HOLED_LABELS = {
+    "text": with_holes(np.resize(["a", "b"], N), object),
+    "string": with_holes(np.resize(["a", "b"], N), "string"),
+    "category": with_holes(np.resize(["a", "b"], N), "category"),
+    "boolean": with_holes(np.resize([True, False], N), "boolean"),
+    "whole": with_holes(np.resize([1, 2, 3], N), "Int64"),
+    "number": with_holes(np.resize([0.5, 1.5], N), float),
+    "bins": with_holes(np.random.default_rng(3).normal(size=N).round(3), float),
+    "nullable bins": with_holes(np.arange(N), "Int64"),
+}
+
+
+@pytest.mark.parametrize("label", HOLED_LABELS)
+def test_a_missing_label_is_a_label(tmp_path, label):
+    table = beside(HOLED_LABELS[label])
+    through(tmp_path, table, label="h")
+    model = TabularDiffusion.load(tmp_path / "model.safetensors")
+    labels = model.schema.labels
+    missing = labels.find(np.nan)
+    assert labels.counts[missing].tolist() == [N // 8]
+    assert (labels.encode(table) == missing).tolist() == table["h"].isna().tolist()
+    for asked in (np.nan, pd.NA, {"h": None}):
+        made = model.sample(6, label=asked)["h"]
+        assert made.isna().all()
+        assert made.dtype == table["h"].dtype
+    assert model.sample(labels=[None, None])["h"].isna().all()
+    some = table["h"].head(12)
+    for given in (some, some.astype(object), some.tolist()):
+        assert model.sample(labels=given)["h"].isna().tolist() == some.isna().tolist()
+    made = model.sample(like=table.head(12), fix=["h"])
+    assert made["h"].isna().tolist() == some.isna().tolist()
+    assert made["h"].dtype == some.dtype
+
+
+@pytest.mark.parametrize("label", ["text", "bins"])
+def test_a_missing_label_tells_what_other_cells_are_and_is_not_filled(label):
+    table = beside(HOLED_LABELS[label])
+    table["x"] = np.where(table["h"].isna(), 50.0, 0.0) + table["x"]
+    diffusion = DiffusionSettings(width=64, blocks=2, batch_size=128, sampling_steps=12, guidance_weight=0.0)
+    model = TabularDiffusion(settings=TabularSettings(diffusion=diffusion)).fit(table, label="h", steps=400)
+    assert model.sample(100, label=np.nan)["x"].median() > 40
+    assert model.sample(300)["h"].isna().mean() == pytest.approx(1 / 8, abs=0.04)
+    holes = table.assign(x=np.nan)
+    filled = model.impute(holes)
+    pd.testing.assert_series_equal(filled["h"], table["h"])
+    assert filled["x"][table["h"].isna()].median() > 40
+    assert filled["x"][table["h"].notna()].median() < 10
+
+
+def test_a_missing_label_that_training_had_not_is_refused():
+    whole = pd.Series(np.arange(N, dtype=float))
+    model = TabularDiffusion(settings=TINY).fit(beside(whole), label="h", steps=2)
+    message = "label column 'h' holds nan, expected finite numbers as in training"
+    with pytest.raises(ValueError, match=message):
+        model.sample(3, label=np.nan)
+    with pytest.raises(ValueError, match=message):
+        model.impute(beside(whole.mask(whole == 3)))
+    with pytest.raises(ValueError, match="label column 'h' holds inf, expected finite numbers"):
+        model.fit(beside(whole.replace(3, np.inf)), label="h", steps=2)

@@ -58,7 +58,7 @@ def one_sentence(error):
         ),
         (lambda t: t.drop(columns="y"), "label names column 'y', expected one of the table's columns"),
         (lambda t: t.assign(y=pd.Timestamp("2024-01-01")), "label column 'y' holds dates or durations, expected"),
-        (lambda t: t.assign(y=t["x"].mask(t.index == 3)), "label column 'y' holds nan, expected finite numbers"),
+        (lambda t: t.assign(y=t["x"].mask(t.index == 3, -np.inf)), "label column 'y' holds -inf, expected finite"),
     ],
 )
 def test_tables_that_cannot_be_learnt(table, model, change, message):

@@ -12,6 +12,7 @@ from cfdg_diffusion.commands import fit, impute, inspect, report, sample
 
 EXAMPLES = """examples:
   cfdg-diffusion fit adult.csv --label income -o model/
+  cfdg-diffusion sample model/ -n 5
   cfdg-diffusion sample model/ -n 10_000 -o synthetic.csv
   cfdg-diffusion sample model/ -n 500 --label '>50K' -o rich.csv
   cfdg-diffusion report adult.csv synthetic.csv --label income -o report.html
@@ -35,7 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"cfdg-diffusion: {_sentence(error)}\n")
         return 2
     except KeyboardInterrupt:
-        sys.stderr.write("cfdg-diffusion: stopped, nothing was written\n")
+        told = "" if getattr(arguments, "output", None) == "-" else ", nothing was written"
+        sys.stderr.write(f"cfdg-diffusion: stopped{told}\n")
         return 130
     return 0
 

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from cfdg_diffusion import parquet
+from cfdg_diffusion.complete import complete
 from cfdg_diffusion.csv_cells import MISSING, DateFormat, Evidence, cast, parse_dates
 
 CHUNK = 50_000
@@ -259,7 +260,7 @@ def written(path: Path | None, dates: Mapping[str, DateFormat] | None = None) ->
         yield _csv_writer(sys.stdout.buffer, dates, ",")
         sys.stdout.buffer.flush()
         return
-    with _complete(path) as partial:
+    with complete(path) as partial:
         if _suffix(path) == ".parquet":
             with parquet.writer(partial, dates) as write:
                 yield write
@@ -270,19 +271,8 @@ def written(path: Path | None, dates: Mapping[str, DateFormat] | None = None) ->
 
 def write_text(path: Path, text: str) -> None:
     """Write a file of text, complete or not at all."""
-    with _complete(path) as partial:
+    with complete(path) as partial:
         partial.write_text(text, encoding="utf-8")
-
-
-@contextmanager
-def _complete(path: Path) -> Iterator[Path]:
-    """A temporary name in the same folder, which becomes ``path`` unless something is raised."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        yield partial
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _csv_writer(file: IO[bytes], dates: Mapping[str, DateFormat], separator: str) -> Write:

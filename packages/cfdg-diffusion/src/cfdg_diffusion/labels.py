@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,13 +22,14 @@ class LabelCodec:
     """Label columns as integers: one for each combination of values that training rows have.
 
     A numeric label of many values is binned at its quantiles; it then stays a column that the model generates, and its
-    label says in which tenth it lies.
+    label says in which tenth it lies, or that it is missing. Other missing values are values like any other.
 
     Attributes:
         columns: names of the label columns.
         codec: of the columns whose combinations are the labels; None if there are none or one that is binned.
         keys: ``(L, W)`` encoded combinations in ascending order; empty for a binned label.
-        edges: ``(L - 1,)`` inner edges of the bins; empty unless binned.
+        edges: inner edges of the bins, which are one more, before a last label for what is missing if training rows
+            had that; empty unless binned.
         counts: ``(L,)`` training rows of each label.
     """
 
@@ -57,9 +58,10 @@ class LabelCodec:
         if not columns:
             return cls((), None, none, empty, np.array([len(table)]))
         if len(columns) == 1 and _is_many(table[columns[0]]):
-            edges = _edges(_numbers(columns[0], table[columns[0]]))
-            binned = cls(tuple(columns), None, none, edges, empty)
-            return replace(binned, counts=np.bincount(binned.encode(table), minlength=len(edges) + 1))
+            series = table[columns[0]]
+            edges = _edges(_numbers(columns[0], series[series.notna()]))
+            counts = np.bincount(_bins(columns[0], series, edges), minlength=len(edges) + 1)
+            return cls(tuple(columns), None, none, edges, counts)
         part = table[list(columns)]
         codec = TableCodec.learn(part, {name: "category" for name in columns if part[name].dtype.kind in "iuf"})
         keys, inverse = _distinct(_encode(codec, part))
@@ -86,7 +88,7 @@ class LabelCodec:
         if absent:
             raise ValueError(f"the table has no column {absent[0]!r}, expected it as in training")
         if self.codec is None:
-            return np.searchsorted(self.edges, _numbers(self.columns[0], table[self.columns[0]]), "right")
+            return self._bins(table[self.columns[0]])
         asked, inverse = _distinct(_encode(self.codec, table[list(self.columns)]))
         places = {key.tobytes(): place for place, key in enumerate(self.keys)}
         found = np.array([places.get(key.tobytes(), -1) for key in asked], dtype=np.int64)[inverse]
@@ -94,6 +96,12 @@ class LabelCodec:
             row = int(np.argmax(found < 0))
             text = ", ".join(f"{name} = {table[name].iloc[row]!r}" for name in self.columns)
             raise ValueError(f"no training row has {text}, expected a combination of the training table")
+        return found
+
+    def _bins(self, series: pd.Series) -> np.ndarray:
+        found = _bins(self.columns[0], series, self.edges)
+        if (found >= len(self)).any():
+            raise ValueError(f"label column {self.columns[0]!r} holds nan, expected finite numbers as in training")
         return found
 
     def find(self, value: object) -> np.ndarray:
@@ -164,6 +172,14 @@ def _numbers(name: Hashable, series: pd.Series) -> np.ndarray:
         found = series[~np.isfinite(values)].iloc[0]
         raise ValueError(f"label column {name!r} holds {found}, expected finite numbers to condition on")
     return values
+
+
+def _bins(name: Hashable, series: pd.Series, edges: np.ndarray) -> np.ndarray:
+    """The bin of each number ``(N,)``, ``len(edges) + 1`` where it is missing."""
+    there = series.notna().to_numpy()
+    found = np.full(len(series), len(edges) + 1, dtype=np.int64)
+    found[there] = np.searchsorted(edges, _numbers(name, series[there]), "right")
+    return found
 
 
 def _edges(values: np.ndarray) -> np.ndarray:

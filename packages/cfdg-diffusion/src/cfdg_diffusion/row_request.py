@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -32,6 +33,28 @@ class RowRequest:
         return RowRequest(self.labels[places], known, None if self.cells is None else self.cells.iloc[places])
 
 
+@dataclass
+class Balance:
+    """Labels take turns, over several requests if they share it: how often two came differs by one at most.
+
+    Attributes:
+        given: turns taken so far.
+    """
+
+    given: int = 0
+
+    @classmethod
+    def of(cls, asked: bool | Balance) -> Balance:
+        """The same one, or a new one for a bool."""
+        return asked if isinstance(asked, Balance) else cls()
+
+    def take(self, allowed: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
+        """The next n turns of the allowed labels, shuffled."""
+        turns = (self.given + np.arange(n)) % len(allowed)
+        self.given += n
+        return rng.permutation(allowed[turns])
+
+
 @dataclass(frozen=True)
 class Wanted:
     """The arguments of :meth:`TabularDiffusion.sample` that say which rows.
@@ -40,7 +63,7 @@ class Wanted:
         n: number of rows.
         label: value of the label column, or a dictionary of values of some label columns.
         labels: one label per row.
-        balance: equally many rows of every label.
+        balance: equally many rows of every label, together with all requests of the same :class:`Balance`.
         like: rows that give the cells of the columns in ``fix``.
         fix: these columns.
     """
@@ -48,7 +71,7 @@ class Wanted:
     n: int | None
     label: object
     labels: pd.Series | pd.DataFrame | Sequence[object] | None
-    balance: bool
+    balance: bool | Balance
     like: pd.DataFrame | None
     fix: Sequence[Hashable]
 
@@ -61,16 +84,20 @@ class Wanted:
         given = self._given(schema)
         n = self._count(given)
         fixed = [name for name in schema.labels.columns if name in given.columns]
-        if fixed:
-            labels = _compatible(schema.labels, given[fixed], rng)
-        else:
-            allowed = np.arange(len(schema.labels)) if self.label is None else schema.labels.find(self.label)
-            labels = rng.permutation(np.resize(allowed, n)) if self.balance else draw(schema.labels, allowed, n, rng)
+        labels = _compatible(schema.labels, given[fixed], rng) if fixed else self._labels(schema.labels, n, rng)
         if schema.labels.is_binned and self.label is not None:
             name = schema.labels.columns[0]
-            given = pd.DataFrame({name: [schema.labels.only(self.label)] * n})
+            value: Any = schema.labels.only(self.label)
+            given = pd.DataFrame({name: [np.nan if pd.isna(value) else value] * n})
         cells = given[[name for name in given.columns if name in schema.features]]
         return RowRequest(labels, schema.known(cells, rng), given if given.shape[1] else None)
+
+    def _labels(self, labels: LabelCodec, n: int, rng: np.random.Generator) -> np.ndarray:
+        """Labels ``(n,)`` where no row comes with one."""
+        allowed = np.arange(len(labels)) if self.label is None else labels.find(self.label)
+        if not self.balance:
+            return draw(labels, allowed, n, rng)
+        return Balance.of(self.balance).take(allowed, n, rng)
 
     def _given(self, schema: TableSchema) -> pd.DataFrame:
         """The cells that every row comes with; no columns if there are none."""
@@ -103,6 +130,8 @@ class Wanted:
             if len(labels.columns) > 1:
                 raise ValueError(f"labels is one column, expected a table of {', '.join(map(repr, labels.columns))}")
             values = self.labels if isinstance(self.labels, pd.Series) else pd.DataFrame({0: list(self.labels)})[0]
+            if values.dtype == object and values.hasnans:  # [1, None] are numbers
+                values = values.convert_dtypes()
             return pd.DataFrame({labels.columns[0]: values.reset_index(drop=True)})
         absent = [name for name in labels.columns if name not in self.labels.columns]
         if absent:

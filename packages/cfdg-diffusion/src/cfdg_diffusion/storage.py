@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,20 +11,18 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from cfdg_diffusion.complete import complete
+
 _FORMAT = "cfdg-diffusion"
 _VERSION = 1
 
 
 def save(path: Path, arguments: Mapping[str, Any], state: Mapping[str, Tensor]) -> None:
-    """Write to a temporary name beside ``path``, then rename: a reader never sees half a file."""
+    """Write a file, complete or not at all; folders that are not there are made."""
     header = {"format": _FORMAT, "version": str(_VERSION), "arguments": json.dumps(arguments)}
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
+    with complete(path) as partial:
         save_file({name: tensor.cpu().contiguous() for name, tensor in state.items()}, partial, metadata=header)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def load(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -26,7 +26,7 @@ from cfdg_diffusion.constraints import (
 from cfdg_diffusion.fitting import Fitting, network
 from cfdg_diffusion.given_cells import fill, with_cells
 from cfdg_diffusion.rejection import Tally, drawn
-from cfdg_diffusion.row_request import RowRequest, Wanted, weights_of
+from cfdg_diffusion.row_request import Balance, RowRequest, Wanted, weights_of
 from cfdg_diffusion.schema import TableSchema, check_table, check_unique
 from cfdg_diffusion.tabular_settings import TABLE_DIFFUSION, TabularSettings
 from cfdg_diffusion.training_watch import Callback, History, Plan
@@ -155,7 +155,7 @@ class TabularDiffusion:
         *,
         label: object = None,
         labels: pd.Series | pd.DataFrame | Sequence[object] | None = None,
-        balance: bool = False,
+        balance: bool | Balance = False,
         like: pd.DataFrame | None = None,
         fix: Sequence[Hashable] = (),
         guidance_weight: float | Mapping[object, float] | None = None,
@@ -169,7 +169,7 @@ class TabularDiffusion:
             n: number of rows; not needed with ``labels`` or ``like``, which have one row for each.
             label: value of the label column, or a dictionary of values of some label columns.
             labels: one label per row, a series or a table of the label columns.
-            balance: equally many rows of every label.
+            balance: equally many rows of every label; a :class:`Balance` is for several calls that share it.
             like: rows whose columns ``fix`` are kept while the others are generated to go with them.
             fix: these columns. Label columns that are not among them are drawn with their frequencies in training.
             guidance_weight: w, 0 for the plain conditional model; a dictionary gives some labels their own.
@@ -232,6 +232,8 @@ class TabularDiffusion:
     def _stream(self, n: int, chunk: int, seed: int | None, options: dict[str, Any]) -> Iterator[pd.DataFrame]:
         self._begin(seed)
         whole = Tally()
+        if options.get("balance"):
+            options = options | {"balance": Balance.of(options["balance"])}
         for start in range(0, n, chunk):
             table = self.sample(min(chunk, n - start), **options)
             whole.add(self.rejected)
@@ -252,7 +254,7 @@ class TabularDiffusion:
         schema, rng = self._begin(seed)
         check_unique(table)
         self._tally, labels = Tally(), schema.labels.encode(table)
-        columns = [name for name in schema.features if name in table.columns]
+        columns = [name for name in schema.features if name in table.columns and name not in schema.labels.columns]
         holes = table[columns].isna()
         open_rows = np.flatnonzero(holes.to_numpy().any(axis=1))
         part, holes = table.iloc[open_rows], holes.iloc[open_rows].to_numpy()

@@ -89,6 +89,8 @@ class Column:
         if start:
             rows[:, :start] = self.missing[missing.astype(np.int64)]
         present, places = (series[~missing], np.flatnonzero(~missing)) if missing.any() else (series, slice(None))
+        if len(present) == 0 < len(series):  # whose dtype then says nothing
+            return rows
         for component, values in zip(self.components, self._read(present), strict=True):
             known = component.known(values)
             if not known.all():

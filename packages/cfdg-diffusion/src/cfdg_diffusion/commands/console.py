@@ -23,6 +23,11 @@ def shows_progress(quiet: bool) -> bool:
     return not quiet and sys.stderr.isatty()
 
 
+def place(output: Path | None) -> str:
+    """Where a table went, None to standard output."""
+    return "standard output" if output is None else f"{output} ({size(output)})"
+
+
 def size(path: Path) -> str:
     """Size of a file for people."""
     number, unit = float(path.stat().st_size), "bytes"

@@ -9,12 +9,13 @@ from typing import Any
 
 import pandas as pd
 
-from cfdg_diffusion.commands import console
+from cfdg_diffusion.commands import console, options
 from cfdg_diffusion.commands.places import Place
-from cfdg_diffusion.files import check_output, read_chunks, written
+from cfdg_diffusion.files import read_chunks, written
 from cfdg_diffusion.tabular import TabularDiffusion
 
 EXAMPLES = """examples:
+  cfdg-diffusion impute model/ holes.csv              CSV to standard output
   cfdg-diffusion impute model/ holes.csv -o full.csv
   cfdg-diffusion impute model/ holes.parquet -o full.parquet --seed 1     another filling that is as likely
 
@@ -28,14 +29,14 @@ def add(commands: Any) -> None:  # noqa: ANN401 - argparse has no public type fo
     parser = commands.add_parser(
         "impute",
         help="fill the missing cells of a table",
-        description="Fill the missing cells of a table. The file appears under its name when all rows are written.",
+        description="Fill the missing cells of a table. A file appears under its name when all rows are written.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     option = parser.add_argument
     option("model", type=Path, metavar="MODEL", help="the folder or file that fit wrote")
     option("table", type=Path, metavar="TABLE", help="a .csv, .tsv or .parquet file with missing cells")
-    option("-o", "--output", required=True, metavar="TABLE", help=".csv, .tsv or .parquet; - is standard output")
+    option("-o", "--output", default="-", metavar="TABLE", help=options.OUTPUT)
     option("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
     option("--seed", type=int, default=0, help="same seed, same filling (default: 0)")
     option("--force", action="store_true", help="replace a table that is there already")
@@ -45,9 +46,7 @@ def add(commands: Any) -> None:  # noqa: ANN401 - argparse has no public type fo
 
 def run(arguments: argparse.Namespace) -> None:
     """Fill chunk after chunk."""
-    output = None if arguments.output == "-" else Path(arguments.output)
-    if output is not None:
-        check_output(output, arguments.force)
+    output = options.output(arguments.output, arguments.force)
     model, dates = Place.of(arguments.model).load(arguments.device)
     dtypes, seed = model.sample(0).dtypes.to_dict(), arguments.seed
     rows, cells = 0, 0
@@ -58,8 +57,7 @@ def run(arguments: argparse.Namespace) -> None:
             seed = None  # the chunks after the first go on with its stream
             cells += int(chunk.isna().sum().sum() - filled.isna().sum().sum())
             rows += len(filled)
-    if output is not None:
-        console.note(f"filled {cells:,} cells, wrote {rows:,} rows to {output}", arguments.quiet)
+    console.note(f"filled {cells:,} cells, wrote {rows:,} rows to {console.place(output)}", arguments.quiet)
 
 
 def _filled(

@@ -6,13 +6,30 @@ import argparse
 import math
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import pandas as pd
 
 from cfdg_diffusion.csv_cells import cast
+from cfdg_diffusion.files import check_output
 
 KINDS = ("number", "integer", "category", "boolean", "datetime", "text")
+OUTPUT = ".csv, .tsv or .parquet (default: CSV to standard output, as - is)"
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def output(text: str, overwrite: bool) -> Path | None:
+    """Where a table is to be written; None is standard output.
+
+    Raises:
+        OSError: if a file could not be written there.
+        ValueError: if the name is no table's, or the file exists and may not be overwritten.
+        ImportError: if Parquet cannot be written here.
+    """
+    if text == "-":
+        return None
+    check_output(Path(text), overwrite)
+    return Path(text)
 
 
 def count(text: str) -> int:
@@ -78,7 +95,7 @@ def label_values(texts: Sequence[str], labels: pd.DataFrame) -> object:
     """What :meth:`TabularDiffusion.sample` takes as ``label``: a value, or a dictionary of values by column.
 
     Args:
-        texts: values, or ``column=value``.
+        texts: values, or ``column=value``; without a value it is the missing one.
         labels: a table of the label columns; only its dtypes are read.
 
     Raises:
@@ -99,7 +116,7 @@ def label_values(texts: Sequence[str], labels: pd.DataFrame) -> object:
             raise ValueError(
                 f"--label gives {column!r} twice, expected one value; --labels FILE takes one for each row"
             )
-        values[column] = value_of(value, column, labels)
+        values[column] = value_of(value, column, labels) if value else None
     return values
 
 

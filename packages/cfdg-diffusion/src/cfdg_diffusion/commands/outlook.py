@@ -43,7 +43,7 @@ def label_lines(labels: LabelCodec) -> list[str]:
         return ["no label"]
     name = ", ".join(map(str, labels.columns))
     total, some = labels.counts.sum(), np.argsort(-labels.counts, kind="stable")[:_SHOWN]
-    texts = _bins(labels.edges) if labels.is_binned else _texts(labels.decode(np.arange(len(labels))))
+    texts = _bins(labels) if labels.is_binned else _texts(labels.decode(np.arange(len(labels))))
     width = max(len(texts[place]) for place in some)
     lines = [
         f"  {texts[place].ljust(width)}  {labels.counts[place]:,} rows ({labels.counts[place] / total:.1%})"
@@ -59,8 +59,9 @@ def date_lines(dates: Mapping[str, DateFormat]) -> list[str]:
     return [f"dates in {name!r} are written {written}" for name, written in dates.items()]
 
 
-def _bins(edges: np.ndarray) -> list[str]:
-    return [f"below {edges[0]:g}"] + [f"{edge:g} and more" for edge in edges]
+def _bins(labels: LabelCodec) -> list[str]:
+    texts = [f"below {labels.edges[0]:g}"] + [f"{edge:g} and more" for edge in labels.edges]
+    return [*texts, "missing"][: len(labels)]
 
 
 def _texts(labels: pd.DataFrame) -> list[str]:

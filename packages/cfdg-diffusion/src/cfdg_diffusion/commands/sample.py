@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,13 +15,14 @@ from tqdm import tqdm
 
 from cfdg_diffusion.commands import console, options
 from cfdg_diffusion.commands.places import Place, labels_of
-from cfdg_diffusion.files import CHUNK, check_output, read_chunks, written
+from cfdg_diffusion.files import CHUNK, read_chunks, written
+from cfdg_diffusion.row_request import Balance
 from cfdg_diffusion.tabular import TabularDiffusion
 
 EXAMPLES = """examples:
+  cfdg-diffusion sample model/ -n 5                               CSV to standard output
   cfdg-diffusion sample model/ -n 1_000_000 -o synthetic.csv      any number of rows in bounded memory
   cfdg-diffusion sample model/ -n 1_000_000 -o synthetic.parquet
-  cfdg-diffusion sample model/ -n 5 -o -                          to standard output
   cfdg-diffusion sample model/ -n 500 --label '>50K' -o rich.csv  rows of one class, exactly
   cfdg-diffusion sample model/ -n 500 --label income='>50K' --label sex=Female -o some.csv
   cfdg-diffusion sample model/ -n 1000 --balance -o balanced.csv  as many of each class
@@ -37,7 +39,7 @@ def add(commands: Any) -> None:  # noqa: ANN401 - argparse has no public type fo
     parser = commands.add_parser(
         "sample",
         help="generate rows from a model",
-        description="Generate rows. The file appears under its name when all rows are written.",
+        description="Generate rows, as CSV to standard output or to a file, which appears when all rows are written.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -47,8 +49,9 @@ def add(commands: Any) -> None:  # noqa: ANN401 - argparse has no public type fo
     wanted.add_argument("-n", "--rows", type=options.count, metavar="N", help="number of rows, such as 1_000_000")
     wanted.add_argument("--labels", type=Path, metavar="TABLE", help="one row for each row of this table of labels")
     wanted.add_argument("--like", type=Path, metavar="TABLE", help="one row for each row, which keeps columns --fix")
-    option("-o", "--output", required=True, metavar="TABLE", help=".csv, .tsv or .parquet; - is standard output")
-    option("--label", action="append", default=[], metavar="VALUE", help="only this label; COLUMN=VALUE of several")
+    option("-o", "--output", default="-", metavar="TABLE", help=options.OUTPUT)
+    option("--label", action="append", default=[], metavar="VALUE",
+           help="only this label, '' for a missing one; COLUMN=VALUE of several")  # fmt: skip
     option("--balance", action="store_true", help="as many rows of every label")
     option("--fix", action="append", default=[], metavar="COLUMN", help="columns kept by --like; a,b or repeat")
     option("--guidance", action="append", default=[], metavar="W", help="guidance weight, or LABEL=W,LABEL=W")
@@ -64,14 +67,12 @@ def add(commands: Any) -> None:  # noqa: ANN401 - argparse has no public type fo
 
 def run(arguments: argparse.Namespace) -> None:
     """Generate chunk after chunk."""
-    output = None if arguments.output == "-" else Path(arguments.output)
-    if output is not None:
-        check_output(output, arguments.force)
+    output = options.output(arguments.output, arguments.force)
     if bool(arguments.fix) != (arguments.like is not None):
         raise ValueError("--like TABLE keeps the columns of --fix COLUMN: give both or none")
     model, dates = Place.of(arguments.model).load(arguments.device)
     rows, rejected = 0, Counter[str]()
-    shown = console.shows_progress(arguments.quiet)
+    shown = console.shows_progress(arguments.quiet) and (output is not None or not sys.stdout.isatty())
     with (
         written(output, dates) as write,
         tqdm(total=arguments.rows, unit=" rows", unit_scale=True, desc="sample", disable=not shown) as bar,
@@ -83,8 +84,7 @@ def run(arguments: argparse.Namespace) -> None:
     for name, count in rejected.items():
         if count:
             console.note(f"{count:,} draws broke {name!r} and were replaced", arguments.quiet)
-    if output is not None:
-        console.note(f"wrote {rows:,} rows to {output} ({console.size(output)})", arguments.quiet)
+    console.note(f"wrote {rows:,} rows to {console.place(output)}", arguments.quiet)
 
 
 def _chunks(model: TabularDiffusion, arguments: argparse.Namespace, rejected: Counter[str]) -> Iterator[pd.DataFrame]:
@@ -93,7 +93,7 @@ def _chunks(model: TabularDiffusion, arguments: argparse.Namespace, rejected: Co
     labels = empty[list(labels_of(model).columns)]
     asked: dict[str, Any] = {
         "label": options.label_values(arguments.label, labels),
-        "balance": arguments.balance,
+        "balance": Balance() if arguments.balance else False,
         "guidance_weight": options.weights(arguments.guidance, labels),
         "guidance_interval": arguments.interval,
         "steps": arguments.steps,
@@ -127,7 +127,7 @@ def _for_rows_of_a_file(
 
 def _with_seed(path: Path, needed: pd.DataFrame, seed: int) -> Iterator[tuple[pd.DataFrame, int | None]]:
     """The needed columns of a file in chunks, the first with the seed: the others go on with its stream."""
-    for place, chunk in enumerate(read_chunks(path, needed.dtypes.to_dict())):
+    for place, chunk in enumerate(read_chunks(path, needed.dtypes.to_dict(), CHUNK)):
         absent = [name for name in needed if name not in chunk]
         if absent:
             raise ValueError(f"{path} has no column {absent[0]!r}, expected {', '.join(map(repr, needed))}")

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from cfdg_diffusion.complete import complete
 from cfdg_diffusion.quality.detection import FOLDS, Detection, detection
 from cfdg_diffusion.quality.privacy import Privacy, privacy
 from cfdg_diffusion.quality.shapes import Shapes, shapes
@@ -78,12 +79,8 @@ class Report:
 
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-        try:
+        with complete(target) as partial:
             partial.write_text(as_page(self, title), encoding="utf-8")
-            os.replace(partial, target)
-        finally:
-            partial.unlink(missing_ok=True)
         return target
 
 
