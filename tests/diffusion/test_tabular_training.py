@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -66,7 +67,14 @@ def test_a_fit_that_stops_early_is_done_again_with_the_rows_that_judged():
     assert model.history.stopped == "early"
     assert model.history.best_step < model.history.steps[-1] < 5000
     assert learnt_rows(model) == 60
-    assert learnt_rows(TabularDiffusion(settings=TINY).fit(visits(60), steps=10)) == 42, "three tenths judge"
+
+
+@pytest.mark.parametrize(
+    ("rows", "share", "judging"), [(60, 0.02, 18), (500, 0.02, 100), (8000, 0.02, 160), (60, 0, 0)]
+)
+def test_few_rows_give_a_larger_share_to_judge(rows, share, judging):
+    settings = replace(TINY, held_out_share=share)
+    assert learnt_rows(TabularDiffusion(settings=settings).fit(visits(rows), steps=2)) == rows - judging
 
 
 def test_a_checkpoint_counts_the_time_before_the_kill(tmp_path):

@@ -2,6 +2,7 @@
 
 import importlib
 import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from safetensors import safe_open
 
 from cfdg_diffusion import TabularDiffusion
+from cfdg_diffusion.cli import build_parser
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -40,6 +42,49 @@ def test_every_hatch_command_in_the_documents_exists():
 def test_relative_links_lead_somewhere(page):
     for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text(encoding="utf-8")):
         assert (page.parent / target).exists(), f"{page.name} -> {target}"
+
+
+def anchors(page):
+    """Names of a page's headings as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_to_a_heading_find_it(page):
+    for target, heading in re.findall(r"\]\((?!https?:)([^)#]*)#([^)]+)\)", page.read_text(encoding="utf-8")):
+        place = page.parent / target if target else page
+        assert heading in anchors(place), f"{page.name} -> {target}#{heading}"
+
+
+def test_every_wish_names_tests_that_exist_where_the_link_leads():
+    page = ROOT / "docs/wishes.md"
+    text = page.read_text(encoding="utf-8")
+    named = re.findall(r"\[`(test_\w+)`\]\(([^)]+)\)", text)
+    assert len(named) == len(re.findall(r"`test_\w+`", text)) > 0
+    for name, target in named:
+        assert f"def {name}(" in (page.parent / target).read_text(encoding="utf-8"), f"{name} in {target}"
+
+
+def test_the_command_lines_of_the_documents_can_be_parsed():
+    page = ROOT / "packages/cfdg-diffusion/README.md"
+    lines = re.findall(r"^cfdg-diffusion .*$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    named = {argv[1] for argv in map(parsed, lines)}
+    assert named == {"fit", "sample", "impute", "report", "inspect"}
+    known = {option for name in named for option in re.findall(r"--[a-z-]+", help_of(name))}
+    assert set(re.findall(r"--[a-z][a-z-]+", " ".join(lines))) <= known
+
+
+def parsed(line):
+    """The words of a line whose note stands two spaces behind, after the command has taken them."""
+    argv = shlex.split(re.split(r"\s{2,}", line)[0])
+    build_parser().parse_args(argv[1:])
+    return argv
+
+
+def help_of(command):
+    commands = next(action for action in build_parser()._actions if isinstance(action.choices, dict))
+    return commands.choices[command].format_help()
 
 
 def run_code(page):

@@ -17,7 +17,8 @@ from cfdg_diffusion.training_watch import Checkpoint, History, Plan, digest, tra
 _NARROW = 10
 """Dimensions; fewer hold sharper densities: the network reads waves of them and the sampler takes twice the steps."""
 _LEAST_HELD_OUT, _ENOUGH_HELD_OUT = 5, 100
-"""Fewer rows judge nothing, so none is held out; up to so many, a small table gives three times the usual share."""
+"""Fewer rows judge nothing, so none is held out; up to so many, a small table gives a larger share than is usual."""
+_LARGEST_SHARE = 0.3
 _MOST_HELD_OUT = 5_000
 """More would cost memory and time that do not make the judgement better."""
 
@@ -84,7 +85,9 @@ class Fitting:
     def _held_out(self, labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Rows ``(N,)`` that only judge; none of a table, or of a label, that has too few."""
         share, held_out = self.settings.held_out_share, np.zeros(len(labels), dtype=bool)
-        share = min(max(share, _ENOUGH_HELD_OUT / len(labels)), 3 * share, _MOST_HELD_OUT / len(labels))
+        if share:
+            share = max(share, min(_ENOUGH_HELD_OUT / len(labels), _LARGEST_SHARE))
+            share = min(share, _MOST_HELD_OUT / len(labels))
         if len(labels) * share >= _LEAST_HELD_OUT:
             for label in np.unique(labels):
                 mine = rng.permutation(np.flatnonzero(labels == label))

@@ -34,7 +34,7 @@ class TabularSettings:
 
     diffusion: DiffusionSettings = field(default_factory=lambda: TABLE_DIFFUSION)
     codec: CodecSettings = field(default_factory=CodecSettings)
-    held_out_share: float = 0.1  # of the rows, for the loss that stops the training
+    held_out_share: float = 0.02  # of the rows, more of a few, for the loss that stops the training
     patience: int = 20  # looks at that loss, of some sixty in all, without a better one
     smoothing: float = 40.0  # noise that generated numbers keep, in standard deviations divided by the training rows
 
