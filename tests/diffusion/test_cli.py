@@ -236,6 +236,12 @@ def test_fixed_columns_are_kept_over_all_chunks(folder, tmp_path, run, monkeypat
     assert made["age"].nunique() > 5
 
 
+def test_cells_that_no_constraint_allows_are_counted(folder, tmp_path, run):
+    people().assign(start="2219-01-01", end=None).head(3).to_csv(tmp_path / "holes.csv", index=False)
+    found = run("impute", folder / "model", tmp_path / "holes.csv", "--quiet", "-o", tmp_path / "full.csv")
+    assert "3 rows break a constraint all the same" in found.err
+
+
 def test_imputed_cells_are_all_that_changes(folder, tmp_path, run):
     before = people().assign(note="as it is, 007")
     before.loc[::5, ["age", "end"]] = None

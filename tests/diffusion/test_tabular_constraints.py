@@ -124,6 +124,16 @@ def test_imputing_obeys_constraints_where_it_fills_and_counts_what_cannot_be(mod
         model.constraints = tuple(rules(table))
 
 
+def test_what_is_given_is_kept_though_it_breaks_a_constraint(model, table):
+    given = table.head(20).assign(end=table["start"].head(20) - pd.Timedelta(1, "D"))
+    made = model.sample(like=given, fix=["start", "end", "city"], seed=0)
+    assert (made["end"] < made["start"]).all()
+    assert (made["country"].astype(str) == made["city"].map(COUNTRY)).all(), "the others count"
+    assert made["price"].between(0, 500).all()
+    with pytest.raises(RuntimeError, match="start <= end"):
+        model.sample(like=given.assign(start=given["start"] + pd.Timedelta(9999, "D")), fix=["start"], seed=0)
+
+
 def test_a_file_keeps_constraints_but_no_code(model, table, tmp_path):
     path = tmp_path / "model.safetensors"
     model.save(path)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cfdg_diffusion import DiffusionSettings, Range, TabularDiffusion, TabularSettings
+from cfdg_diffusion import ConditionalDiffusion, DiffusionSettings, Range, TabularDiffusion, TabularSettings
 from cfdg_diffusion.fitting import move_back
 
 TINY = TabularSettings(
@@ -75,6 +75,26 @@ def test_a_fit_that_stops_early_is_done_again_with_the_rows_that_judged():
 def test_few_rows_give_a_larger_share_to_judge(rows, share, judging):
     settings = replace(TINY, held_out_share=share)
     assert learnt_rows(TabularDiffusion(settings=settings).fit(visits(rows), steps=2)) == rows - judging
+
+
+def test_a_kill_while_all_rows_are_learnt_keeps_the_checkpoint(tmp_path, monkeypatch):
+    path, train = tmp_path / "fit.checkpoint", ConditionalDiffusion.fit
+    whole = TabularDiffusion(settings=TINY).fit(visits(60), steps=5000)
+
+    def killed(self, *args, monitor=None, **options):
+        if monitor is None:
+            raise Killed
+        return train(self, *args, monitor=monitor, **options)
+
+    monkeypatch.setattr(ConditionalDiffusion, "fit", killed)
+    with pytest.raises(Killed):
+        TabularDiffusion(settings=TINY).fit(visits(60), steps=5000, checkpoint=path, checkpoint_every=0)
+    monkeypatch.undo()
+    assert path.exists()
+    model = TabularDiffusion(settings=TINY).fit(visits(60), steps=5000, checkpoint=path)
+    assert model.history.steps == whole.history.steps
+    pd.testing.assert_frame_equal(model.sample(9, seed=1), whole.sample(9, seed=1))
+    assert not path.exists()
 
 
 def test_a_checkpoint_counts_the_time_before_the_kill(tmp_path):

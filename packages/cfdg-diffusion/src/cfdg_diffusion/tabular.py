@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -170,7 +170,8 @@ class TabularDiffusion:
             label: value of the label column, or a dictionary of values of some label columns.
             labels: one label per row, a series or a table of the label columns.
             balance: equally many rows of every label; a :class:`Balance` is for several calls that share it.
-            like: rows whose columns ``fix`` are kept while the others are generated to go with them.
+            like: rows whose columns ``fix`` are kept while the others are generated to go with them. Constraints that
+                look at kept columns alone are not enforced.
             fix: these columns. Label columns that are not among them are drawn with their frequencies in training.
             guidance_weight: w, 0 for the plain conditional model; a dictionary gives some labels their own.
             guidance_interval: noise levels between which guidance acts.
@@ -201,7 +202,9 @@ class TabularDiffusion:
             table = schema.decode(asked.labels, self._rows(asked, weight, options))
             return table if asked.cells is None else with_cells(table, asked.cells)
 
-        table = drawn(draw, len(request.labels), self.constraints, self._tally)
+        given = () if request.cells is None else request.cells.columns
+        counted = [np.full(len(request.labels), _looks_beyond(rule, given)) for rule in self.constraints]
+        table = drawn(draw, len(request.labels), self.constraints, self._tally, counted)
         if self._tally.unmet:
             raise RuntimeError(
                 f"{self._tally.unmet} of {len(table)} rows still break a constraint, most of them {self._tally.worst!r}"
@@ -439,6 +442,12 @@ def _seed(seed: int) -> int:
     if not isinstance(seed, int | np.integer) or seed < 0:
         raise ValueError(f"seed is {seed!r}, expected an integer of 0 or more")
     return int(seed)
+
+
+def _looks_beyond(constraint: Constraint, given: Iterable[Hashable]) -> bool:
+    """Whether the constraint looks at a column that is not given: no draw changes what is."""
+    names = columns_of(constraint)
+    return names is None or not set(names) <= set(given)
 
 
 def _touches(constraint: Constraint, columns: Sequence[Hashable], holes: np.ndarray) -> np.ndarray:

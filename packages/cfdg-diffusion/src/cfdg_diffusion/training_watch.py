@@ -128,6 +128,8 @@ def train(model: ConditionalDiffusion, rows: np.ndarray, labels: np.ndarray, hel
         model.load_state_dict(untrained)
         model.fit(rows, labels, steps=again, progress=plan.progress)
         history.seconds = time.perf_counter() - watch.began
+    if plan.checkpoint is not None:
+        plan.checkpoint.path.unlink(missing_ok=True)
     return history
 
 
@@ -202,15 +204,13 @@ class Watch:
             self._written = time.perf_counter()
 
     def finish(self) -> None:
-        """Take the best weights back unless settled ones are as good; the checkpoint has done its work."""
+        """Take the best weights back unless settled ones are as good."""
         settled = self.history.stopped == "steps" and self.state is not None
         if self.state is not None and not (settled and self.best >= _AS_GOOD * self.history.held_out[-1]):
             self.model.load_state_dict(self.state)
         else:
             self.history.best_step = self.history.steps[-1]
         self.history.seconds = time.perf_counter() - self.began
-        if self.plan.checkpoint is not None:
-            self.plan.checkpoint.path.unlink(missing_ok=True)
 
 
 def digest(*arrays: np.ndarray) -> str:

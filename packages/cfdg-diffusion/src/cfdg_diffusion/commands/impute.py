@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> None:
     output = options.output(arguments.output, arguments.force)
     model, dates = Place.of(arguments.model).load(arguments.device)
     dtypes, seed = model.sample(0).dtypes.to_dict(), arguments.seed
-    rows, cells = 0, 0
+    rows, cells, unmet = 0, 0, 0
     with written(output, dates) as write:
         for chunk in read_chunks(arguments.table, dtypes):
             filled = _filled(model, chunk, dtypes, arguments.table, seed)
@@ -57,7 +57,10 @@ def run(arguments: argparse.Namespace) -> None:
             seed = None  # the chunks after the first go on with its stream
             cells += int(chunk.isna().sum().sum() - filled.isna().sum().sum())
             rows += len(filled)
+            unmet += model.unmet
     console.note(f"filled {cells:,} cells, wrote {rows:,} rows to {console.place(output)}", arguments.quiet)
+    if unmet:
+        console.note(f"{unmet:,} rows break a constraint all the same: their given cells leave no other way", False)
 
 
 def _filled(
