@@ -92,6 +92,11 @@ class Wanted:
         cells = given[[name for name in given.columns if name in schema.features]]
         return RowRequest(labels, schema.known(cells, rng), given if given.shape[1] else None)
 
+    def leaves_labels_open(self, schema: TableSchema) -> bool:
+        """Whether cells are given, but nothing about the labels."""
+        asked = self.like is None or self.label is not None or self.labels is not None or bool(self.balance)
+        return not asked and len(schema.labels) > 1 and not set(label_names(self.fix)) & set(schema.labels.columns)
+
     def _labels(self, labels: LabelCodec, n: int, rng: np.random.Generator) -> np.ndarray:
         """Labels ``(n,)`` where no row comes with one."""
         allowed = np.arange(len(labels)) if self.label is None else labels.find(self.label)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +25,10 @@ from cfdg_diffusion.constraints import (
 )
 from cfdg_diffusion.fitting import Fitting, network
 from cfdg_diffusion.given_cells import fill, with_cells
+from cfdg_diffusion.open_labels import POOL, nearest_labels
 from cfdg_diffusion.rejection import Tally, drawn
-from cfdg_diffusion.row_request import Balance, RowRequest, Wanted, weights_of
-from cfdg_diffusion.schema import TableSchema, check_table, check_unique
+from cfdg_diffusion.row_request import Balance, RowRequest, Wanted, draw, weights_of
+from cfdg_diffusion.schema import TableSchema, check_table, check_unique, label_names
 from cfdg_diffusion.tabular_settings import TABLE_DIFFUSION, TabularSettings
 from cfdg_diffusion.training_watch import Callback, History, Plan
 
@@ -172,7 +173,8 @@ class TabularDiffusion:
             balance: equally many rows of every label; a :class:`Balance` is for several calls that share it.
             like: rows whose columns ``fix`` are kept while the others are generated to go with them. Constraints that
                 look at kept columns alone are not enforced.
-            fix: these columns. Label columns that are not among them are drawn with their frequencies in training.
+            fix: these columns. Labels are drawn to go with these if no label column is
+                among them, else with their frequencies in training.
             guidance_weight: w, 0 for the plain conditional model; a dictionary gives some labels their own.
             guidance_interval: noise levels between which guidance acts.
             steps: sampler steps; None takes the settings'.
@@ -196,6 +198,8 @@ class TabularDiffusion:
         schema, rng = self._begin(seed)
         weight = weights_of(guidance_weight, schema.labels, self.settings.diffusion.guidance_weight)
         request = wanted.request(schema, rng)
+        if wanted.leaves_labels_open(schema):
+            request = self._labelled(request, wanted.fix, rng)
 
         def draw(places: np.ndarray) -> pd.DataFrame:
             asked = request.at(places)
@@ -302,6 +306,18 @@ class TabularDiffusion:
         smoothing = min(self.settings.smoothing / int(self.schema.labels.counts.sum()), _MOST_SMOOTHING)
         options = options | {"guidance_weight": each, "known": asked.known, "smoothing": smoothing}
         return self._model.sample(asked.labels, **options).cpu().numpy()
+
+    def _labelled(self, request: RowRequest, fix: Sequence[Hashable], rng: np.random.Generator) -> RowRequest:
+        """The request with labels that go with what it knows, which are the dimensions of ``fix``."""
+        if request.known is None or not len(request.labels):
+            return request
+        schema = self.schema
+        pool = RowRequest(draw(schema.labels, np.arange(len(schema.labels)), POOL, rng))
+        made = schema.decode(pool.labels, self._rows(pool, 0.0, {}))
+        rows = schema.known(made[label_names(fix)], rng)  # what the network gives is not quite a code
+        return (
+            request if rows is None else replace(request, labels=nearest_labels(request.known, rows, pool.labels, rng))
+        )
 
     def describe(self) -> str:
         """What the model is, and one line for each column."""
