@@ -157,8 +157,10 @@ def _dress(axis: Any, x: str, y: str, result: Mapping[str, Any]) -> None:
     axis.set_xscale("log")
     if x == "calls":
         ticks = sorted({cell["calls"] for cell in result["cells"] if "calls" in cell})
-        axis.set_xticks(ticks, list(map(str, ticks)))
-        axis.minorticks_off()
+    else:
+        ticks = [power * first for power in (1_000, 10_000) for first in (1, 2, 5)]
+    axis.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
+    axis.minorticks_off()
     if y == "auc":
         axis.axhline(real["auc"], color="0.5", linestyle=":", linewidth=1)
         axis.annotate("real rows", (0.98, real["auc"]), xycoords=("axes fraction", "data"), ha="right", fontsize=7)
