@@ -17,8 +17,9 @@ from tqdm import tqdm
 from cfdg_diffusion import storage
 from cfdg_diffusion.batches import BalancedRows
 from cfdg_diffusion.checks import check_labels, check_rows
+from cfdg_diffusion.gaussians import LabelGaussians
 from cfdg_diffusion.guidance import LabelledDenoise, forget, guided, held
-from cfdg_diffusion.heads import Category, Heads
+from cfdg_diffusion.heads import Category, Heads, taken
 from cfdg_diffusion.network import ResidualMLP, waves
 from cfdg_diffusion.noise import Denoise, c_in, c_noise, log_normal_sigma
 from cfdg_diffusion.normaliser import Normaliser, measure
@@ -31,6 +32,7 @@ Monitor = Callable[[int, float], bool]
 """Step and mean loss since the last call; True ends the fit."""
 Sampler = Literal["dpm", "heun", "heun-stochastic"]
 _KNOWN_STEPS = 40
+_GAUSSIANS = "gaussians."
 _FIRST_LOOK, _LATEST_LOOK = 8, 500
 """Steps between two looks at the losses: few at first, never more."""
 Precision = Literal["auto", "fp32", "bf16"]
@@ -55,6 +57,7 @@ class DiffusionSettings:
     learning_rate: float = 3e-3  # measured against 1e-3 and 6e-3
     gradient_clip: float = 1.0  # largest gradient norm of a replica; SynthER
     ema_decay: float = 0.99  # per ten steps; half the memory of SynthER's 0.995, whose fits are ten times as long
+    gaussian_rows: int = 0  # fits of fewer rows begin from a Gaussian of each label, see LabelGaussians
     waves: int = 0  # octaves of sines and cosines of each number beside it; measured: they sharpen narrow densities
     p_uncond: float = 0.25  # the only precedents for transitions, PGR and GTA; not in the CFDG paper
     guidance_weight: float = (
@@ -77,7 +80,8 @@ class DiffusionSettings:
             _require(0 < getattr(self, name) < math.inf, self, name, "a number > 0")
         _require(self.sigma_min < self.sigma_max, self, "sigma_min", f"less than sigma_max = {self.sigma_max}")
         _require(0 <= self.ema_decay < 1, self, "ema_decay", "a number in [0, 1)")
-        _require(isinstance(self.waves, int) and self.waves >= 0, self, "waves", "an integer >= 0")
+        for name in ("waves", "gaussian_rows"):
+            _require(isinstance(getattr(self, name), int) and getattr(self, name) >= 0, self, name, "an integer >= 0")
         _require(0 <= self.p_uncond <= 1, self, "p_uncond", "a probability in [0, 1]")
         for name in ("guidance_weight", "p_mean"):
             _require(math.isfinite(getattr(self, name)), self, name, "a finite number")
@@ -166,6 +170,7 @@ class ConditionalDiffusion:
         self._learner = Learner(weights, self.settings.gradient_clip, self.settings.ema_decay)
         self._normaliser = Normaliser(*torch.zeros(2, replicas, self.columns, device=self.device))
         self._label_counts = torch.zeros(replicas, self.num_labels, dtype=torch.long)
+        self._gaussians: LabelGaussians | None = None
 
     def fit(
         self,
@@ -179,8 +184,8 @@ class ConditionalDiffusion:
     ) -> FitReport:
         """Train for ``steps`` gradient steps, the learning rate falling to 0 along a cosine.
 
-        A further call starts from the present weights, with the statistics of the new rows; :meth:`reset` first
-        trains from scratch.
+        A further call starts from the present weights, with the statistics of the new rows but the Gaussians of the
+        first; :meth:`reset` first trains from scratch.
 
         Args:
             rows: ``(N, D)`` shared by all replicas or ``(R, N, D)``, in original units.
@@ -219,6 +224,10 @@ class ConditionalDiffusion:
         categorical = [part.start + place for part in self.categories for place in range(part.words.shape[1])]
         found = measure(rows, data.shares, [*self.raw_columns, *categorical])
         self._normaliser = Normaliser(found.mean.expand(replicas, -1).clone(), found.std.expand(replicas, -1).clone())
+        first, few = not self._label_counts.any(), rows.shape[1] < self.settings.gaussian_rows
+        if first and few and len(self.heads.numbers):
+            numbers = self._normaliser.encode(rows)[..., self.heads.numbers]
+            self._gaussians = LabelGaussians.measure(numbers, labels.expand(replicas, -1), self.num_labels)
         self._label_counts = data.counts.expand(replicas, -1).cpu().clone()
         return data
 
@@ -256,7 +265,13 @@ class ConditionalDiffusion:
         x = clean + sigma[..., None] * normal
         weights = self.network.unpack(flat, self._dtype)
         raw = self.network(weights, self._inputs(x, sigma), c_noise(sigma), labels)
-        return self.heads.loss(raw, clean, x, sigma)
+        return self.heads.loss(raw, clean, x, sigma, self._linear(x, sigma, labels))
+
+    def _linear(self, x: Tensor, sigma: Tensor, labels: Tensor) -> Tensor | None:
+        """What the Gaussians make of noisy numbers; None without Gaussians."""
+        if self._gaussians is None:
+            return None
+        return self._gaussians.denoise(taken(x, self.heads.numbers), sigma, labels)
 
     def _inputs(self, x: Tensor, sigma: Tensor) -> Tensor:
         """What the network sees of noisy rows: c_in x, and waves of its numbers."""
@@ -271,7 +286,7 @@ class ConditionalDiffusion:
 
         def denoise(x: Tensor, sigma: Tensor, labels: Tensor) -> Tensor:
             raw = self.network(weights, self._inputs(x, sigma), c_noise(sigma), labels)
-            return self.heads.denoise(raw, x, sigma)
+            return self.heads.denoise(raw, x, sigma, self._linear(x, sigma, labels))
 
         return denoise
 
@@ -318,7 +333,8 @@ class ConditionalDiffusion:
                 generated to go with them, by the stochastic sampler in 40 steps, whose fresh noise lets both parts
                 settle (deterministic samplers broke one dependency in seven where it broke one in forty).
             smoothing: noise level that generated numbers keep, in standard deviations of their column: a smoothed
-                bootstrap, shrunk so that their variance stays (Silverman 1986, section 6.4).
+                bootstrap, shrunk so that their variance stays (Silverman 1986, section 6.4). With Gaussians, in those
+                of the label along their axes: mean and covariance of each label stay.
 
         Returns:
             float32 rows in original units: ``(n, D)`` for ``(n,)`` labels and a single seed, else ``(R, n, D)``.
@@ -341,17 +357,20 @@ class ConditionalDiffusion:
             denoise = guided(denoiser, part, weight, self.null, guidance_interval)
             chunks.append(self._solve(denoise, part.shape[1], sigmas, None if given is None else given[:, start:stop]))
             start = stop
-        rows = self._smoothed(torch.cat(chunks, dim=1), smoothing)
+        rows = self._smoothed(torch.cat(chunks, dim=1), asked, smoothing)
         rows = self._normaliser.decode(rows)
         return rows[0] if len(self.seeds) == 1 and np.ndim(labels) == 1 else rows
 
-    def _smoothed(self, rows: Tensor, smoothing: float) -> Tensor:
+    def _smoothed(self, rows: Tensor, labels: Tensor, smoothing: float) -> Tensor:
         """Rows ``(R, n, D)`` in model space whose numbers have taken on that noise."""
         if smoothing == 0:
             return rows
         numbers = self.heads.numbers
         noise = self._sampling.normal(rows.shape[1], len(numbers))
-        rows[..., numbers] = (rows[..., numbers] + smoothing * noise) * (1 + smoothing**2) ** -0.5
+        if self._gaussians is None:
+            rows[..., numbers] = (rows[..., numbers] + smoothing * noise) * (1 + smoothing**2) ** -0.5
+        else:
+            rows[..., numbers] = self._gaussians.smooth(rows[..., numbers], labels, smoothing, noise)
         return rows
 
     def _weights(self, guidance_weight: float | Array | None, labels: Tensor) -> float | Tensor:
@@ -407,7 +426,11 @@ class ConditionalDiffusion:
             "label_counts": self._label_counts.clone(),
             "streams.training": self._training.state(),
             "streams.sampling": self._sampling.state(),
+            **{f"{_GAUSSIANS}{name}": tensor for name, tensor in self._gaussian_state().items()},
         }
+
+    def _gaussian_state(self) -> dict[str, Tensor]:
+        return {} if self._gaussians is None else self._gaussians.state()
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Take over the state of a model built with the same arguments.
@@ -417,16 +440,24 @@ class ConditionalDiffusion:
         Raises:
             ValueError: if a tensor is missing, unknown or of another shape; nothing is changed then.
         """
-        own = self.state_dict()
-        _check_state(own, state)
-        put = {name: tensor.to(self.device, own[name].dtype) for name, tensor in state.items()}
+        own = {name: tensor for name, tensor in self.state_dict().items() if not name.startswith(_GAUSSIANS)}
+        found = {name.removeprefix(_GAUSSIANS): state[name] for name in state if name.startswith(_GAUSSIANS)}
+        _check_state(own, {name: tensor for name, tensor in state.items() if not name.startswith(_GAUSSIANS)})
+        gaussians = self._restored(found) if found else None
+        put = {name: tensor.to(self.device, own[name].dtype) for name, tensor in state.items() if name in own}
         prefix = "learner."
         self._learner.load({name.removeprefix(prefix): put[name] for name in put if name.startswith(prefix)})
         self._normaliser = Normaliser(put["normaliser.mean"].clone(), put["normaliser.std"].clone())
-        self._label_counts = put["label_counts"].cpu().clone()
+        self._label_counts, self._gaussians = put["label_counts"].cpu().clone(), gaussians
         for name, streams in (("training", self._training), ("sampling", self._sampling)):
             if state[f"streams.{name}"].shape == own[f"streams.{name}"].shape:
                 streams.restore(state[f"streams.{name}"])
+
+    def _restored(self, state: Mapping[str, Tensor]) -> LabelGaussians:
+        replicas, width = len(self.seeds), len(self.heads.numbers)
+        own = LabelGaussians.empty(replicas, self.num_labels, width).state()
+        _check_state(own, state)
+        return LabelGaussians(**{name: tensor.to(self.device, torch.float32) for name, tensor in state.items()})
 
     def save(self, path: str | Path) -> None:
         """Write one safetensors file with the whole state; the arguments of this object are JSON in its header."""

@@ -85,7 +85,7 @@ class ResidualMLP:
     def __call__(self, weights: Weights, x: Tensor, c_noise: Tensor, labels: Tensor) -> Tensor:
         """Rows ``x (R, N, D)``, ``c_noise`` broadcastable to ``(R, N)``, ``labels (R, N)`` -> ``(R, N, O)`` float32."""
         dtype = weights["input"].dtype
-        h = _linear(weights, "input", x.to(dtype)) + self._told(weights, c_noise, labels)
+        h = torch.bmm(x.to(dtype), weights["input"]) + self._told(weights, c_noise, labels)
         for block in range(self.blocks):
             read = functional.layer_norm(h, (self.width,)) if self.normed else functional.silu(h)
             inner = _linear(weights, f"first{block}", read)
@@ -94,7 +94,7 @@ class ResidualMLP:
         return _linear(weights, "output", functional.silu(h)).float()
 
     def _told(self, weights: Weights, c_noise: Tensor, labels: Tensor) -> Tensor:
-        """What F is told beside the row, ``(R, N, width)``.
+        """What F is told beside the row, ``(R, N, width)``, with the bias of the input.
 
         When all rows share one noise level, as in sampling, it depends on the label alone and is computed per label.
         """
@@ -102,8 +102,12 @@ class ResidualMLP:
         features = _noise_features(c_noise).to(table.dtype).expand(len(table), -1, -1)
         noise = torch.bmm(features, weights["noise"])
         if c_noise.shape[-1] == 1:
-            return _look_up(torch.bmm(functional.silu(noise + table), weights["told"]), labels)
-        return torch.bmm(functional.silu(noise + _look_up(table, labels)), weights["told"])
+            return look_up(_told(weights, noise + table), labels)
+        return _told(weights, noise + look_up(table, labels))
+
+
+def _told(weights: Weights, told: Tensor) -> Tensor:
+    return torch.baddbmm(weights["input_bias"], functional.silu(told), weights["told"])
 
 
 def _linear(weights: Weights, name: str, x: Tensor) -> Tensor:
@@ -126,7 +130,7 @@ def _noise_features(c_noise: Tensor) -> Tensor:
     return torch.cat([c_noise[..., None], angles.sin(), angles.cos()], dim=-1)
 
 
-def _look_up(table: Tensor, labels: Tensor) -> Tensor:
+def look_up(table: Tensor, labels: Tensor) -> Tensor:
     """Rows ``(R, N, width)`` of the tables ``(R, L + 1, width)`` at ``labels (R, N)``."""
     replica = torch.arange(len(table), device=table.device)[:, None]
     return functional.embedding(labels + replica * table.shape[1], table.flatten(0, 1))

@@ -12,6 +12,7 @@ TABLE_DIFFUSION = DiffusionSettings(
     width=192,
     blocks=2,
     block_norm=True,
+    gaussian_rows=500,  # measured: of 900 it only drew generated rows nearer to training rows
     batch_size=512,
     steps=15_000,  # three minutes on one core
     p_mean=-0.6,  # categories are decided at higher noise levels than numbers
