@@ -57,3 +57,27 @@ def test_a_label_that_is_asked_for_stays(model):
     assert set(model.sample(like=given, fix=["told"], label="b", seed=0)["y"]) == {"b"}
     assert model.sample(like=given, fix=["told"], balance=True, seed=0)["y"].value_counts().tolist() == [10, 10, 10]
     assert len(model.sample(like=given.head(0), fix=["told"])) == 0
+
+
+def test_a_label_column_that_is_not_kept_goes_with_the_cells_and_with_the_label_column_that_is():
+    """``told`` says ``one`` only where ``other`` is "yes", and the opposite where ``other`` is "no"."""
+    rng = np.random.default_rng(0)
+    one, other = rng.random(4000) < 0.5, rng.random(4000) < 0.3
+    told = np.where(rng.random(4000) < 0.95, one ^ ~other, rng.random(4000) < 0.5)
+    table = pd.DataFrame({"told": np.where(told, "t", "f"), "x": rng.normal(size=4000)})
+    table = table.assign(one=np.where(one, "1", "0"), other=np.where(other, "yes", "no"))
+    model = TabularDiffusion(settings=SMALL).fit(table, label=["one", "other"], steps=400)
+    given = pd.DataFrame({"told": ["t", "f"] * 400, "other": ["yes"] * 400 + ["no"] * 400})
+    made = model.sample(like=given, fix=["told", "other"], seed=0)
+    pd.testing.assert_frame_equal(made[["told", "other"]], given)
+    agree = (made["one"] == "1") == (made["told"] == "t")
+    assert agree[:400].mean() > 0.85
+    assert agree[400:].mean() < 0.15
+
+
+def test_the_kept_label_column_may_leave_one_label():
+    """One label column of two is kept and every value of it comes with one value of the other."""
+    table = pd.DataFrame({"a": list("uvw") * 40, "b": list("xyz") * 40, "n": np.arange(120.0)})
+    model = TabularDiffusion(settings=SMALL).fit(table, label=["a", "b"], steps=5)
+    made = model.sample(like=table.head(3), fix=["n", "a"], seed=0)
+    assert made["b"].tolist() == ["x", "y", "z"]

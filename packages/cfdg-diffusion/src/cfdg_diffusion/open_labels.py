@@ -10,8 +10,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-POOL = 20_000
-"""Generated rows; a label of fewer than one row in a thousand has few among them."""
+POOL, LEAST_POOL = 20_000, 2_000
+"""Generated rows, in all and for each combination of given label columns; a label of fewer than one row in a thousand
+has few among them."""
 _NEAR = 10
 _AT_ONCE = 512
 """Given rows compared with all of the pool at a time, which takes 40 MB."""

@@ -93,9 +93,9 @@ class Wanted:
         return RowRequest(labels, schema.known(cells, rng), given if given.shape[1] else None)
 
     def leaves_labels_open(self, schema: TableSchema) -> bool:
-        """Whether cells are given, but nothing about the labels."""
+        """Whether cells are given, but not all that makes up a label."""
         asked = self.like is None or self.label is not None or self.labels is not None or bool(self.balance)
-        return not asked and len(schema.labels) > 1 and not set(label_names(self.fix)) & set(schema.labels.columns)
+        return not asked and len(schema.labels) > 1 and not set(schema.labels.columns) <= set(label_names(self.fix))
 
     def _labels(self, labels: LabelCodec, n: int, rng: np.random.Generator) -> np.ndarray:
         """Labels ``(n,)`` where no row comes with one."""
@@ -170,12 +170,18 @@ def _compatible(labels: LabelCodec, given: pd.DataFrame, rng: np.random.Generato
     if len(given.columns) == len(labels.columns):
         return labels.encode(given)
     found = np.zeros(len(given), dtype=np.int64)
-    groups = given.groupby(list(given.columns), dropna=False, sort=False, observed=True).ngroup().to_numpy()
-    for group in np.unique(groups):
-        mine = np.flatnonzero(groups == group)
-        value: Mapping[Hashable, object] = dict(given.iloc[mine[0]])
-        found[mine] = draw(labels, labels.find(value), len(mine), rng)
+    for mine, allowed in label_groups(labels, given):
+        found[mine] = draw(labels, allowed, len(mine), rng)
     return found
+
+
+def label_groups(labels: LabelCodec, given: pd.DataFrame) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Places of rows with the same given label columns, and the labels that agree with these; all if none is given."""
+    if not len(given.columns):
+        return [(np.arange(len(given)), np.arange(len(labels)))]
+    groups = given.groupby(list(given.columns), dropna=False, sort=False, observed=True).ngroup().to_numpy()
+    places = [np.flatnonzero(groups == group) for group in np.unique(groups)]
+    return [(mine, labels.find(dict(given.iloc[mine[0]]))) for mine in places]
 
 
 def weights_of(

@@ -25,10 +25,10 @@ from cfdg_diffusion.constraints import (
 )
 from cfdg_diffusion.fitting import Fitting, network
 from cfdg_diffusion.given_cells import fill, with_cells
-from cfdg_diffusion.open_labels import POOL, nearest_labels
+from cfdg_diffusion.open_labels import LEAST_POOL, POOL, nearest_labels
 from cfdg_diffusion.rejection import Tally, drawn
-from cfdg_diffusion.row_request import Balance, RowRequest, Wanted, draw, weights_of
-from cfdg_diffusion.schema import TableSchema, check_table, check_unique, label_names
+from cfdg_diffusion.row_request import Balance, RowRequest, Wanted, draw, label_groups, weights_of
+from cfdg_diffusion.schema import TableSchema, check_table, check_unique
 from cfdg_diffusion.tabular_settings import TABLE_DIFFUSION, TabularSettings
 from cfdg_diffusion.training_watch import Callback, History, Plan
 
@@ -173,8 +173,7 @@ class TabularDiffusion:
             balance: equally many rows of every label; a :class:`Balance` is for several calls that share it.
             like: rows whose columns ``fix`` are kept while the others are generated to go with them. Constraints that
                 look at kept columns alone are not enforced.
-            fix: these columns. Labels are drawn to go with these if no label column is
-                among them, else with their frequencies in training.
+            fix: these columns, features or labels. Label columns that are not among them are drawn to go with them.
             guidance_weight: w, 0 for the plain conditional model; a dictionary gives some labels their own.
             guidance_interval: noise levels between which guidance acts.
             steps: sampler steps; None takes the settings'.
@@ -199,7 +198,7 @@ class TabularDiffusion:
         weight = weights_of(guidance_weight, schema.labels, self.settings.diffusion.guidance_weight)
         request = wanted.request(schema, rng)
         if wanted.leaves_labels_open(schema):
-            request = self._labelled(request, wanted.fix, rng)
+            request = self._labelled(request, rng)
 
         def draw(places: np.ndarray) -> pd.DataFrame:
             asked = request.at(places)
@@ -307,17 +306,20 @@ class TabularDiffusion:
         options = options | {"guidance_weight": each, "known": asked.known, "smoothing": smoothing}
         return self._model.sample(asked.labels, **options).cpu().numpy()
 
-    def _labelled(self, request: RowRequest, fix: Sequence[Hashable], rng: np.random.Generator) -> RowRequest:
-        """The request with labels that go with what it knows, which are the dimensions of ``fix``."""
-        if request.known is None or not len(request.labels):
+    def _labelled(self, request: RowRequest, rng: np.random.Generator) -> RowRequest:
+        """The request with labels that go with what it knows, of its cells and of its label columns."""
+        if request.known is None or request.cells is None or not len(request.labels):
             return request
-        schema = self.schema
-        pool = RowRequest(draw(schema.labels, np.arange(len(schema.labels)), POOL, rng))
-        made = schema.decode(pool.labels, self._rows(pool, 0.0, {}))
-        rows = schema.known(made[label_names(fix)], rng)  # what the network gives is not quite a code
-        return (
-            request if rows is None else replace(request, labels=nearest_labels(request.known, rows, pool.labels, rng))
-        )
+        found, features = request.labels.copy(), [name for name in request.cells if name in self.schema.features]
+        groups = label_groups(self.schema.labels, request.cells.drop(columns=features))
+        groups = [(mine, allowed) for mine, allowed in groups if len(allowed) > 1]
+        for mine, allowed in groups:
+            pool = RowRequest(draw(self.schema.labels, allowed, max(POOL // len(groups), LEAST_POOL), rng))
+            made = self.schema.decode(pool.labels, self._rows(pool, 0.0, {}))
+            rows = self.schema.known(made[features], rng)  # what the network gives is not quite a code
+            if rows is not None:
+                found[mine] = nearest_labels(request.known[mine], rows, pool.labels, rng)
+        return replace(request, labels=found)
 
     def describe(self) -> str:
         """What the model is, and one line for each column."""
