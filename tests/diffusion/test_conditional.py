@@ -357,6 +357,7 @@ def test_bad_arguments_are_refused(arguments, message):
         ("batch_size", -1, "an integer >= 1"),
         ("steps", 0, "an integer >= 1"),
         ("sampling_steps", 0, "an integer >= 1"),
+        ("sigma_leap", 90.0, "0 or a noise level between sigma_min and sigma_max"),
         ("chunk_rows", 0, "an integer >= 1"),
         ("learning_rate", 0.0, "a number > 0"),
         ("gradient_clip", math.nan, "a number > 0"),

@@ -33,12 +33,14 @@ def test_means_and_the_covariance_within_labels_are_found():
 def test_the_denoiser_is_the_posterior_mean_of_the_gaussian(sigma):
     rows, labels = draw(1000)
     found = LabelGaussians.measure(rows, labels, num_labels=2)
-    covariance = found.axes[0] @ torch.diag(found.variance[0, 0]) @ found.axes[0].T
     x, told = torch.randn(1, 40, 3, generator=torch.Generator().manual_seed(1)) * 4, torch.arange(40)[None] % 2
-    mean = found.mean[0][told]
-    gain = covariance @ torch.linalg.inv(covariance + sigma**2 * torch.eye(3))
-    posterior = mean + (x - mean) @ gain.T
-    torch.testing.assert_close(found.denoise(x, torch.full((1, 1), sigma), told), posterior, atol=1e-4, rtol=1e-4)
+    denoised = found.denoise(x, torch.full((1, 1), sigma), told)
+    for label in range(2):
+        covariance = found.axes[0] @ torch.diag(found.variance[0, label]) @ found.axes[0].T
+        gain = covariance @ torch.linalg.inv(covariance + sigma**2 * torch.eye(3))
+        mean, mine = found.mean[0, label], x[0, told[0] == label]
+        posterior = mean + (mine - mean) @ gain.T
+        torch.testing.assert_close(denoised[0, told[0] == label], posterior, atol=1e-4, rtol=1e-4)
 
 
 def test_the_null_label_has_the_skip_connection_of_edm():
@@ -56,16 +58,23 @@ def test_a_label_of_a_single_row_is_not_that_row():
     assert bool((found.variance > 0.5).all())
 
 
-def test_smoothing_keeps_mean_and_covariance_of_a_label():
+def test_each_label_has_its_own_variances_along_shared_axes():
+    """One label is three times as wide as the other; of few rows the widths are drawn towards each other."""
     rows, labels = draw(50_000)
-    found = LabelGaussians.measure(rows, labels, num_labels=2)
-    noise = torch.randn(rows.shape, generator=torch.Generator().manual_seed(5))
-    smooth = found.smooth(rows, labels, 0.7, noise)
-    assert float((smooth - rows).square().mean().sqrt()) > 0.3
-    for label in range(2):
-        mine = smooth[labels == label]
-        torch.testing.assert_close(mine.mean(0), MEANS[label], atol=0.03, rtol=0)
-        torch.testing.assert_close(torch.cov(mine.T), COVARIANCE, atol=0.03, rtol=0)
+    wide = MEANS[labels] + (rows - MEANS[labels]) * torch.where(labels == 1, 3.0, 1.0)[..., None]
+    found = LabelGaussians.measure(wide, labels, num_labels=2)
+    for label, size in ((0, 1.0), (1, 9.0)):
+        covariance = found.axes[0] @ torch.diag(found.variance[0, label]) @ found.axes[0].T
+        torch.testing.assert_close(covariance, size * COVARIANCE, atol=0.05 * size, rtol=0)
+    few = torch.cat([torch.arange(8), 50_000 + torch.arange(8)])
+    drawn = LabelGaussians.measure(wide[:, few], labels[:, few], num_labels=2).variance[0]
+    assert float((drawn[1] / drawn[0]).log().mean().exp()) < 4
+
+
+def test_a_label_without_rows_has_the_variances_of_all():
+    rows, labels = draw(500)
+    found = LabelGaussians.measure(rows, labels, num_labels=3)
+    torch.testing.assert_close(found.variance[0, 2], found.variance[0, :2].mean(0), atol=0, rtol=0.2)
 
 
 def test_replicas_with_their_own_rows_are_measured_apart():

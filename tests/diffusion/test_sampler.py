@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cfdg_diffusion import Churn, dpm_solver_2m, heun, karras_sigmas
+from cfdg_diffusion import Churn, dpm_solver_2m, heun, karras_sigmas, leap_sigmas
 
 SPREAD = 0.7
 SAMPLERS = [heun, dpm_solver_2m]
@@ -52,6 +52,38 @@ def test_schedule_falls_from_the_highest_level_to_zero(steps, low, high):
 def test_schedule_refuses_what_is_no_schedule(wrong):
     with pytest.raises(ValueError, match="expected steps >= 1 and 0 < sigma_min < sigma_max"):
         karras_sigmas(*wrong)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 20])
+def test_a_leap_is_the_first_step_of_as_many(steps):
+    sigmas = leap_sigmas(steps, 0.02, 80.0, 7.0, leap=10.0)
+    assert len(sigmas) == steps + 1
+    assert (sigmas.diff() < 0).all()
+    assert sigmas[[0, -1]].tolist() == [pytest.approx(80), 0]
+    if steps > 1:
+        torch.testing.assert_close(sigmas[1:], karras_sigmas(steps - 1, 0.02, 10.0))
+
+
+@pytest.mark.parametrize("leap", [0.01, 80.0])
+def test_a_leap_ends_between_the_levels(leap):
+    with pytest.raises(ValueError, match=r"leap is .*, expected a noise level between 0.02 and 80"):
+        leap_sigmas(10, 0.02, 80.0, 7.0, leap)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_after_a_leap_rows_are_around_their_mean_where_a_low_start_leaves_them_short_of_it(sampler):
+    """Rows of N(3, 0.7^2): a start around 0 at sigma = 10 ends 0.7 x 3 / 10 short of the mean, from 80 an eighth."""
+
+    def denoise(x, sigma):
+        return 3 + gauss(x - 3, sigma)
+
+    def shortfall(sigmas):
+        return 3 - float(sampler(denoise, torch.zeros(1, 1, dtype=torch.float64), sigmas))
+
+    assert shortfall(karras_sigmas(200, 0.02, 10.0)) == pytest.approx(0.21, rel=0.05)
+    whole = shortfall(karras_sigmas(200, 0.02, 80.0))
+    assert whole == pytest.approx(0.21 / 8, rel=0.05)
+    assert shortfall(leap_sigmas(200, 0.02, 80.0, 7.0, leap=10.0)) == pytest.approx(whole, rel=0.2)
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)

@@ -4,7 +4,7 @@ from cfdg_diffusion.conditional import ConditionalDiffusion, DiffusionSettings, 
 from cfdg_diffusion.constraints import FixedCombinations, Inequality, Predicate, Range
 from cfdg_diffusion.guidance import LabelledDenoise, forget, guided, held
 from cfdg_diffusion.noise import Denoise
-from cfdg_diffusion.sampler import Churn, dpm_solver_2m, heun, karras_sigmas
+from cfdg_diffusion.sampler import Churn, dpm_solver_2m, heun, karras_sigmas, leap_sigmas
 from cfdg_diffusion.streams import Streams
 from cfdg_diffusion.tabular import TabularDiffusion, TabularSettings
 
@@ -30,4 +30,5 @@ __all__ = [
     "held",
     "heun",
     "karras_sigmas",
+    "leap_sigmas",
 ]

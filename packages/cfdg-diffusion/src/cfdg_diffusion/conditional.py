@@ -23,7 +23,7 @@ from cfdg_diffusion.heads import Category, Heads, taken
 from cfdg_diffusion.network import ResidualMLP, waves
 from cfdg_diffusion.noise import Denoise, c_in, c_noise, log_normal_sigma
 from cfdg_diffusion.normaliser import Normaliser, measure
-from cfdg_diffusion.sampler import Churn, dpm_solver_2m, heun, karras_sigmas
+from cfdg_diffusion.sampler import Churn, dpm_solver_2m, heun, karras_sigmas, leap_sigmas
 from cfdg_diffusion.streams import Streams
 from cfdg_diffusion.training import Learner
 
@@ -68,6 +68,7 @@ class DiffusionSettings:
     sigma_min: float = 0.002  # EDM table 1
     sigma_max: float = 80.0  # EDM table 1
     rho: float = 7.0  # EDM table 1
+    sigma_leap: float = 0.0  # noise level that the first sampler step ends at, see leap_sigmas; 0 leaves it to rho
     sampler: Sampler = "dpm"  # DPM-Solver++(2M), the fewest network calls
     sampling_steps: int = 20  # network calls of "dpm"; "heun" needs 2 n - 1, "heun-stochastic" rather more steps
     precision: Precision = "auto"  # bf16 where the hardware multiplies it natively
@@ -79,6 +80,8 @@ class DiffusionSettings:
         for name in ("learning_rate", "gradient_clip", "p_std", "sigma_min", "sigma_max", "rho"):
             _require(0 < getattr(self, name) < math.inf, self, name, "a number > 0")
         _require(self.sigma_min < self.sigma_max, self, "sigma_min", f"less than sigma_max = {self.sigma_max}")
+        between = self.sigma_leap == 0 or self.sigma_min < self.sigma_leap < self.sigma_max
+        _require(between, self, "sigma_leap", "0 or a noise level between sigma_min and sigma_max")
         _require(0 <= self.ema_decay < 1, self, "ema_decay", "a number in [0, 1)")
         for name in ("waves", "gaussian_rows"):
             _require(isinstance(getattr(self, name), int) and getattr(self, name) >= 0, self, name, "an integer >= 0")
@@ -319,7 +322,6 @@ class ConditionalDiffusion:
         guidance_interval: tuple[float, float] = (0.0, math.inf),
         steps: int | None = None,
         known: Array | None = None,
-        smoothing: float = 0.0,
     ) -> Tensor:
         """Generate one row per label from the averaged weights.
 
@@ -332,9 +334,6 @@ class ConditionalDiffusion:
             known: ``(n, D)`` or ``(R, n, D)`` rows in original units whose finite numbers are kept; what is NaN is
                 generated to go with them, by the stochastic sampler in 40 steps, whose fresh noise lets both parts
                 settle (deterministic samplers broke one dependency in seven where it broke one in forty).
-            smoothing: noise level that generated numbers keep, in standard deviations of their column: a smoothed
-                bootstrap, shrunk so that their variance stays (Silverman 1986, section 6.4). With Gaussians, in those
-                of the label along their axes: mean and covariance of each label stay.
 
         Returns:
             float32 rows in original units: ``(n, D)`` for ``(n,)`` labels and a single seed, else ``(R, n, D)``.
@@ -345,9 +344,7 @@ class ConditionalDiffusion:
         asked = check_labels(labels, self.num_labels, len(self.seeds), self.device).expand(len(self.seeds), -1)
         self._check_fitted(asked)
         weights = self._weights(guidance_weight, asked)
-        usual = self.settings.sampling_steps if known is None else _KNOWN_STEPS
-        levels = self.settings.sigma_min, self.settings.sigma_max, self.settings.rho
-        sigmas = karras_sigmas(usual if steps is None else steps, *levels)
+        sigmas = self._schedule(steps, known is not None)
         denoiser = self._denoiser(self._learner.average)
         given = None if known is None else self._known(known, asked.shape[1])
         chunks, start = [], 0
@@ -357,21 +354,19 @@ class ConditionalDiffusion:
             denoise = guided(denoiser, part, weight, self.null, guidance_interval)
             chunks.append(self._solve(denoise, part.shape[1], sigmas, None if given is None else given[:, start:stop]))
             start = stop
-        rows = self._smoothed(torch.cat(chunks, dim=1), asked, smoothing)
-        rows = self._normaliser.decode(rows)
+        rows = self._normaliser.decode(torch.cat(chunks, dim=1))
         return rows[0] if len(self.seeds) == 1 and np.ndim(labels) == 1 else rows
 
-    def _smoothed(self, rows: Tensor, labels: Tensor, smoothing: float) -> Tensor:
-        """Rows ``(R, n, D)`` in model space whose numbers have taken on that noise."""
-        if smoothing == 0:
-            return rows
-        numbers = self.heads.numbers
-        noise = self._sampling.normal(rows.shape[1], len(numbers))
-        if self._gaussians is None:
-            rows[..., numbers] = (rows[..., numbers] + smoothing * noise) * (1 + smoothing**2) ** -0.5
-        else:
-            rows[..., numbers] = self._gaussians.smooth(rows[..., numbers], labels, smoothing, noise)
-        return rows
+    def _schedule(self, steps: int | None, known: bool) -> Tensor:
+        """Noise levels of the sampler; where cells are known both parts have to settle at the high ones too."""
+        settings = self.settings
+        levels = settings.sigma_min, settings.sigma_max, settings.rho
+        if known:
+            return karras_sigmas(_KNOWN_STEPS if steps is None else steps, *levels)
+        steps = settings.sampling_steps if steps is None else steps
+        return (
+            leap_sigmas(steps, *levels, settings.sigma_leap) if settings.sigma_leap else karras_sigmas(steps, *levels)
+        )
 
     def _weights(self, guidance_weight: float | Array | None, labels: Tensor) -> float | Tensor:
         """One guidance weight, or one per row ``(R, n)``."""

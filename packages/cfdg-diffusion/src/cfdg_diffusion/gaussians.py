@@ -10,6 +10,8 @@ from torch import Tensor
 from cfdg_diffusion.network import look_up
 
 _LEAST_VARIANCE = 1e-4
+_PRIOR_ROWS = 15
+"""Rows that a label's own variances are worth beside those of all labels: a variance of 15 rows is known to a third."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,10 +38,11 @@ class LabelGaussians:
 
     @classmethod
     def measure(cls, rows: Tensor, labels: Tensor, num_labels: int) -> LabelGaussians:
-        """Means of each label and the covariance within labels of rows ``(R, N, P)`` with labels ``(R, N)``.
+        """Means and variances of each label, and axes of all, of rows ``(R, N, P)`` with labels ``(R, N)``.
 
-        Means count one more row at the mean of all rows, so that a label of a single row is not that row. Correlations
-        are shrunk by N / (N + P), as if P more rows had none.
+        Means count one more row at the mean of all rows, so that a label of a single row is not that row. Axes are
+        those of the covariance within labels, whose correlations are shrunk by N / (N + P), as if P more rows had none
+        (common principal components, Flury 1984). Along them a label's variance counts 15 more rows of the whole's.
         """
         count, width = rows.shape[1:]
         told = torch.nn.functional.one_hot(labels, num_labels).to(rows.dtype)  # (R, N, L)
@@ -48,8 +51,10 @@ class LabelGaussians:
         centred = rows - look_up(mean, labels)
         within = centred.transpose(1, 2) @ centred / count
         scale = torch.diag_embed(within.diagonal(dim1=1, dim2=2))
-        variance, axes = torch.linalg.eigh(torch.lerp(scale, within, count / (count + width)))
-        variance = variance.clamp(min=_LEAST_VARIANCE)[:, None].expand_as(mean)
+        whole, axes = torch.linalg.eigh(torch.lerp(scale, within, count / (count + width)))
+        own = told.transpose(1, 2) @ (centred @ axes).square()  # (R, L, P) sums of squares
+        ratio = own / (own.sum(1, keepdim=True) / count).clamp(min=_LEAST_VARIANCE)
+        variance = whole.clamp(min=_LEAST_VARIANCE)[:, None] * (ratio + _PRIOR_ROWS) / (sizes + _PRIOR_ROWS)
         null = torch.zeros_like(mean[:, :1])
         return cls(torch.cat([mean, null], 1), torch.cat([variance, null + 1], 1), axes.contiguous())
 
@@ -63,19 +68,7 @@ class LabelGaussians:
         """
         mean, variance = look_up(self.mean, labels), look_up(self.variance, labels)
         share = variance / (variance + sigma[..., None].square())
-        return mean + self._stretch(x - mean, share)
-
-    def smooth(self, rows: Tensor, labels: Tensor, level: float, normal: Tensor) -> Tensor:
-        """Rows that take on ``level`` standard deviations of their label's noise, and keep its mean and covariance.
-
-        The smoothed bootstrap with the covariance of the data as its kernel (Silverman 1986, section 6.4).
-        """
-        mean, variance = look_up(self.mean, labels), look_up(self.variance, labels)
-        noise = (normal * variance.sqrt()) @ self.axes.transpose(1, 2)
-        return mean + (rows - mean + level * noise) * (1 + level**2) ** -0.5
-
-    def _stretch(self, centred: Tensor, share: Tensor) -> Tensor:
-        return (centred @ self.axes * share) @ self.axes.transpose(1, 2)
+        return mean + ((x - mean) @ self.axes * share) @ self.axes.transpose(1, 2)
 
     def state(self) -> dict[str, Tensor]:
         """Everything, as tensors by name, the arguments of the class."""

@@ -29,6 +29,24 @@ def karras_sigmas(steps: int, sigma_min: float = 0.002, sigma_max: float = 80.0,
     return torch.cat([sigmas, sigmas.new_zeros(1)])
 
 
+def leap_sigmas(steps: int, sigma_min: float, sigma_max: float, rho: float, leap: float) -> Tensor:
+    """:func:`karras_sigmas` from ``leap`` down, after a first step that goes there from ``sigma_max``.
+
+    At noise levels far above the spread of the data the denoiser gives the mean of all rows, whatever the noisy row:
+    one step is exact there, and to start at ``leap`` without it would be to start around 0 instead of that mean.
+    A single step has nowhere to leap.
+
+    Raises:
+        ValueError: as :func:`karras_sigmas`, or if ``leap`` is not between the two levels.
+    """
+    if not sigma_min < leap < sigma_max:
+        raise ValueError(f"leap is {leap}, expected a noise level between {sigma_min} and {sigma_max}")
+    if steps == 1:
+        return karras_sigmas(steps, sigma_min, sigma_max, rho)
+    sigmas = karras_sigmas(steps - 1, sigma_min, leap, rho)
+    return torch.cat([sigmas.new_full((1,), sigma_max), sigmas])
+
+
 @dataclass(frozen=True)
 class Churn:
     """How much fresh noise the stochastic sampler adds, and where (EDM algorithm 2).

@@ -36,9 +36,6 @@ __all__ = ["TABLE_DIFFUSION", "History", "TabularDiffusion", "TabularSettings"]
 
 _KIND = "tabular"
 
-_MOST_SMOOTHING = 0.5
-"""Of a number's standard deviation, however few the rows."""
-
 
 class TabularDiffusion:
     """A diffusion model of a table with numbers, categories, dates and missing values.
@@ -302,8 +299,7 @@ class TabularDiffusion:
         if self._model is None or count == 0:
             return np.empty((count, self.schema.width), dtype=np.float32)
         each = weight[asked.labels] if isinstance(weight, np.ndarray) else weight
-        smoothing = min(self.settings.smoothing / int(self.schema.labels.counts.sum()), _MOST_SMOOTHING)
-        options = options | {"guidance_weight": each, "known": asked.known, "smoothing": smoothing}
+        options = options | {"guidance_weight": each, "known": asked.known}
         return self._model.sample(asked.labels, **options).cpu().numpy()
 
     def _labelled(self, request: RowRequest, rng: np.random.Generator) -> RowRequest:

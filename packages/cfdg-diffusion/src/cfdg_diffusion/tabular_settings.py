@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 
 from cfdg_diffusion.columns import CodecSettings
@@ -19,7 +18,8 @@ TABLE_DIFFUSION = DiffusionSettings(
     p_std=1.4,
     sigma_min=0.02,  # below it nothing is left to decide
     rho=10.0,  # more of the few network calls where it is decided
-    sampling_steps=16,
+    sigma_leap=10.0,  # measured: as good in 13 calls as without it in 16
+    sampling_steps=13,
     guidance_weight=0.0,
 )
 """The default for tables, measured by benchmarks/sampling.py and benchmarks/tabular.py."""
@@ -37,12 +37,9 @@ class TabularSettings:
     codec: CodecSettings = field(default_factory=CodecSettings)
     held_out_share: float = 0.02  # of the rows, more of a few, for the loss that stops the training
     patience: int = 20  # looks at that loss, of some sixty in all, without a better one
-    smoothing: float = 40.0  # noise that generated numbers keep, in standard deviations divided by the training rows
 
     def __post_init__(self) -> None:
         if not 0 <= self.held_out_share < 1:
             raise ValueError(f"held_out_share is {self.held_out_share}, expected a share in [0, 1)")
-        if not 0 <= self.smoothing < math.inf:
-            raise ValueError(f"smoothing is {self.smoothing}, expected a number of at least 0")
         if self.patience < 1:
             raise ValueError(f"patience is {self.patience}, expected at least 1")
