@@ -151,3 +151,32 @@ def test_a_bar_without_peers_is_not_measured(load):
     bars = comparison.bars("wine", comparison.averaged([cell("cfdg", detection=0.6)]))
     assert [bar.holds for bar in bars] == [None, None, None, True, True]
     assert "not measured: detection AUC better than every peer" in comparison.compare([cell("cfdg", detection=0.6)])
+
+
+def test_a_setting_is_changed_wherever_it_is(load):
+    pytest.importorskip("sklearn")
+    settings = load("settings")
+    changed = settings.changed({"patience": 3, "gaussian_rows": 7, "most_knots": 50})
+    assert (changed.patience, changed.diffusion.gaussian_rows, changed.codec.most_knots) == (3, 7, 50)
+    with pytest.raises(ValueError, match="there is no setting 'depth'"):
+        settings.changed({"depth": 3})
+
+
+def test_settings_are_compared_seed_by_seed(load):
+    """Differences of +0.1 and +0.3 on the same seeds: mean 0.2, standard error 0.1."""
+    pytest.importorskip("sklearn")
+    found = {"default": [{"detection": 0.5}, {"detection": 0.7}], "other": [{"detection": 0.6}, {"detection": 1.0}]}
+    lines = load("settings").compared(found).splitlines()
+    assert [line.split() for line in lines] == [
+        ["detection"], ["default", "0.6"], ["other", "0.8", "(+0.2", "±", "0.1)"]
+    ]  # fmt: skip
+
+
+def test_seeds_of_the_comparison_choose_no_setting(load, monkeypatch, capsys):
+    pytest.importorskip("sklearn")
+    settings, unseen = load("settings"), load("tabular")._UNSEEN
+    for seed in unseen:
+        monkeypatch.setattr(sys, "argv", ["settings.py", "--seeds", str(seed)])
+        with pytest.raises(SystemExit):
+            settings.parse()
+        assert "the others are for the comparison" in capsys.readouterr().err
