@@ -1,4 +1,4 @@
-"""Cells are given and the label is not: it is drawn from p(label | cells)."""
+"""Cells are given and the label is not, or is missing: it is drawn from p(label | cells)."""
 
 import numpy as np
 import pandas as pd
@@ -81,3 +81,61 @@ def test_the_kept_label_column_may_leave_one_label():
     model = TabularDiffusion(settings=SMALL).fit(table, label=["a", "b"], steps=5)
     made = model.sample(like=table.head(3), fix=["n", "a"], seed=0)
     assert made["b"].tolist() == ["x", "y", "z"]
+
+
+def test_a_missing_label_is_imputed_from_the_cells_that_are_there(model):
+    """Rows that miss the label, or the label and one of two features; the posterior is that of the model's own rows."""
+    rng = np.random.default_rng(1)
+    holes = pd.DataFrame({"told": ["r"] * 600 + ["p"] * 600, "x": rng.normal(size=1200), "y": pd.Series([None] * 1200)})
+    holes.loc[::3, "x"] = np.nan
+    holes.loc[5, "y"] = "a"
+    filled = model.impute(holes, seed=0)
+    assert not filled.isna().any().any()
+    assert filled.loc[5, "y"] == "a"
+    pd.testing.assert_frame_equal(filled[["told"]], holes[["told"]])
+    assert filled["x"][holes["x"].notna()].equals(holes["x"].dropna())
+    own = model.sample(20_000, seed=1)
+    for told, part in filled.drop(index=5).groupby("told"):
+        expected = own["y"][own["told"] == told].value_counts(normalize=True)
+        assert abs(part["y"].value_counts(normalize=True).reindex(expected.index).fillna(0) - expected).max() < 0.08
+    pd.testing.assert_frame_equal(filled, model.impute(holes, seed=0))
+
+
+def test_one_of_two_label_columns_is_imputed_in_the_dtype_of_training():
+    rng = np.random.default_rng(0)
+    code, flag = rng.integers(1, 4, 900), rng.random(900) < 0.5
+    table = pd.DataFrame({"x": code + 0.1 * rng.normal(size=900), "code": code, "flag": flag})
+    model = TabularDiffusion(settings=SMALL).fit(table, label=["code", "flag"], steps=400)
+    holes = table.head(300).astype({"code": "float64"})
+    holes.loc[:200, "code"] = np.nan
+    filled = model.impute(holes, seed=0)
+    assert filled.dtypes.to_dict() == table.dtypes.to_dict()
+    assert filled["flag"].equals(table["flag"].head(300))
+    assert (filled["code"] == table["code"].head(300))[:201].mean() > 0.75, "one in three by chance"
+
+
+def test_a_missing_numeric_label_is_imputed():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=1500)
+    table = pd.DataFrame({"x": x, "y": 3 * x + 0.2 * rng.normal(size=1500)})
+    model = TabularDiffusion(settings=SMALL).fit(table, label="y", steps=600)
+    holes = table.head(400).assign(y=np.nan)
+    filled = model.impute(holes, seed=0)
+    assert filled["x"].equals(holes["x"])
+    assert filled["y"].corr(table["y"].head(400)) > 0.9
+
+
+def test_a_missing_label_that_training_had_stays():
+    table = pd.DataFrame({"x": np.arange(60.0), "y": ["a", "b", None] * 20})
+    model = TabularDiffusion(settings=SMALL).fit(table, label="y", steps=5)
+    holes = table.head(6).assign(x=[np.nan, 1.0, np.nan, 3.0, 4.0, np.nan])
+    filled = model.impute(holes, seed=0)
+    assert filled["y"].isna().tolist() == [False, False, True] * 2
+    assert filled["x"].notna().all()
+
+
+def test_labels_alone_are_imputed_with_their_frequencies():
+    table = pd.DataFrame({"y": ["a"] * 90 + ["b"] * 10, "one": 1})
+    model = TabularDiffusion(settings=SMALL).fit(table, label="y")
+    filled = model.impute(pd.DataFrame({"y": [None] * 2000, "one": 1}), seed=0)
+    assert (filled["y"] == "b").mean() == pytest.approx(0.1, abs=0.03)

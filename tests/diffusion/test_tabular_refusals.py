@@ -174,7 +174,7 @@ def test_a_model_that_was_never_fitted(ask, tmp_path, monkeypatch):
     [
         (lambda t: t.drop(columns="n"), "the table has no column 'n', expected it as in training"),
         (lambda t: t.drop(columns="y"), "the table has no column 'y', expected it as in training"),
-        (lambda t: t.assign(y=None), "column 'y' has missing values, expected none as in training"),
+        (lambda t: t.assign(y="w"), "column 'y' holds 'w', expected one of its 2 levels"),
         (lambda t: t.assign(z="w", x=np.nan), "column 'z' holds 'w', expected one of its 2 levels"),
         (lambda t: pd.concat([t, t[["n"]]], axis=1), "column 'n' comes twice, expected every name once"),
     ],

@@ -72,6 +72,13 @@ class LabelCodec:
         """Whether the label column is generated too."""
         return len(self.edges) > 0
 
+    @property
+    def never_missing(self) -> tuple[Hashable, ...]:
+        """Label columns whose missing value is no label, as no training row had it."""
+        if self.codec is None:
+            return self.columns if len(self.counts) == len(self.edges) + 1 else ()
+        return tuple(column.name for column in self.codec.columns if column.missing_share == 0)
+
     def __len__(self) -> int:
         """L, number of labels; 1 without label columns."""
         return len(self.counts)

@@ -7,17 +7,63 @@ width of the neighbourhood.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+
 import numpy as np
+import pandas as pd
 import torch
 
-POOL, LEAST_POOL = 20_000, 2_000
-"""Generated rows, in all and for each combination of given label columns; a label of fewer than one row in a thousand
-has few among them."""
+_POOL, _LEAST_POOL = 20_000, 2_000
+"""Generated rows, in all and for each set of labels to choose from; a label of fewer than one row in a thousand has few
+among them."""
 _NEAR = 10
 _AT_ONCE = 512
 """Given rows compared with all of the pool at a time, which takes 40 MB."""
 _JITTER = 1e-3
 """Standard deviations; breaks the ties of categories at random."""
+
+
+@dataclass(frozen=True)
+class OpenRows:
+    """Rows that choose among the same labels by the same columns.
+
+    Attributes:
+        places: ``(n,)`` of them.
+        allowed: the labels.
+        features: the columns whose cells are given.
+    """
+
+    places: np.ndarray
+    allowed: np.ndarray
+    features: Sequence[Hashable]
+
+
+Pool = Callable[[np.ndarray, int], tuple[np.ndarray, pd.DataFrame]]
+"""Labels to draw from and a number of rows -> the labels and the cells of so many generated rows."""
+Encode = Callable[[pd.DataFrame], np.ndarray | None]
+"""Some columns of a table -> rows ``(M, D)``, NaN where a dimension is of another column; None if all are constant."""
+
+
+def guess(
+    known: np.ndarray, groups: Sequence[OpenRows], pool: Pool, encode: Encode, rng: np.random.Generator
+) -> np.ndarray:
+    """Labels ``(n,)`` that go with what is known of the rows ``known (n, D)``; 0 for those in no group.
+
+    Each set of labels to choose from has one pool, whatever columns are given.
+    """
+    found, several = np.zeros(len(known), dtype=np.int64), [group for group in groups if len(group.allowed) > 1]
+    choices = {group.allowed.tobytes(): group.allowed for group in several}
+    rows_each = max(_POOL // max(len(choices), 1), _LEAST_POOL)
+    pools = {name: pool(allowed, rows_each) for name, allowed in choices.items()}
+    for group in groups:
+        found[group.places] = group.allowed[0]
+    for group in several:
+        labels, made = pools[group.allowed.tobytes()]
+        rows = encode(made[list(group.features)])  # what the network gives is not quite a code
+        mine = known[group.places]
+        found[group.places] = rng.choice(labels, len(mine)) if rows is None else nearest_labels(mine, rows, labels, rng)
+    return found
 
 
 def nearest_labels(given: np.ndarray, pool: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:

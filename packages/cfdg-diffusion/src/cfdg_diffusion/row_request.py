@@ -177,7 +177,7 @@ def _compatible(labels: LabelCodec, given: pd.DataFrame, rng: np.random.Generato
 
 def label_groups(labels: LabelCodec, given: pd.DataFrame) -> list[tuple[np.ndarray, np.ndarray]]:
     """Places of rows with the same given label columns, and the labels that agree with these; all if none is given."""
-    if not len(given.columns):
+    if not len(given.columns) or not len(given):
         return [(np.arange(len(given)), np.arange(len(labels)))]
     groups = given.groupby(list(given.columns), dropna=False, sort=False, observed=True).ngroup().to_numpy()
     places = [np.flatnonzero(groups == group) for group in np.unique(groups)]

@@ -108,7 +108,7 @@ class TableSchema:
     def present(self, table: pd.DataFrame, rng: np.random.Generator) -> np.ndarray:
         """Rows ``(N, D)`` whose dimensions of missing cells are NaN, but that tell that there is a value.
 
-        Missing labels are known to be missing.
+        Missing labels are known to be missing if training had such labels.
 
         Raises:
             ValueError: if a column is missing altogether, or holds what training did not.
@@ -122,7 +122,8 @@ class TableSchema:
     def _present(self, column: pd.DataFrame, name: Hashable, rng: np.random.Generator) -> np.ndarray:
         codec = self.codec
         assert codec is not None
-        there = column[name].notna().to_numpy() | (name in self.labels.columns)
+        told = name in self.labels.columns and name not in self.labels.never_missing  # a missing label is one too
+        there = column[name].notna().to_numpy() | told
         rows = np.full((len(column), len(codec.dimensions([name]))), np.nan, dtype=np.float32)
         if there.any():
             rows[there] = codec.encode(column[there], rng, columns=[name])

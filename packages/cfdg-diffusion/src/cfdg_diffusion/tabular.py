@@ -25,7 +25,7 @@ from cfdg_diffusion.constraints import (
 )
 from cfdg_diffusion.fitting import Fitting, network
 from cfdg_diffusion.given_cells import fill, with_cells
-from cfdg_diffusion.open_labels import LEAST_POOL, POOL, nearest_labels
+from cfdg_diffusion.open_labels import OpenRows, guess
 from cfdg_diffusion.rejection import Tally, drawn
 from cfdg_diffusion.row_request import Balance, RowRequest, Wanted, draw, label_groups, weights_of
 from cfdg_diffusion.schema import TableSchema, check_table, check_unique
@@ -248,20 +248,29 @@ class TabularDiffusion:
         """The table with its missing cells generated to go with the others; what is there stays as it is.
 
         Constraints are fulfilled where they look at a generated cell, in every row whose given cells allow it within
-        thousands of draws; ``unmet`` counts the others. Label columns, whose missing value is a label like any other
-        if training had it, and columns that were always missing in training, are not filled.
+        thousands of draws; ``unmet`` counts the others. A missing label is drawn from p(label | given cells), unless
+        training had missing labels: then it is a label like any other. Columns that were always missing in training
+        are not filled.
 
         Raises:
-            ValueError: if a column is missing altogether, a label is, or a cell holds what training did not.
+            ValueError: if a column is missing altogether, or a cell holds what training did not.
         """
         schema, rng = self._begin(seed)
         check_unique(table)
-        self._tally, labels = Tally(), schema.labels.encode(table)
-        columns = [name for name in schema.features if name in table.columns and name not in schema.labels.columns]
+        self._tally = Tally()
+        open_labels = [name for name in schema.labels.never_missing if name in table.columns]
+        blank = np.asarray(table[open_labels].isna().any(axis=1))
+        labels = np.zeros(len(table), dtype=np.int64)
+        labels[~blank] = schema.labels.encode(table[~blank])
+        features = [name for name in schema.features if name in table.columns and name not in schema.labels.columns]
+        columns = features + open_labels
         holes = table[columns].isna()
         open_rows = np.flatnonzero(holes.to_numpy().any(axis=1))
-        part, holes = table.iloc[open_rows], holes.iloc[open_rows].to_numpy()
-        request = RowRequest(labels[open_rows], schema.present(part, rng))
+        part, holes, blank = table.iloc[open_rows], holes.iloc[open_rows].to_numpy(), blank[open_rows]
+        known, labels = schema.present(part, rng), labels[open_rows]
+        if blank.any():
+            labels[blank] = self._blank_labels(part[blank], known[blank], rng)
+        request = RowRequest(labels, known)
 
         def draw(places: np.ndarray) -> pd.DataFrame:
             made = schema.decode(request.labels[places], self._rows(request.at(places), None, {}))
@@ -306,16 +315,37 @@ class TabularDiffusion:
         """The request with labels that go with what it knows, of its cells and of its label columns."""
         if request.known is None or request.cells is None or not len(request.labels):
             return request
-        found, features = request.labels.copy(), [name for name in request.cells if name in self.schema.features]
-        groups = label_groups(self.schema.labels, request.cells.drop(columns=features))
-        groups = [(mine, allowed) for mine, allowed in groups if len(allowed) > 1]
-        for mine, allowed in groups:
-            pool = RowRequest(draw(self.schema.labels, allowed, max(POOL // len(groups), LEAST_POOL), rng))
-            made = self.schema.decode(pool.labels, self._rows(pool, 0.0, {}))
-            rows = self.schema.known(made[features], rng)  # what the network gives is not quite a code
-            if rows is not None:
-                found[mine] = nearest_labels(request.known[mine], rows, pool.labels, rng)
-        return replace(request, labels=found)
+        features = [name for name in request.cells if name in self.schema.features]
+        groups = [
+            OpenRows(places, allowed, features)
+            for places, allowed in label_groups(self.schema.labels, request.cells.drop(columns=features))
+        ]
+        return replace(request, labels=self._guessed(request.known, groups, rng))
+
+    def _blank_labels(self, part: pd.DataFrame, known: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Labels ``(n,)`` of rows that miss some label columns and perhaps features, of which ``known (n, D)`` is."""
+        labels, features = self.schema.labels, self.schema.features
+        names = [*features, *(name for name in labels.columns if name not in features)]
+        may_miss = [name in labels.columns and name not in labels.never_missing for name in names]
+        there = part[names].notna().to_numpy() | np.array(may_miss)
+        patterns, which = np.unique(there, axis=0, return_inverse=True)
+        groups = []
+        for number, pattern in enumerate(patterns):
+            given = {name for name, is_there in zip(names, pattern, strict=True) if is_there}
+            mine = np.flatnonzero(which.reshape(-1) == number)
+            told = part.iloc[mine][[name for name in labels.columns if name in given]]
+            own = [name for name in features if name in given]
+            groups += [OpenRows(mine[places], allowed, own) for places, allowed in label_groups(labels, told)]
+        return self._guessed(known, groups, rng)
+
+    def _guessed(self, known: np.ndarray, groups: Sequence[OpenRows], rng: np.random.Generator) -> np.ndarray:
+        schema = self.schema
+
+        def pool(allowed: np.ndarray, count: int) -> tuple[np.ndarray, pd.DataFrame]:
+            request = RowRequest(draw(schema.labels, allowed, count, rng))
+            return request.labels, schema.decode(request.labels, self._rows(request, 0.0, {}))
+
+        return guess(known, groups, pool, lambda cells: schema.known(cells, rng), rng)
 
     def describe(self) -> str:
         """What the model is, and one line for each column."""
