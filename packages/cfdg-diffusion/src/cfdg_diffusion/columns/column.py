@@ -233,7 +233,7 @@ def _summary(present: pd.Series, components: tuple[Component, ...], constant: bo
     if not scales and len(components) == 1:
         return f"{levels} levels"
     spikes = sum(len(component.levels) for component in components if component.scale is not None)
-    return f"{present.min()} to {present.max()}" + (f", {spikes} spikes" if spikes else "")
+    return f"{present.min()} to {present.max()}" + (f", {spikes} spike{'s' * (spikes > 1)}" if spikes else "")
 
 
 def _family_state(family: Family) -> dict[str, Any]:
