@@ -14,6 +14,9 @@ import numpy as np
 import pandas as pd
 import torch
 
+from cfdg_diffusion.row_request import label_groups
+from cfdg_diffusion.schema import TableSchema
+
 _POOL, _LEAST_POOL = 20_000, 2_000
 """Generated rows, in all and for each set of labels to choose from; a label of fewer than one row in a thousand has few
 among them."""
@@ -39,6 +42,29 @@ class OpenRows:
     features: Sequence[Hashable]
 
 
+def kept_rows(schema: TableSchema, cells: pd.DataFrame) -> list[OpenRows]:
+    """Rows of which whole columns are kept, label columns among them or not; a missing cell is kept too."""
+    features = [name for name in cells if name in schema.features]
+    groups = label_groups(schema.labels, cells.drop(columns=features))
+    return [OpenRows(places, allowed, features) for places, allowed in groups]
+
+
+def blank_rows(schema: TableSchema, table: pd.DataFrame) -> list[OpenRows]:
+    """Rows that miss some label columns, and perhaps other cells, each in its own pattern."""
+    labels, features = schema.labels, schema.features
+    names = [*features, *(name for name in labels.columns if name not in features)]
+    may_miss = [name in labels.columns and name not in labels.never_missing for name in names]
+    patterns, which = np.unique(table[names].notna().to_numpy() | np.array(may_miss), axis=0, return_inverse=True)
+    found = []
+    for number, pattern in enumerate(patterns):
+        given = [name for name, is_there in zip(names, pattern, strict=True) if is_there]
+        mine = np.flatnonzero(which.reshape(-1) == number)
+        told = table.iloc[mine][[name for name in labels.columns if name in given]]
+        own = [name for name in features if name in given]
+        found += [OpenRows(mine[places], allowed, own) for places, allowed in label_groups(labels, told)]
+    return found
+
+
 Pool = Callable[[np.ndarray, int], tuple[np.ndarray, pd.DataFrame]]
 """Labels to draw from and a number of rows -> the labels and the cells of so many generated rows."""
 Encode = Callable[[pd.DataFrame], np.ndarray | None]
@@ -52,7 +78,8 @@ def guess(
 
     Each set of labels to choose from has one pool, whatever columns are given.
     """
-    found, several = np.zeros(len(known), dtype=np.int64), [group for group in groups if len(group.allowed) > 1]
+    found = np.zeros(len(known), dtype=np.int64)
+    several = [group for group in groups if len(group.allowed) > 1 and len(group.places)]
     choices = {group.allowed.tobytes(): group.allowed for group in several}
     rows_each = max(_POOL // max(len(choices), 1), _LEAST_POOL)
     pools = {name: pool(allowed, rows_each) for name, allowed in choices.items()}

@@ -25,9 +25,9 @@ from cfdg_diffusion.constraints import (
 )
 from cfdg_diffusion.fitting import Fitting, network
 from cfdg_diffusion.given_cells import fill, with_cells
-from cfdg_diffusion.open_labels import OpenRows, guess
+from cfdg_diffusion.open_labels import OpenRows, blank_rows, guess, kept_rows
 from cfdg_diffusion.rejection import Tally, drawn
-from cfdg_diffusion.row_request import Balance, RowRequest, Wanted, draw, label_groups, weights_of
+from cfdg_diffusion.row_request import Balance, RowRequest, Wanted, draw, weights_of
 from cfdg_diffusion.schema import TableSchema, check_table, check_unique
 from cfdg_diffusion.tabular_settings import TABLE_DIFFUSION, TabularSettings
 from cfdg_diffusion.training_watch import Callback, History, Plan
@@ -194,8 +194,8 @@ class TabularDiffusion:
         schema, rng = self._begin(seed)
         weight = weights_of(guidance_weight, schema.labels, self.settings.diffusion.guidance_weight)
         request = wanted.request(schema, rng)
-        if wanted.leaves_labels_open(schema):
-            request = self._labelled(request, rng)
+        if request.known is not None and request.cells is not None and wanted.leaves_labels_open(schema):
+            request = replace(request, labels=self._guessed(request.known, kept_rows(schema, request.cells), rng))
 
         def draw(places: np.ndarray) -> pd.DataFrame:
             asked = request.at(places)
@@ -269,7 +269,7 @@ class TabularDiffusion:
         part, holes, blank = table.iloc[open_rows], holes.iloc[open_rows].to_numpy(), blank[open_rows]
         known, labels = schema.present(part, rng), labels[open_rows]
         if blank.any():
-            labels[blank] = self._blank_labels(part[blank], known[blank], rng)
+            labels[blank] = self._guessed(known[blank], blank_rows(schema, part[blank]), rng)
         request = RowRequest(labels, known)
 
         def draw(places: np.ndarray) -> pd.DataFrame:
@@ -311,34 +311,8 @@ class TabularDiffusion:
         options = options | {"guidance_weight": each, "known": asked.known}
         return self._model.sample(asked.labels, **options).cpu().numpy()
 
-    def _labelled(self, request: RowRequest, rng: np.random.Generator) -> RowRequest:
-        """The request with labels that go with what it knows, of its cells and of its label columns."""
-        if request.known is None or request.cells is None or not len(request.labels):
-            return request
-        features = [name for name in request.cells if name in self.schema.features]
-        groups = [
-            OpenRows(places, allowed, features)
-            for places, allowed in label_groups(self.schema.labels, request.cells.drop(columns=features))
-        ]
-        return replace(request, labels=self._guessed(request.known, groups, rng))
-
-    def _blank_labels(self, part: pd.DataFrame, known: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Labels ``(n,)`` of rows that miss some label columns and perhaps features, of which ``known (n, D)`` is."""
-        labels, features = self.schema.labels, self.schema.features
-        names = [*features, *(name for name in labels.columns if name not in features)]
-        may_miss = [name in labels.columns and name not in labels.never_missing for name in names]
-        there = part[names].notna().to_numpy() | np.array(may_miss)
-        patterns, which = np.unique(there, axis=0, return_inverse=True)
-        groups = []
-        for number, pattern in enumerate(patterns):
-            given = {name for name, is_there in zip(names, pattern, strict=True) if is_there}
-            mine = np.flatnonzero(which.reshape(-1) == number)
-            told = part.iloc[mine][[name for name in labels.columns if name in given]]
-            own = [name for name in features if name in given]
-            groups += [OpenRows(mine[places], allowed, own) for places, allowed in label_groups(labels, told)]
-        return self._guessed(known, groups, rng)
-
     def _guessed(self, known: np.ndarray, groups: Sequence[OpenRows], rng: np.random.Generator) -> np.ndarray:
+        """Labels ``(n,)`` that go with rows of which ``known (n, D)`` is."""
         schema = self.schema
 
         def pool(allowed: np.ndarray, count: int) -> tuple[np.ndarray, pd.DataFrame]:
