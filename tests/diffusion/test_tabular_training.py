@@ -7,9 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from tqdm import tqdm
 
 from cfdg_diffusion import ConditionalDiffusion, DiffusionSettings, Range, TabularDiffusion, TabularSettings
 from cfdg_diffusion.fitting import move_back
+from cfdg_diffusion.training_watch import Plan, Watch
 
 TINY = TabularSettings(
     diffusion=DiffusionSettings(width=16, blocks=1, batch_size=32, sampling_steps=4, guidance_weight=0.0)
@@ -234,3 +236,25 @@ def test_a_saved_model_goes_on_with_its_random_stream(tmp_path):
     model.sample(7)
     model.save(tmp_path / "model.safetensors")
     pd.testing.assert_frame_equal(TabularDiffusion.load(tmp_path / "model.safetensors").sample(9), model.sample(9))
+
+
+class Judged:
+    """Stands for a model whose held-out losses are known."""
+
+    def __init__(self, losses):
+        self.losses = iter(losses)
+
+    def held_out_loss(self, rows, labels):
+        return next(self.losses)
+
+    def state_dict(self):
+        return {}
+
+
+@pytest.mark.parametrize(("last", "ends"), [(1.005, False), (1.02, True)])
+def test_training_goes_on_while_the_held_out_loss_is_as_good_as_the_best(last, ends):
+    """Weights settle at the end, when the learning rate is 0: a loss that is merely flat is no reason to stop."""
+    watch = Watch(Judged([1.0, 1.1, 1.1, last]), np.zeros((5, 1)), np.zeros(5), Plan(steps=100, patience=3))
+    watch.bar = tqdm(disable=True)
+    assert [watch(step, 1.0) for step in (10, 20, 30, 40)] == [False, False, False, ends]
+    assert watch.history.stopped == ("early" if ends else "steps")

@@ -36,7 +36,7 @@ class TabularSettings:
     diffusion: DiffusionSettings = field(default_factory=lambda: TABLE_DIFFUSION)
     codec: CodecSettings = field(default_factory=CodecSettings)
     held_out_share: float = 0.02  # of the rows, more of a few, for the loss that stops the training
-    patience: int = 20  # looks at that loss, of some sixty in all, without a better one
+    patience: int = 20  # looks at that loss, of some sixty in all, without a better one, before it ends a training
 
     def __post_init__(self) -> None:
         if not 0 <= self.held_out_share < 1:

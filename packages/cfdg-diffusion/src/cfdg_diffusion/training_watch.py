@@ -19,8 +19,9 @@ from cfdg_diffusion.conditional import ConditionalDiffusion
 
 _KIND = "tabular checkpoint"
 _AS_GOOD = 0.99
-"""Share of the last held-out loss that an earlier one has to stay below: when all steps are done the learning rate is 0
-and the weights have settled, which is worth more than a difference in the loss that small."""
+"""Share of the last held-out loss that an earlier one has to stay below to end the training or to be gone back to: when
+all steps are done the learning rate is 0 and the weights have settled, which is worth more than so small a
+difference."""
 
 
 @dataclass
@@ -191,7 +192,7 @@ class Watch:
         history, plan = self.history, self.plan
         if plan.time_budget is not None and history.seconds > plan.time_budget:
             history.stopped = "time"
-        elif self.since >= plan.patience:
+        elif self.since >= plan.patience and self.best < _AS_GOOD * history.held_out[-1]:
             history.stopped = "early"
         elif plan.callback is not None and plan.callback(history):
             history.stopped = "callback"
