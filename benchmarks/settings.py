@@ -26,7 +26,6 @@ import torch
 import tables
 import tabular_scores
 from cfdg_diffusion import TabularDiffusion, TabularSettings
-from cfdg_diffusion.quality import report
 from peer import write_whole
 
 _SEEN = range(10)
@@ -104,8 +103,7 @@ def score(table: str, seed: int, settings: TabularSettings) -> Scores:
     model.fit(split.train, label=split.label if split.task == "classification" else None)
     seconds, size = time.process_time() - began, len(split.holdout)
     parts = [model.sample(size) for _ in range(tabular_scores.draws(split))]
-    reports = [report(split.train, part, split.holdout, label=split.label, seed=seed) for part in parts]
-    found = tabular_scores.means([tabular_scores.summary(each) for each in reports]) | {"fit_cpu_seconds": seconds}
+    found = tabular_scores.mean_scores(split, parts, seed) | {"fit_cpu_seconds": seconds}
     if table == "mixture":
         rare = tabular_scores.density(model.sample(_RARE_ROWS, label=tabular_scores.RARE), split.train)
         found |= rare | {"rare_ratio": rare["wasserstein"] / rare["real_wasserstein"]}

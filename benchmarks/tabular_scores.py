@@ -32,13 +32,19 @@ def score(name: str, split: Split, rows_file: Path, seed: int) -> dict[str, Any]
     rows = read_table(rows_file, kinds)
     size = len(split.holdout)
     slices = [rows.iloc[start : start + size].reset_index(drop=True) for start in range(0, len(rows), size)]
-    found = means([summary(report(split.train, part, split.holdout, label=split.label, seed=seed)) for part in slices])
+    found = mean_scores(split, slices, seed)
     if name == "mixed":
         combined = rows_file.with_suffix(".combined.csv")
         found |= dependencies(rows, split.train, read_table(combined, kinds) if combined.exists() else None)
     if name == "mixture":
         found |= density(read_table(rows_file.with_suffix(".label.csv"), kinds), split.train)
     return found
+
+
+def mean_scores(split: Split, parts: list[pd.DataFrame], seed: int) -> dict[str, Any]:
+    """Mean scores of synthetic tables against the holdout."""
+    reports = [report(split.train, part, split.holdout, label=split.label, seed=seed) for part in parts]
+    return means([summary(each) for each in reports])
 
 
 def summary(judged: Report) -> dict[str, Any]:

@@ -73,11 +73,11 @@ class LabelCodec:
         return len(self.edges) > 0
 
     @property
-    def never_missing(self) -> tuple[Hashable, ...]:
-        """Label columns whose missing value is no label, as no training row had it."""
+    def may_miss(self) -> tuple[Hashable, ...]:
+        """Label columns whose missing value is a value like any other, as training rows had it."""
         if self.codec is None:
-            return self.columns if len(self.counts) == len(self.edges) + 1 else ()
-        return tuple(column.name for column in self.codec.columns if column.missing_share == 0)
+            return self.columns if len(self.counts) > len(self.edges) + 1 else ()
+        return tuple(column.name for column in self.codec.columns if column.missing_share > 0)
 
     def __len__(self) -> int:
         """L, number of labels; 1 without label columns."""

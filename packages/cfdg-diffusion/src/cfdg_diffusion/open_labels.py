@@ -53,8 +53,8 @@ def blank_rows(schema: TableSchema, table: pd.DataFrame) -> list[OpenRows]:
     """Rows that miss some label columns, and perhaps other cells, each in its own pattern."""
     labels, features = schema.labels, schema.features
     names = [*features, *(name for name in labels.columns if name not in features)]
-    may_miss = [name in labels.columns and name not in labels.never_missing for name in names]
-    patterns, which = np.unique(table[names].notna().to_numpy() | np.array(may_miss), axis=0, return_inverse=True)
+    there = table[names].notna().to_numpy() | np.array([name in labels.may_miss for name in names])
+    patterns, which = np.unique(there, axis=0, return_inverse=True)
     found = []
     for number, pattern in enumerate(patterns):
         given = [name for name, is_there in zip(names, pattern, strict=True) if is_there]

@@ -122,8 +122,7 @@ class TableSchema:
     def _present(self, column: pd.DataFrame, name: Hashable, rng: np.random.Generator) -> np.ndarray:
         codec = self.codec
         assert codec is not None
-        told = name in self.labels.columns and name not in self.labels.never_missing  # a missing label is one too
-        there = column[name].notna().to_numpy() | told
+        there = column[name].notna().to_numpy() | (name in self.labels.may_miss)
         rows = np.full((len(column), len(codec.dimensions([name]))), np.nan, dtype=np.float32)
         if there.any():
             rows[there] = codec.encode(column[there], rng, columns=[name])

@@ -248,9 +248,9 @@ class TabularDiffusion:
         """The table with its missing cells generated to go with the others; what is there stays as it is.
 
         Constraints are fulfilled where they look at a generated cell, in every row whose given cells allow it within
-        thousands of draws; ``unmet`` counts the others. A missing label is drawn from p(label | given cells), unless
-        training had missing labels: then it is a label like any other. Columns that were always missing in training
-        are not filled.
+        thousands of draws; ``unmet`` counts the others. A missing label is drawn from p(label | given cells), once and
+        before the other cells, unless training had missing labels: then it is a label like any other. Columns that were
+        always missing in training are not filled.
 
         Raises:
             ValueError: if a column is missing altogether, or a cell holds what training did not.
@@ -258,7 +258,7 @@ class TabularDiffusion:
         schema, rng = self._begin(seed)
         check_unique(table)
         self._tally = Tally()
-        open_labels = [name for name in schema.labels.never_missing if name in table.columns]
+        open_labels = [n for n in schema.labels.columns if n in table.columns and n not in schema.labels.may_miss]
         blank = np.asarray(table[open_labels].isna().any(axis=1))
         labels = np.zeros(len(table), dtype=np.int64)
         labels[~blank] = schema.labels.encode(table[~blank])
