@@ -14,15 +14,16 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from cfdg_rl.datasets import load_dataset, recorded
+from cfdg_rl.datasets import load_dataset
 from cfdg_rl.datasets.d4rl import read_hdf5
+from cfdg_rl.datasets.recorded import recording
 from cfdg_rl.datasets.scores import FAMILIES
 
 
 def large_file(folder: Path, rows: int, family: str) -> Path:
     """A file of the size and compression of D4RL's: the real columns of a small recording, repeated, gzip level 4."""
-    recording = recorded.plan_recording(f"{family}-medium", 20_000, 0)
-    small = recorded.ensure_recorded(recording, folder)
+    plan = recording.plan_recording(f"{family}-medium", 20_000, 0)
+    small = recording.ensure_recorded(plan, folder)
     path = folder / f"{family}-large.hdf5"
     with h5py.File(small) as source, h5py.File(path, "w") as target:
         for key in ("observations", "next_observations", "actions", "rewards", "terminals", "timeouts"):

@@ -100,7 +100,7 @@ def plan_nothing(job: Job, train: pd.DataFrame) -> dict[str, Any]:
 
 def fit_cfdg(job: Job, train: pd.DataFrame, plan: dict[str, Any]) -> Fitted:
     from cfdg_diffusion import TabularDiffusion
-    from cfdg_diffusion.constraints import FixedCombinations
+    from cfdg_diffusion.tabular.constraints import FixedCombinations
 
     model = TabularDiffusion(seed=job.seed, device="cpu")
     model.fit(train, label=job.label if job.task == "classification" else None)

@@ -25,15 +25,15 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from cfdg_rl.apl import APL, APLSettings
+from cfdg_rl.agents.apl import APL, APLSettings
+from cfdg_rl.agents.capture import WARM_UP, Captured
+from cfdg_rl.agents.iql import IQL, PEX_REPOSITORY
+from cfdg_rl.agents.pex import PEX
+from cfdg_rl.agents.td3_bc import TD3BC, TD3BCSettings
 from cfdg_rl.buffer import FixedRows, Ring
-from cfdg_rl.capture import WARM_UP, Captured
-from cfdg_rl.iql import IQL, PEX_REPOSITORY
 from cfdg_rl.mixing import OFFLINE, ONLINE, Pools, draw
-from cfdg_rl.pex import PEX
 from cfdg_rl.protocols import Learner
 from cfdg_rl.streams import Streams
-from cfdg_rl.td3_bc import TD3BC, TD3BCSettings
 from cfdg_rl.transitions import Transitions, row_width, to_rows
 
 OBS, ACTION, ROWS = 11, 3, 100_000  # Hopper

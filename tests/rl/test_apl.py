@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from cfdg_rl.apl import APL, APLSettings, conservative_term
+from cfdg_rl.agents.apl import APL, APLSettings, conservative_term
+from cfdg_rl.agents.networks import StackedMLP
 from cfdg_rl.mixing import OFFLINE, ONLINE, Batch
-from cfdg_rl.networks import StackedMLP
 from cfdg_rl.streams import Streams
 from cfdg_rl.transitions import Transitions
 

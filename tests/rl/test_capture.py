@@ -15,13 +15,13 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from cfdg_rl.apl import APL, APLSettings
-from cfdg_rl.capture import WARM_UP, Captured, CUDARecorder, make_capturable, phase
-from cfdg_rl.iql import IQL, PEX_REPOSITORY
+from cfdg_rl.agents.apl import APL, APLSettings
+from cfdg_rl.agents.capture import WARM_UP, Captured, CUDARecorder, make_capturable, phase
+from cfdg_rl.agents.iql import IQL, PEX_REPOSITORY
+from cfdg_rl.agents.pex import PEX
+from cfdg_rl.agents.td3_bc import TD3BC, TD3BCSettings
 from cfdg_rl.mixing import OFFLINE, ONLINE, Batch
-from cfdg_rl.pex import PEX
 from cfdg_rl.protocols import Learner
-from cfdg_rl.td3_bc import TD3BC, TD3BCSettings
 from cfdg_rl.transitions import Transitions
 
 IQL_SMALL = replace(PEX_REPOSITORY, hidden=(16, 16), normalise_obs=True)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from cfdg_rl.agents.iql import IQL
 from cfdg_rl.checkpoint import load_checkpoint, save_checkpoint
-from cfdg_rl.iql import IQL
 
 
 def test_nested_values_round_trip(tmp_path):

@@ -6,20 +6,20 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from cfdg_rl.apl import APL, APLSettings
+from cfdg_rl.agents.apl import APL, APLSettings
+from cfdg_rl.agents.iql import IQL, PEX_REPOSITORY
+from cfdg_rl.agents.pex import PEX
+from cfdg_rl.agents.td3_bc import TD3BC, TD3BCSettings
 from cfdg_rl.buffer import FixedRows, Ring
 from cfdg_rl.checkpoint import load_checkpoint, save_checkpoint
 from cfdg_rl.collect import EnvCollector
 from cfdg_rl.evaluate import Evaluator
 from cfdg_rl.finetune import FinetunePlan, finetune
-from cfdg_rl.iql import IQL, PEX_REPOSITORY
 from cfdg_rl.mixing import OFFLINE, ONLINE, Batch, Bernoulli, Concatenated, Pools
-from cfdg_rl.pex import PEX
 from cfdg_rl.pretrain import pretrain
 from cfdg_rl.protocols import Learner
 from cfdg_rl.rewards import RewardMap
 from cfdg_rl.streams import Streams
-from cfdg_rl.td3_bc import TD3BC, TD3BCSettings
 from cfdg_rl.transitions import Transitions, row_width, to_rows
 
 IQL_SMALL = replace(PEX_REPOSITORY, hidden=(32, 32), learning_rate=3e-3, online_learning_rate=3e-3)

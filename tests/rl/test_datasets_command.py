@@ -6,10 +6,11 @@ import gymnasium
 import numpy as np
 import pytest
 
-from cfdg_rl.datasets import dataset_names, load_dataset, recorded, resolve_name, suite
+from cfdg_rl.datasets import dataset_names, load_dataset, resolve_name, suite
 from cfdg_rl.datasets.catalogue import PUBLISHED
-from cfdg_rl.datasets.command import main
+from cfdg_rl.datasets.cli import main
 from cfdg_rl.datasets.d4rl import write_hdf5
+from cfdg_rl.datasets.recorded import recording
 
 
 @pytest.fixture(autouse=True)
@@ -239,5 +240,5 @@ def test_help_teaches(capsys):
 
 def test_recorded_files_verify(capsys):
     load_dataset("recorded:halfcheetah-medium-replay")
-    assert recorded.cache_folder().is_dir()
+    assert recording.cache_folder().is_dir()
     assert main(["verify", "halfcheetah-medium-replay"]) == 0

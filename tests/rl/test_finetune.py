@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 
+from cfdg_rl.agents.iql import IQL, OFFICIAL
 from cfdg_rl.buffer import FixedRows, Ring
 from cfdg_rl.collect import EnvCollector
 from cfdg_rl.evaluate import Evaluator
 from cfdg_rl.finetune import FinetunePlan, bounds, finetune, keep_valid, refresh, snap
-from cfdg_rl.iql import IQL, OFFICIAL
 from cfdg_rl.mixing import OFFLINE, ONLINE, Concatenated, Pools
 from cfdg_rl.pretrain import pretrain
 from cfdg_rl.rewards import RewardMap

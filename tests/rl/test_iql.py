@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from cfdg_rl.iql import IQL, OFFICIAL, PEX_REPOSITORY, IQLSettings, advantage_weight, expectile_loss
+from cfdg_rl.agents.iql import IQL, OFFICIAL, PEX_REPOSITORY, IQLSettings, advantage_weight, expectile_loss
 from cfdg_rl.mixing import Batch
 from cfdg_rl.transitions import Transitions, to_rows
 

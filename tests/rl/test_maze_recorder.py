@@ -3,8 +3,9 @@ import numpy as np
 import pytest
 import torch
 
-from cfdg_rl.datasets import load_dataset, record, recorded
-from cfdg_rl.datasets.maze_recorder import CHUNK_TRAJECTORIES, Driver, MazeData, Planner, find_command, record_maze
+from cfdg_rl.datasets import load_dataset, record
+from cfdg_rl.datasets.recorded import recording
+from cfdg_rl.datasets.recorded.mazes import CHUNK_TRAJECTORIES, Driver, MazeData, Planner, find_command, record_maze
 from cfdg_rl.datasets.scores import MAZES as FAMILIES
 from cfdg_rl.envs.mazes import find_maze
 from cfdg_rl.envs.pointmaze import PointMaze
@@ -136,7 +137,7 @@ def test_the_planner_steers_to_the_next_cell_and_at_last_to_the_goal():
     assert planner.act(moving, goals[2:])[0, 0] == pytest.approx(-0.3)  # it brakes
 
 
-@pytest.mark.parametrize("name", recorded.MAZE_NAMES)
+@pytest.mark.parametrize("name", recording.MAZE_NAMES)
 def test_every_maze_dataset_loads_with_its_family_and_environment(name, tmp_path):
     data = load_dataset(f"recorded:{name}", rows=6_000, cache=tmp_path)
     family = FAMILIES["-".join(name.split("-")[:2])]
@@ -162,25 +163,25 @@ def test_success_is_rarer_the_harder_the_data(tmp_path):
 def test_the_file_says_what_made_it_and_the_second_load_reads_it(tmp_path, monkeypatch):
     first = load_dataset("pointmaze-large-play", rows=1_000, seed=3, cache=tmp_path)
     (path,) = (tmp_path / "datasets").iterdir()
-    assert path.name == f"pointmaze-large-play-rows1000-seed3-v{recorded.FORMAT}.hdf5"
+    assert path.name == f"pointmaze-large-play-rows1000-seed3-v{recording.FORMAT}.hdf5"
     with h5py.File(path) as file:
         assert "next_observations" not in file
         facts = {key: file.attrs[f"metadata/{key}"] for key in ("environment", "level", "seed")}
     assert facts == {"environment": "cfdg/PointMazeLarge-v0", "level": "play", "seed": 3}
-    monkeypatch.setattr(recorded, "record_maze", lambda *_, **__: pytest.fail("rolled out again"))
+    monkeypatch.setattr(recording, "record_maze", lambda *_, **__: pytest.fail("rolled out again"))
     second = load_dataset("recorded:pointmaze-large-play", rows=1_000, seed=3, cache=tmp_path)
     assert torch.equal(first.transitions.obs, second.transitions.obs)
 
 
 def test_plans_name_the_family_and_its_environment():
-    plan = recorded.plan_recording("pointmaze-medium-diverse", None, 5)
+    plan = recording.plan_recording("pointmaze-medium-diverse", None, 5)
     assert (plan.robot, plan.env_id) == (FAMILIES["pointmaze-medium"], "cfdg/PointMazeMedium-v0")
     assert (plan.rows, plan.level, plan.name) == (200_000, "diverse", "pointmaze-medium-diverse")
-    assert recorded.plan_recording("pointmaze-umaze", 150, 0).name == "pointmaze-umaze"
+    assert recording.plan_recording("pointmaze-umaze", 150, 0).name == "pointmaze-umaze"
     with pytest.raises(ValueError, match="recorded:pointmaze-umaze needs at least 150 rows, 1 x one whole episode"):
-        recorded.plan_recording("pointmaze-umaze", 149, 0)
+        recording.plan_recording("pointmaze-umaze", 149, 0)
     with pytest.raises(ValueError, match="seed must be a non-negative integer, found -1"):
-        recorded.plan_recording("pointmaze-umaze", None, -1)
+        recording.plan_recording("pointmaze-umaze", None, -1)
 
 
 def test_the_command_line_records_a_maze(tmp_path, capsys):

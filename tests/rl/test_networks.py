@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from cfdg_rl.networks import (
+from cfdg_rl.agents.networks import (
     StackedMLP,
     Standardiser,
     adam,

@@ -6,10 +6,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from cfdg_rl.iql import IQL, PEX_REPOSITORY
+from cfdg_rl.agents.iql import IQL, PEX_REPOSITORY
+from cfdg_rl.agents.networks import set_rate
+from cfdg_rl.agents.pex import PEX, PEXSettings, selection_probabilities
 from cfdg_rl.mixing import Batch
-from cfdg_rl.networks import set_rate
-from cfdg_rl.pex import PEX, PEXSettings, selection_probabilities
 from cfdg_rl.streams import Streams
 from cfdg_rl.transitions import Transitions
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from cfdg_rl.datasets.maze_recorder import Planner
+from cfdg_rl.datasets.recorded.mazes import Planner
 from cfdg_rl.datasets.scores import MAZES as FAMILIES
 from cfdg_rl.envs import make_env
 from cfdg_rl.envs.mazes import find_maze

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.distributions import Normal, TanhTransform, TransformedDistribution
 
-from cfdg_rl.networks import StackedMLP
-from cfdg_rl.policies import GaussianPolicy, TanhGaussian, gaussian_log_prob
+from cfdg_rl.agents.networks import StackedMLP
+from cfdg_rl.agents.policies import GaussianPolicy, TanhGaussian, gaussian_log_prob
 from cfdg_rl.streams import Streams
 
 REPLICAS, OBS, ACTIONS = 2, 3, 2

@@ -12,8 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from cfdg_rl.datasets import dataset_names, load_dataset, pack, record, recorded, recorder, replay, train_behaviour
-from cfdg_rl.datasets.actor import LAYERS, Actor, fresh_actor, select_actor
+from cfdg_rl.datasets import dataset_names, load_dataset, record
+from cfdg_rl.datasets.recorded import pack, recording, replay, train_behaviour
+from cfdg_rl.datasets.recorded import rollout as recorder
+from cfdg_rl.datasets.recorded.actor import LAYERS, Actor, fresh_actor, select_actor
 from cfdg_rl.datasets.scores import FAMILIES, normalised_score
 from cfdg_rl.envs import make_env
 from cfdg_rl.files import load_arrays, save_arrays
@@ -22,7 +24,7 @@ ENVS = ("Hopper-v5", "HalfCheetah-v5", "Walker2d-v5")
 
 
 def actors_of(name, seed=0):
-    return recorded.behaviour_actors(recorded.plan_recording(name, None, seed))
+    return recording.behaviour_actors(recording.plan_recording(name, None, seed))
 
 
 @pytest.fixture(scope="module")
@@ -181,8 +183,8 @@ def test_the_expert_stage_is_an_expert(env_id):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_replay_is_a_chain_that_learns(family, tmp_path):
     data = load_dataset(f"{family}-medium-replay", cache=tmp_path)
-    recording = recorded.plan_recording(f"{family}-medium-replay", None, 0)
-    rows = recorded.replay_columns(recording)
+    plan = recording.plan_recording(f"{family}-medium-replay", None, 0)
+    rows = recording.replay_columns(plan)
     ended = rows["terminals"] | rows["timeouts"]
     inside = ~ended[:-1]
     np.testing.assert_array_equal(rows["next_observations"][:-1][inside], rows["observations"][1:][inside])
@@ -203,7 +205,7 @@ def test_the_first_rows_of_a_replay_and_no_more_than_there_are(tmp_path):
 
 def test_the_second_load_reads_the_cache(tmp_path, monkeypatch):
     first = load_dataset("recorded:hopper-random", rows=1_000, cache=tmp_path)
-    monkeypatch.setattr(recorded, "record", lambda *_, **__: pytest.fail("rolled out again"))
+    monkeypatch.setattr(recording, "record", lambda *_, **__: pytest.fail("rolled out again"))
     second = load_dataset("hopper-random", rows=1_000, cache=tmp_path)
     assert first.name == second.name == "recorded:hopper-random"
     for field in ("obs", "action", "reward", "next_obs", "terminal"):
@@ -214,7 +216,7 @@ def test_the_second_load_reads_the_cache(tmp_path, monkeypatch):
 def test_the_file_has_d4rls_layout_and_says_what_made_it(tmp_path):
     load_dataset("hopper-random", rows=1_000, seed=2, cache=tmp_path)
     (path,) = (tmp_path / "datasets").iterdir()
-    assert path.name == f"hopper-random-rows1000-seed2-v{recorded.FORMAT}.hdf5"
+    assert path.name == f"hopper-random-rows1000-seed2-v{recording.FORMAT}.hdf5"
     with h5py.File(path) as file:
         shapes = {
             key: file[key].shape for key in ("next_observations", "actions", "timeouts", "infos/qpos", "infos/qvel")
@@ -234,7 +236,7 @@ def test_an_interrupted_recording_leaves_nothing(tmp_path, monkeypatch):
     def fail(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(recorded, "record", fail)
+    monkeypatch.setattr(recording, "record", fail)
     with pytest.raises(KeyboardInterrupt):
         load_dataset("hopper-random", rows=1_000, cache=tmp_path)
     assert not list(tmp_path.rglob("*.hdf5"))
@@ -243,10 +245,10 @@ def test_an_interrupted_recording_leaves_nothing(tmp_path, monkeypatch):
 def test_the_cache_folder_follows_the_environment(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     monkeypatch.delenv("CFDG_CACHE", raising=False)
-    assert recorded.cache_folder() == tmp_path / "xdg" / "cfdg" / "datasets"
+    assert recording.cache_folder() == tmp_path / "xdg" / "cfdg" / "datasets"
     monkeypatch.setenv("CFDG_CACHE", str(tmp_path / "own"))
-    assert recorded.cache_folder() == tmp_path / "own" / "datasets"
-    assert recorded.cache_folder(tmp_path) == tmp_path / "datasets"
+    assert recording.cache_folder() == tmp_path / "own" / "datasets"
+    assert recording.cache_folder(tmp_path) == tmp_path / "datasets"
 
 
 @pytest.mark.parametrize(
@@ -334,12 +336,12 @@ def test_pack_refuses_what_it_cannot_use(tmp_path, capsys):
 
 
 def test_the_shipped_files_stay_small():
-    folder = recorded._BEHAVIOUR
+    folder = recording._BEHAVIOUR
     assert sum(path.stat().st_size for path in folder.iterdir()) < 20e6
     for env_id in ENVS:
         stage = int(load_arrays(folder / f"{env_id}-actors.npz")["medium/step"])
         assert stage == {"Hopper-v5": 180_000, "HalfCheetah-v5": 40_000, "Walker2d-v5": 240_000}[env_id]
-        assert stage <= recorded.replay_rows(env_id)
+        assert stage <= recording.replay_rows(env_id)
 
 
 def test_the_command_line_records_then_finds_the_cache(tmp_path, capsys):
@@ -358,10 +360,10 @@ def test_the_command_line_records_then_finds_the_cache(tmp_path, capsys):
 
 
 def test_the_command_line_makes_them_all(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(recorded, "record", lambda env_id, actors, rows, seed, **_: tiny(env_id, rows))
+    monkeypatch.setattr(recording, "record", lambda env_id, actors, rows, seed, **_: tiny(env_id, rows))
     assert record.main(["all", "--rows", "2000", "--cache", str(tmp_path)]) == 0
     names = [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:]]
-    assert names == list(recorded.NAMES)
+    assert names == list(recording.NAMES)
 
 
 def tiny(env_id, rows):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from cfdg_rl.iql import IQLSettings
+from cfdg_rl.agents.iql import IQLSettings
 from cfdg_rl.rewards import REWARDS, RewardMap, by_return_range, check_choice
 
 

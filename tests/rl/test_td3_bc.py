@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from cfdg_rl.agents.networks import StackedMLP
+from cfdg_rl.agents.td3_bc import TD3BC, TD3BCSettings
 from cfdg_rl.mixing import OFFLINE, ONLINE, Batch
-from cfdg_rl.networks import StackedMLP
 from cfdg_rl.streams import Streams
-from cfdg_rl.td3_bc import TD3BC, TD3BCSettings
 from cfdg_rl.transitions import Transitions
 
 SMALL = TD3BCSettings(hidden=(16, 16))

@@ -4,11 +4,11 @@ import numpy as np
 import torch
 
 from cfdg_diffusion import ConditionalDiffusion, DiffusionSettings
+from cfdg_rl.agents.iql import IQL, IQLSettings
 from cfdg_rl.buffer import FixedRows, Ring
 from cfdg_rl.collect import EnvCollector
 from cfdg_rl.datasets import load_dataset
 from cfdg_rl.finetune import FinetunePlan, finetune
-from cfdg_rl.iql import IQL, IQLSettings
 from cfdg_rl.mixing import Concatenated, Pools
 from cfdg_rl.rewards import RewardMap
 from cfdg_rl.streams import Streams

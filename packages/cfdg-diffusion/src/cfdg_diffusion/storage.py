@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
-
-from cfdg_diffusion.complete import complete
 
 _FORMAT = "cfdg-diffusion"
 _VERSION = 1
@@ -55,3 +56,35 @@ def _arguments(path: Path, header: Mapping[str, str]) -> dict[str, Any]:
         return dict(json.loads(header["arguments"]))
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} has a header that cannot be read: {error}") from error
+
+
+@contextmanager
+def complete(path: Path) -> Iterator[Path]:
+    """Give the name of an empty file in the same folder, which becomes ``path`` unless something is raised.
+
+    The permissions are those of the file that is replaced, or those that ``open`` gives to a new one.
+
+    Raises:
+        OSError: if the folder cannot be written to.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.unlink(missing_ok=True)  # of a killed process with the same number
+        partial.touch(exist_ok=False)
+        permissions = _permissions(path if path.exists() else partial)
+        _permit(partial, permissions | stat.S_IRUSR | stat.S_IWUSR)
+        yield partial
+        _permit(partial, permissions)  # safetensors makes its files private
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _permissions(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def _permit(path: Path, permissions: int) -> None:
+    """Change permissions if need be: file systems without them refuse every change."""
+    if _permissions(path) != permissions:
+        path.chmod(permissions)

@@ -10,18 +10,18 @@ import torch
 
 from cfdg_experiments.arms import ARMS
 from cfdg_experiments.profile import Profile
-from cfdg_rl.apl import APL, APLSettings
+from cfdg_rl.agents.apl import APL, APLSettings
+from cfdg_rl.agents.capture import Captured
+from cfdg_rl.agents.iql import IQL, IQLSettings
+from cfdg_rl.agents.pex import PEX
+from cfdg_rl.agents.td3_bc import TD3BC, TD3BCSettings
 from cfdg_rl.buffer import FixedRows, Ring
-from cfdg_rl.capture import Captured
-from cfdg_rl.datasets import Dataset
+from cfdg_rl.datasets.load import Dataset
 from cfdg_rl.finetune import FinetunePlan
-from cfdg_rl.iql import IQL, IQLSettings
 from cfdg_rl.mixing import Bernoulli, Concatenated, Pools
-from cfdg_rl.pex import PEX
 from cfdg_rl.protocols import Learner
 from cfdg_rl.rewards import REWARDS, RewardMap
 from cfdg_rl.streams import Streams
-from cfdg_rl.td3_bc import TD3BC, TD3BCSettings
 from cfdg_rl.transitions import row_width, to_rows
 
 PRETRAINED_AS = {"iql": "iql", "pex": "iql", "apl": "apl"}  # algorithms of one value share their offline checkpoints

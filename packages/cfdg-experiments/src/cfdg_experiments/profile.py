@@ -16,12 +16,12 @@ from pydantic import TypeAdapter, ValidationError
 
 from cfdg_diffusion import DiffusionSettings
 from cfdg_experiments.arms import ARMS
-from cfdg_rl.apl import APLSettings
-from cfdg_rl.datasets import suite
+from cfdg_rl.agents.apl import APLSettings
+from cfdg_rl.agents.iql import IQLSettings
+from cfdg_rl.agents.pex import PEXSettings
+from cfdg_rl.agents.td3_bc import TD3BCSettings
+from cfdg_rl.datasets.load import suite
 from cfdg_rl.finetune import FinetunePlan
-from cfdg_rl.iql import IQLSettings
-from cfdg_rl.pex import PEXSettings
-from cfdg_rl.td3_bc import TD3BCSettings
 
 PROFILES = ("quick", "reduced", "paper")
 ALGORITHMS = ("iql", "pex", "apl")

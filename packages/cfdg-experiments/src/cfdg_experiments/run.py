@@ -34,7 +34,7 @@ from cfdg_experiments.results import CellResult
 from cfdg_rl.buffer import Ring
 from cfdg_rl.checkpoint import load_checkpoint, save_checkpoint
 from cfdg_rl.collect import EnvCollector
-from cfdg_rl.datasets import Dataset, load_dataset
+from cfdg_rl.datasets.load import Dataset, load_dataset
 from cfdg_rl.evaluate import Evaluator
 from cfdg_rl.finetune import finetune
 from cfdg_rl.mixing import Batch, Bernoulli, Pools

@@ -26,7 +26,7 @@ from cfdg_experiments.run import Cell, Event, Workspace, cell_key
 from cfdg_experiments.store import check_tracking
 from cfdg_experiments.summary import ReportHeader, count
 from cfdg_experiments.tracking import Tracker
-from cfdg_rl.datasets import dataset_names, load_dataset, resolve_name
+from cfdg_rl.datasets.load import dataset_names, load_dataset, resolve_name
 
 
 def resolve(arguments: argparse.Namespace) -> Profile:

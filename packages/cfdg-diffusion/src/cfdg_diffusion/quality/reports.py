@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cfdg_diffusion.complete import complete
 from cfdg_diffusion.quality.detection import FOLDS, Detection, detection
 from cfdg_diffusion.quality.privacy import Privacy, privacy
 from cfdg_diffusion.quality.shapes import Shapes, shapes
@@ -19,6 +18,7 @@ from cfdg_diffusion.quality.tables import Tables, read_tables
 from cfdg_diffusion.quality.trees import require_scikit_learn
 from cfdg_diffusion.quality.trends import Trends, trends
 from cfdg_diffusion.quality.utility import Utility, utility
+from cfdg_diffusion.storage import complete
 
 ROWS = 20_000
 """Default cap on the rows of each table: 20,000 x 15 takes some 20 s on one core."""
@@ -66,7 +66,7 @@ class Report:
 
     def __str__(self) -> str:
         """The headline numbers, the worst columns and pairs, and the classes as a text table."""
-        from cfdg_diffusion.quality.text import as_text
+        from cfdg_diffusion.quality.as_text import as_text
 
         return as_text(self)
 
@@ -75,7 +75,7 @@ class Report:
 
         The file appears complete or not at all; missing folders are made.
         """
-        from cfdg_diffusion.quality.page import as_page
+        from cfdg_diffusion.quality.as_html import as_page
 
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 from cfdg_rl.datasets.d4rl import episode_returns, looks_sparse, read_rows, to_transitions
 from cfdg_rl.datasets.dataset import Dataset
 from cfdg_rl.datasets.scores import MAZES, Family, family_of_environment, reference_of
-from cfdg_rl.envs import inspect_env
+from cfdg_rl.envs.make import inspect_env
 
 
 def split_name(rest: str) -> tuple[Path, str]:

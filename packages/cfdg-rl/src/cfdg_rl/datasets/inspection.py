@@ -8,12 +8,14 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from cfdg_rl.datasets import d4rl, hdf5, recorded, resolve_name
+from cfdg_rl.datasets import d4rl, hdf5
 from cfdg_rl.datasets.catalogue import PUBLISHED, find_file, row_fault
 from cfdg_rl.datasets.d4rl import RawRows, read_rows
 from cfdg_rl.datasets.dataset import Dataset
+from cfdg_rl.datasets.load import resolve_name
+from cfdg_rl.datasets.recorded import recording
 from cfdg_rl.datasets.scores import Family
-from cfdg_rl.envs import inspect_env
+from cfdg_rl.envs.make import inspect_env
 
 _WIDTH, _BINS = 40, 10
 
@@ -22,7 +24,7 @@ def file_of(name: str, cache: Path | None = None) -> Path | None:
     """Where the file of a dataset with a full name lies or would lie; None of a Minari dataset, which is a folder."""
     source, _, rest = name.partition(":")
     if source == "recorded":
-        return recorded.cache_folder(cache) / recorded.plan_recording(rest, None, 0).file_name
+        return recording.cache_folder(cache) / recording.plan_recording(rest, None, 0).file_name
     if source == "d4rl":
         return PUBLISHED[rest].local
     return hdf5.split_name(rest)[0] if source == "hdf5" else None
@@ -54,7 +56,7 @@ def raw_rows(name: str, cache: Path | None = None) -> tuple[RawRows, Family] | N
         return read_rows(path, family, to_unit), family
     if source == "recorded" and not path.is_file():
         raise FileNotFoundError(f"{path} does not exist: run 'cfdg-record {rest}'")
-    family = PUBLISHED[rest].family if source == "d4rl" else recorded.plan_recording(rest, None, 0).robot
+    family = PUBLISHED[rest].family if source == "d4rl" else recording.plan_recording(rest, None, 0).robot
     return read_rows(path, family), family
 
 

@@ -19,7 +19,7 @@ from gymnasium import spaces
 from cfdg_rl.datasets.d4rl import bounded_actions, finite, looks_sparse
 from cfdg_rl.datasets.dataset import Dataset
 from cfdg_rl.datasets.scores import reference_of
-from cfdg_rl.envs import EnvShape, inspect_env
+from cfdg_rl.envs.make import EnvShape, inspect_env
 from cfdg_rl.transitions import Transitions
 
 if TYPE_CHECKING:

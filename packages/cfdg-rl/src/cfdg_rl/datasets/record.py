@@ -9,7 +9,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from cfdg_rl.datasets import Dataset, load_dataset, recorded, resolve_name
+from cfdg_rl.datasets.load import Dataset, load_dataset, resolve_name
+from cfdg_rl.datasets.recorded import recording
 
 _EPILOG = """
 A recorded dataset is made on its first use anyway; this makes it beforehand, with all cores, and shows what is in it.
@@ -67,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _list(arguments: argparse.Namespace) -> None:
-    for name in recorded.NAMES:
+    for name in recording.NAMES:
         path = _path(f"recorded:{name}", arguments)
         sys.stdout.write(f"{name:<26} {path if path.is_file() else 'not recorded yet'}\n")
 
@@ -75,7 +76,7 @@ def _list(arguments: argparse.Namespace) -> None:
 def _record(arguments: argparse.Namespace) -> None:
     if not arguments.names:
         raise ValueError("no name given, expected names such as hopper-medium, or all (cfdg-record --list shows them)")
-    names = list(recorded.NAMES) if arguments.names == ["all"] else arguments.names
+    names = list(recording.NAMES) if arguments.names == ["all"] else arguments.names
     full = [_recorded_name(name) for name in names]
     for name in full:
         _path(name, arguments)  # every plan is checked before the first rollout
@@ -109,12 +110,12 @@ def _outcome(data: Dataset) -> tuple[str, str, str]:
     return f"{episodes:,}", mean, f"{data.behaviour_score:.1f}"
 
 
-def _plan(name: str, arguments: argparse.Namespace) -> recorded.Recording:
-    return recorded.plan_recording(name.partition(":")[2], arguments.rows, arguments.seed)
+def _plan(name: str, arguments: argparse.Namespace) -> recording.Recording:
+    return recording.plan_recording(name.partition(":")[2], arguments.rows, arguments.seed)
 
 
 def _path(name: str, arguments: argparse.Namespace) -> Path:
-    return recorded.cache_folder(arguments.cache) / _plan(name, arguments).file_name
+    return recording.cache_folder(arguments.cache) / _plan(name, arguments).file_name
 
 
 if __name__ == "__main__":

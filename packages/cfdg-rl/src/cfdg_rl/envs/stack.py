@@ -12,7 +12,7 @@ import gymnasium
 import mujoco
 import numpy as np
 
-from cfdg_rl.envs import make_env
+from cfdg_rl.envs.make import make_env
 from cfdg_rl.envs.native import FULL_STATE, TASKS, Locomotion, Spread, make_engine, set_physics, time_limit
 from cfdg_rl.streams import derive_seed
 

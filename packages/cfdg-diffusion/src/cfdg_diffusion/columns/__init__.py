@@ -1,6 +1,0 @@
-"""Columns of a DataFrame <-> the rows of numbers that a diffusion model learns."""
-
-from cfdg_diffusion.columns.components import CodecSettings
-from cfdg_diffusion.columns.table import Block, TableCodec
-
-__all__ = ["Block", "CodecSettings", "TableCodec"]

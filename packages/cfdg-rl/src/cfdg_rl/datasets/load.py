@@ -1,0 +1,125 @@
+"""Datasets by name, from four sources behind one interface.
+
+* ``recorded:hopper-medium`` is made on this machine;
+* ``d4rl:hopper-medium-v2`` is a file of D4RL;
+* ``minari:mujoco/hopper/medium-v0`` is any dataset of Minari, ``minari:ID@ENV_ID`` evaluated in another environment;
+* ``hdf5:run.hdf5@Hopper-v5`` is a file of your own in D4RL's layout, and the environment it belongs to.
+"""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+
+from cfdg_rl.datasets import d4rl, hdf5, minari
+from cfdg_rl.datasets.catalogue import PUBLISHED, find_file, row_fault
+from cfdg_rl.datasets.dataset import Dataset
+from cfdg_rl.datasets.recorded import recording
+from cfdg_rl.datasets.scores import ADROIT, FAMILIES, MAZES, family_of_environment, find_family
+
+__all__ = ["Dataset", "dataset_names", "load_dataset", "resolve_name", "suite"]
+
+_MINARI = {"mujoco": FAMILIES, "D4RL": {"antmaze": None, "pointmaze": None} | ADROIT}  # its own names of the same tasks
+
+
+def dataset_names() -> list[str]:
+    """Every name that :func:`load_dataset` knows."""
+    return [f"recorded:{name}" for name in recording.NAMES] + [f"d4rl:{name}" for name in d4rl.NAMES]
+
+
+def suite(name: str) -> str:
+    """The kind of task of a dataset, from its name alone: "locomotion", "maze", "adroit" or "custom".
+
+    Raises:
+        ValueError: if there is no such dataset.
+    """
+    source, _, rest = resolve_name(name).partition(":")
+    family = _own_family(source, rest) if source in ("minari", "hdf5") else find_family(rest)
+    suites = {"locomotion": FAMILIES, "maze": MAZES.keys() | {"antmaze", "pointmaze"}, "adroit": ADROIT}
+    return next((kind for kind, families in suites.items() if family in families), "custom")
+
+
+def _own_family(source: str, rest: str) -> str | None:
+    env_id = hdf5.split_name(rest)[1] if source == "hdf5" else minari.split_name(rest)[1]
+    if env_id is not None:
+        return family_of_environment(env_id)
+    namespace, _, task = rest.rpartition("/")[0].partition("/")
+    return task if task in _MINARI.get(namespace, {}) else None
+
+
+def resolve_name(name: str) -> str:
+    """The full name; one without a source is a recorded one, and a path of your own becomes absolute.
+
+    Raises:
+        ValueError: if there is no such dataset; the sentence offers near names.
+    """
+    full = name if ":" in name else f"recorded:{name}"
+    source, _, rest = full.partition(":")
+    if source == "minari":
+        minari.split_name(rest)
+    elif source == "hdf5":
+        full = "hdf5:{}@{}".format(*hdf5.split_name(rest))
+    elif full not in dataset_names():
+        near = _near(source, rest)
+        known = near or [*dataset_names(), "minari:ID", "hdf5:PATH@ENV_ID"]
+        raise ValueError(f"no dataset {name!r}; {'near names' if near else 'known'}: {', '.join(known)}")
+    return full
+
+
+def _near(source: str, rest: str) -> list[str]:
+    """At most three names like this one; of the same source, if that is known."""
+    same = [name for name in dataset_names() if name.startswith(f"{source}:")] or dataset_names()
+    full = {name.partition(":")[2]: name for name in same}
+    return [full[short] for short in difflib.get_close_matches(rest, full, n=3)]
+
+
+def load_dataset(
+    name: str,
+    *,
+    rows: int | None = None,
+    seed: int = 0,
+    cache: Path | None = None,
+    progress: bool = False,
+    jobs: int = 1,
+) -> Dataset:
+    """Load a dataset; a recorded one is rolled out on first use, which takes half a minute, and kept.
+
+    Args:
+        name: one of :func:`dataset_names`, of which ``recorded:`` may be left out, or a ``minari:`` or ``hdf5:`` name.
+        rows: of a recorded set, rows to roll out (None: 200,000); of a replay and of another source, at most so many
+            are taken from its beginning (None: all).
+        seed: of the rollout; nothing else has one.
+        cache: cache folder instead of $CFDG_CACHE, $XDG_CACHE_HOME/cfdg or ~/.cache/cfdg.
+        progress: draw a bar during a rollout.
+        jobs: processes for a rollout; with more than one, a calling script needs the ``__main__`` guard.
+
+    Raises:
+        ValueError: if the name is unknown, the rows do not fit, or the file is not what it should be.
+        FileNotFoundError: if a file is not there; nothing is downloaded.
+        ImportError: if a Minari dataset is asked for and Minari is not installed.
+    """
+    full = resolve_name(name)
+    if rows is not None and rows < 1:
+        raise ValueError(f"rows must be at least 1, found {rows}")
+    if jobs < 1:
+        raise ValueError(f"jobs must be at least 1, found {jobs}")
+    source, _, short = full.partition(":")
+    if source == "d4rl":
+        return _load_d4rl(full, short, rows)
+    if source in ("minari", "hdf5"):
+        return (minari if source == "minari" else hdf5).load(full, rows)
+    plan = recording.plan_recording(short, rows, seed)
+    path = recording.ensure_recorded(plan, recording.cache_folder(cache), jobs=jobs, progress=progress)
+    robot = plan.robot
+    return Dataset(full, plan.env_id, *d4rl.read_hdf5(path, robot), robot.reference, robot.sparse)
+
+
+def _load_d4rl(full: str, short: str, rows: int | None) -> Dataset:
+    file, path = PUBLISHED[short], find_file(short)
+    raw = d4rl.read_rows(path, file.family)
+    fault = row_fault(file, len(raw.reward))
+    if fault and file.rows and len(raw.reward) < file.rows:
+        raise ValueError(f"{path} {fault}")
+    transitions = d4rl.to_transitions(raw, sparse=file.family.sparse).map(lambda column: column[:rows])
+    returns = d4rl.episode_returns(raw, sparse=file.family.sparse)
+    return Dataset(full, file.env_id, transitions, returns, file.family.reference, file.family.sparse)

@@ -1,0 +1,177 @@
+"""The embedded datasets: made on this machine on first use, then kept in D4RL's layout.
+
+Those of locomotion come from shipped behaviour policies. Their levels follow D4RL's definitions: ``random`` an
+untrained actor, ``medium`` an actor part-way through training, ``medium-replay`` every row that this actor's training
+had seen until then, ``medium-expert`` half medium, half expert.
+Those of the point mazes come from a planner; see :mod:`cfdg_rl.datasets.recorded.mazes` for their levels.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+
+import gymnasium
+import mujoco
+import numpy as np
+
+from cfdg_rl.datasets.d4rl import LEVELS, write_hdf5
+from cfdg_rl.datasets.recorded.actor import Actor, fresh_actor, select_actor
+from cfdg_rl.datasets.recorded.mazes import MazeData, record_maze
+from cfdg_rl.datasets.recorded.replay import unpack_replay
+from cfdg_rl.datasets.recorded.rollout import Columns, record
+from cfdg_rl.datasets.scores import FAMILIES, MAZES, Family, find_family
+from cfdg_rl.files import load_arrays
+from cfdg_rl.streams import derive_seed
+
+MAZE_NAMES = (
+    "pointmaze-umaze",
+    "pointmaze-medium-play",
+    "pointmaze-medium-diverse",
+    "pointmaze-large-play",
+    "pointmaze-large-diverse",
+)
+NAMES = (*(f"{family}-{level}" for family in FAMILIES for level in LEVELS), *MAZE_NAMES)
+DEFAULT_ROWS = 200_000  # a fifth of a D4RL set: half a minute to record
+FORMAT = 2  # raise it when the same name, rows and seed no longer give the same file
+
+_BEHAVIOUR = Path(__file__).parent / "behaviour"
+_POLICIES = {"random": ("random",), "medium": ("medium",), "medium-expert": ("medium", "expert")}
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What identifies a recorded file.
+
+    Attributes:
+        family: a key of ``FAMILIES`` or ``MAZES``.
+        level: one of D4RL's four levels; of a maze "play", "diverse" or, where there is but one, "".
+        rows: rows of the file.
+        seed: of the rollout.
+    """
+
+    family: str
+    level: str
+    rows: int
+    seed: int
+
+    @property
+    def file_name(self) -> str:
+        """Name in the cache; two recordings that differ never share it."""
+        seed = "" if self.level == "medium-replay" else f"-seed{self.seed}"
+        return f"{self.name}-rows{self.rows}{seed}-v{FORMAT}.hdf5"
+
+    @property
+    def name(self) -> str:
+        """The dataset's name without its source."""
+        return f"{self.family}-{self.level}".rstrip("-")
+
+    @property
+    def robot(self) -> Family:
+        """Widths and reference returns."""
+        return (FAMILIES | MAZES)[self.family]
+
+    @property
+    def env_id(self) -> str:
+        """The environment it is recorded and evaluated in."""
+        return self.robot.env if self.robot.sparse else f"{self.robot.env}-v5"
+
+
+def plan_recording(name: str, rows: int | None, seed: int) -> Recording:
+    """The recording of a name such as ``hopper-medium``.
+
+    Args:
+        name: one of ``NAMES``.
+        rows: None takes all rows of a replay and ``DEFAULT_ROWS`` of a rollout; a replay has no more than it has.
+        seed: a non-negative integer; a replay has none.
+
+    Raises:
+        ValueError: if the rows cannot hold one episode per policy, or the seed is negative.
+    """
+    family = find_family(name) or name
+    level = name[len(family) + 1 :]
+    recording = Recording(family, level, rows or DEFAULT_ROWS, seed)
+    if seed < 0:
+        raise ValueError(f"seed must be a non-negative integer, found {seed}")
+    policies = len(_POLICIES.get(level, ("one",)))
+    least = policies * recording.robot.max_episode_steps
+    if rows is not None and rows < least:
+        raise ValueError(f"recorded:{name} needs at least {least:,} rows, {policies} x one whole episode, found {rows}")
+    if level == "medium-replay":
+        stored = replay_rows(recording.env_id)
+        return Recording(family, level, min(rows or stored, stored), 0)
+    return recording
+
+
+def cache_folder(cache: Path | None = None) -> Path:
+    """Folder of the recorded files: ``datasets`` below ``cache``, $CFDG_CACHE or $XDG_CACHE_HOME/cfdg."""
+    if cache is None:
+        user = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        cache = Path(os.environ.get("CFDG_CACHE") or Path(user) / "cfdg")
+    return Path(cache).expanduser() / "datasets"
+
+
+def ensure_recorded(recording: Recording, folder: Path, *, jobs: int = 1, progress: bool = False) -> Path:
+    """The file of a recording, made now if it is not there yet."""
+    path = folder / recording.file_name
+    if not path.is_file():
+        write_hdf5(path, _columns(recording, jobs, progress), _metadata(recording))
+    return path
+
+
+def _columns(recording: Recording, jobs: int, progress: bool) -> Columns:
+    rows, seed = recording.rows, recording.seed
+    if recording.robot.sparse:
+        data = MazeData(recording.family.partition("-")[2], recording.level, recording.robot.max_episode_steps)
+        return record_maze(data, rows, seed, jobs=jobs, progress=progress)
+    if recording.level == "medium-replay":
+        return replay_columns(recording)
+    return record(recording.env_id, behaviour_actors(recording), rows, seed, jobs=jobs, progress=progress)
+
+
+def behaviour_actors(recording: Recording) -> list[Actor]:
+    """The policies behind a level, in the order in which their rows lie."""
+    rng = np.random.default_rng(derive_seed(recording.seed, "untrained actor"))
+    robot = recording.robot
+    if recording.level == "random":
+        return [fresh_actor(robot.obs_dim, robot.action_dim, rng)]
+    arrays = load_arrays(_BEHAVIOUR / f"{recording.env_id}-actors.npz")
+    return [select_actor(arrays, stage) for stage in _POLICIES[recording.level]]
+
+
+def replay_rows(env_id: str) -> int:
+    """Number of replay rows shipped for an environment."""
+    with np.load(_BEHAVIOUR / f"{env_id}-replay.npz", allow_pickle=False) as file:
+        return len(file["terminal"])
+
+
+def replay_columns(recording: Recording) -> Columns:
+    """The first rows of the shipped replay, in D4RL's names."""
+    replay, rows = unpack_replay(load_arrays(_BEHAVIOUR / f"{recording.env_id}-replay.npz")), recording.rows
+    next_obs = np.roll(replay["obs"], -1, axis=0)
+    next_obs[replay["end_row"]] = replay["end_next_obs"]
+    columns = {
+        "observations": replay["obs"],
+        "next_observations": next_obs,
+        "actions": replay["action"],
+        "rewards": replay["reward"],
+        "terminals": replay["terminal"],
+        "timeouts": replay["timeout"],
+    }
+    return {key: column[:rows] for key, column in columns.items()}
+
+
+def _metadata(recording: Recording) -> dict[str, str | int]:
+    return {
+        "generator": "cfdg_rl.datasets.recorded",
+        "format": FORMAT,
+        "environment": recording.env_id,
+        "level": recording.level,
+        "seed": recording.seed,
+        "mujoco": mujoco.__version__,
+        "gymnasium": gymnasium.__version__,
+        "numpy": np.__version__,
+        "machine": platform.machine(),
+    }

@@ -1,0 +1,149 @@
+"""Environments: construction in one place, so that every part of the library steps the same ones."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import cast
+
+import gymnasium
+import mujoco
+import numpy as np
+from gymnasium import spaces
+
+_MAZES = {"UMaze": 700, "Medium": 1000, "Large": 1000}  # time limits of D4RL's antmaze-*-v2
+_ROBOTICS = "gymnasium-robotics, run pip install 'cfdg-rl[adroit]'"
+_POINT_MAZES = {"UMaze": 150, "Medium": 300, "Large": 400}
+
+
+def _register() -> None:
+    for maze, limit in _MAZES.items():
+        gymnasium.register(
+            f"cfdg/AntMaze{maze}-v2",
+            "cfdg_rl.envs.antmaze:AntMaze",
+            max_episode_steps=limit,
+            kwargs={"maze": maze.lower()},
+        )
+    for maze, limit in _POINT_MAZES.items():
+        gymnasium.register(
+            f"cfdg/PointMaze{maze}-v0",
+            "cfdg_rl.envs.pointmaze:PointMaze",
+            max_episode_steps=limit,
+            kwargs={"maze": maze.lower()},
+        )
+    gymnasium.register(  # D4RL's limit; gymnasium-robotics' own AdroitHandPen-v1 runs on to 200
+        "cfdg/AdroitHandPen-v1",
+        "gymnasium_robotics.envs.adroit_hand.adroit_pen:AdroitHandPenEnv",
+        max_episode_steps=100,
+    )
+
+
+_register()
+
+
+@dataclass(frozen=True)
+class EnvShape:
+    """What a dataset must know of the environment it belongs to.
+
+    Attributes:
+        observation_space: as it is, before it is flattened.
+        obs_dim: width of a flattened observation.
+        action_low: ``(A,)`` smallest actions in the environment's own units.
+        action_high: ``(A,)`` largest ones.
+        max_episode_steps: the time limit; None if there is none.
+    """
+
+    observation_space: spaces.Space
+    obs_dim: int
+    action_low: np.ndarray
+    action_high: np.ndarray
+    max_episode_steps: int | None
+
+    def unit_actions(self, action: np.ndarray) -> np.ndarray:
+        """Actions ``(N, A)`` of the environment's own units in [-1, 1]: the inverse of what :func:`make_env` does."""
+        if (self.action_low == -1).all() and (self.action_high == 1).all():
+            return action
+        return 2.0 * (action - self.action_low) / (self.action_high - self.action_low) - 1.0
+
+
+def make_env(env_id: str) -> gymnasium.Env:
+    """Build a Gymnasium environment with flat observations and actions in [-1, 1] whose time limit truncates.
+
+    Dict observations are flattened in the order of ``gymnasium.spaces.flatten``, and actions of another box are mapped
+    affinely; an environment that needs neither gets no wrapper. D4RL's v2 physics lives on in Gymnasium's ``-v4``
+    locomotion environments, so its "out of date" notice is silenced.
+
+    Raises:
+        ValueError: if Gymnasium does not know ``env_id``, or its spaces are no boxes.
+    """
+    env = _make(env_id)
+    _check_spaces(env_id, env)
+    if isinstance(env.observation_space, spaces.Dict):
+        env = gymnasium.wrappers.FlattenObservation(env)
+    box = cast("spaces.Box", env.action_space)
+    if (box.low != -1).any() or (box.high != 1).any():
+        env = gymnasium.wrappers.RescaleAction(env, np.full_like(box.low, -1), np.full_like(box.high, 1))
+    return env
+
+
+def inspect_env(env_id: str) -> EnvShape:
+    """Widths, action bounds and time limit of an environment; see :func:`make_env` for the errors."""
+    env = _make(env_id)
+    _check_spaces(env_id, env)
+    box, obs = cast("spaces.Box", env.action_space), env.observation_space
+    env.close()
+    return EnvShape(obs, spaces.flatdim(obs), box.low, box.high, env.spec.max_episode_steps if env.spec else None)
+
+
+def _make(env_id: str) -> gymnasium.Env:
+    try:
+        with warnings.catch_warnings(), _quiet_compiler():
+            warnings.filterwarnings("ignore", message=".*out of date.*")
+            try:
+                return gymnasium.make(env_id, disable_env_checker=True)
+            except gymnasium.error.NameNotFound as error:
+                _register_robotics(error)
+                warnings.filterwarnings("ignore", message=".*reward functions were updated.*")
+                return gymnasium.make(env_id, disable_env_checker=True)
+    except (gymnasium.error.Error, ImportError) as error:
+        hint = "" if "pip install" in str(error) or "robotics" not in str(error) else f"; for {_ROBOTICS}"
+        raise ValueError(f"environment {env_id!r} cannot be made: {error}{hint}") from error
+
+
+def _register_robotics(error: gymnasium.error.Error) -> None:
+    """Make gymnasium-robotics' environments known: the hands, and those of several Minari datasets."""
+    try:
+        gymnasium.register_envs(importlib.import_module("gymnasium_robotics"))
+    except ImportError:
+        raise gymnasium.error.NameNotFound(f"{str(error).rstrip('.')}; if it is of {_ROBOTICS}") from error
+
+
+def _check_spaces(env_id: str, env: gymnasium.Env) -> None:
+    """Refuse what no policy of this library can act in."""
+    obs, action = env.observation_space, env.action_space
+    if isinstance(action, spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary):
+        raise ValueError(f"environment {env_id!r} has discrete actions, {action}, expected a box of real numbers")
+    if not isinstance(action, spaces.Box) or len(action.shape) != 1 or not action.is_bounded():
+        raise ValueError(f"environment {env_id!r} needs one row of bounded box actions, found {action}")
+    flat = isinstance(obs, spaces.Box) and len(obs.shape) == 1
+    if not flat and not (isinstance(obs, spaces.Dict) and isinstance(spaces.flatten_space(obs), spaces.Box)):
+        raise ValueError(f"environment {env_id!r} needs flat box observations or a dict of boxes, found {obs}")
+
+
+@contextlib.contextmanager
+def _quiet_compiler() -> Iterator[None]:
+    """Drop the notice about Gymnasium's own half_cheetah.xml, which MuJoCo also writes to a file where we are."""
+    before = mujoco.get_mju_user_warning()
+
+    def say(message: str) -> None:
+        if "settotalmass" not in message:
+            warnings.warn(message.strip(), RuntimeWarning, stacklevel=2)
+
+    mujoco.set_mju_user_warning(say)
+    try:
+        yield
+    finally:
+        mujoco.set_mju_user_warning(before)

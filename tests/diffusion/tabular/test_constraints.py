@@ -1,0 +1,205 @@
+"""Constraints: kept in every row, counted, stored in the file, and refused when they make no sense."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cfdg_diffusion import (
+    DiffusionSettings,
+    FixedCombinations,
+    Inequality,
+    Predicate,
+    Range,
+    TabularDiffusion,
+    TabularSettings,
+)
+from cfdg_diffusion.tabular.constraints import broken, constraint_state, restore_constraint
+from cfdg_diffusion.tabular.rejection import Tally, drawn
+
+TINY = TabularSettings(
+    diffusion=DiffusionSettings(width=16, blocks=1, batch_size=32, sampling_steps=8, guidance_weight=0.0)
+)
+COUNTRY = {"paris": "fr", "nice": "fr", "rome": "it", "oslo": "no"}
+
+
+def stays(rows=500):
+    rng = np.random.default_rng(0)
+    start = pd.Timestamp("2024-01-01", tz="Europe/Paris") + pd.to_timedelta(rng.integers(0, 300, rows), "D")
+    city = pd.Series(rng.choice(list(COUNTRY), rows))
+    return pd.DataFrame(
+        {
+            "start": start,
+            "end": start + pd.to_timedelta(rng.integers(0, 30, rows), "D"),
+            "city": city,
+            "country": city.map(COUNTRY).astype("category"),
+            "price": rng.lognormal(4, 1, rows).round(2),
+            "y": rng.choice(["a", "b"], rows),
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def table():
+    return stays()
+
+
+def rules(table):
+    return [
+        Inequality("start", "end"),
+        FixedCombinations(("city", "country"), table),
+        Range("price", 0, 500),
+        Range("start", pd.Timestamp("2024-01-01", tz="Europe/Paris"), None),
+    ]
+
+
+@pytest.fixture(scope="module")
+def model(table):
+    return TabularDiffusion(settings=TINY, constraints=rules(table)).fit(table, label="y", steps=250)
+
+
+def test_hard_constraints_are_broken_in_no_row_and_counted(model, table):
+    made = model.sample(1500, seed=0)
+    assert not broken(made, rules(table))[0].any()
+    assert model.rejected["start <= end"] > 0
+    assert model.rejected["known (city, country)"] > 0
+    assert 0 < model.repaired <= 1500
+    assert model.unmet == 0
+    assert made.dtypes.tolist() == table.dtypes.tolist()
+    assert made.index.equals(pd.RangeIndex(1500))
+    pd.testing.assert_frame_equal(made, model.sample(1500, seed=0))
+
+
+def test_without_constraints_nothing_is_rejected(table):
+    model = TabularDiffusion(settings=TINY).fit(table, steps=3)
+    model.sample(50)
+    assert (model.rejected, model.repaired) == ({}, 0)
+
+
+def test_labels_stay_as_asked_while_rows_are_drawn_again(model):
+    asked = pd.Series(["a", "b"] * 200)
+    assert model.sample(labels=asked, seed=0)["y"].tolist() == asked.tolist()
+    assert model.repaired > 0
+
+
+def test_streams_count_over_all_tables(model):
+    parts = list(model.stream(300, chunk=100, seed=0))
+    whole = model.repaired
+    model.sample(100)
+    assert whole > model.repaired > 0
+    assert not any(broken(part, model.constraints)[0].any() for part in parts)
+
+
+def test_a_rare_event_is_found():
+    """Rejection is exact: the accepted draws are the model's own, conditioned on the constraint."""
+    rng, tally = np.random.default_rng(0), Tally()
+    rare = Predicate("rare", lambda rows: (rows["u"] > 0.995).to_numpy())
+    table = drawn(lambda places: pd.DataFrame({"u": rng.random(len(places)), "place": places}), 400, [rare], tally)
+    assert table["place"].tolist() == list(range(400))
+    assert table["u"].min() > 0.995
+    assert table["u"].mean() == pytest.approx(0.9975, abs=4 * 0.005 / 12**0.5 / 20)
+    assert tally.repaired >= 390
+    assert tally.rejected["rare"] > 40_000
+    assert tally.unmet == 0
+
+
+def test_imputing_obeys_constraints_where_it_fills_and_counts_what_cannot_be(model, table):
+    holes = table.head(80).copy()
+    holes.loc[:39, "country"] = None
+    holes.loc[40:, "price"] = np.nan
+    filled = model.impute(holes, seed=0)
+    assert (filled["country"].astype(str) == filled["city"].map(COUNTRY)).all()
+    assert filled.loc[40:, "price"].between(0, 500).all()
+    assert model.unmet == 0
+    holes.loc[0, "end"] = holes.loc[0, "start"] - pd.Timedelta(1, "D")  # given, and none of its business
+    assert model.impute(holes, seed=0).loc[0, "end"] == holes.loc[0, "end"]
+    assert model.unmet == 0
+    impossible = holes.head(3).assign(price=np.nan)
+    model.constraints = (Range("price", 1e6),)
+    try:
+        assert model.impute(impossible)["price"].notna().all()
+        assert model.unmet == 3
+    finally:
+        model.constraints = tuple(rules(table))
+
+
+def test_what_is_given_is_kept_though_it_breaks_a_constraint(model, table):
+    given = table.head(20).assign(end=table["start"].head(20) - pd.Timedelta(1, "D"))
+    made = model.sample(like=given, fix=["start", "end", "city"], seed=0)
+    assert (made["end"] < made["start"]).all()
+    assert (made["country"].astype(str) == made["city"].map(COUNTRY)).all(), "the others count"
+    assert made["price"].between(0, 500).all()
+    with pytest.raises(RuntimeError, match="start <= end"):
+        model.sample(like=given.assign(start=given["start"] + pd.Timedelta(9999, "D")), fix=["start"], seed=0)
+
+
+def test_a_file_keeps_constraints_but_no_code(model, table, tmp_path):
+    path = tmp_path / "model.safetensors"
+    model.save(path)
+    loaded = TabularDiffusion.load(path)
+    assert [rule.name for rule in loaded.constraints] == [rule.name for rule in model.constraints]
+    pd.testing.assert_frame_equal(loaded.sample(400, seed=2), model.sample(400, seed=2))
+    model.constraints = (*model.constraints, Predicate("cheap", lambda rows: (rows["price"] < 400).to_numpy()))
+    try:
+        model.save(path)
+    finally:
+        model.constraints = model.constraints[:-1]
+    with pytest.raises(ValueError, match="had the constraint 'cheap', which is code and never stored: give all"):
+        TabularDiffusion.load(path)
+    assert TabularDiffusion.load(path, constraints=()).constraints == ()
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        Range("x", 0, 5.5),
+        Range("x", None, np.int64(3)),
+        Range("t", pd.Timestamp("2024-03-31 01:00", tz="Europe/Paris"), pd.Timestamp("2025-01-01", tz="Europe/Paris")),
+        Range("t", pd.Timestamp("2024-03-31"), np.datetime64("2025-01-01")),
+        Range("d", pd.Timedelta(3, "h")),
+        Inequality("low", 3, strict=True),
+    ],
+)
+def test_rules_come_back_from_json(rule):
+    state = json.loads(json.dumps(constraint_state(rule)))
+    assert restore_constraint(state) == rule
+
+
+def test_combinations_come_back_from_json_with_gaps_and_dates():
+    known = pd.DataFrame({"a": [1, 2, 2], "b": [None, "x", "x"], "t": pd.to_datetime(["2024-01-01", None, None])})
+    rule = FixedCombinations(("a", "b", "t"), known)
+    assert len(rule.known) == 2, "no row is kept twice"
+    back = restore_constraint(json.loads(json.dumps(constraint_state(rule))))
+    other = known.assign(b=["y", "x", None])
+    for each in (rule, back):
+        assert each.holds(known).all()
+        assert each.holds(other).tolist() == [False, True, False]
+
+
+def test_nullable_numbers_are_compared_and_gaps_allowed():
+    table = pd.DataFrame({"n": pd.array([1, None, 9], dtype="Int64"), "m": pd.array([0, 4, 12], dtype="Int64")})
+    assert Range("n", 0, 5).holds(table).tolist() == [True, True, False]
+    assert Inequality("n", "m").holds(table).tolist() == [False, True, True]
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        (Range("prize", 0), "constraint '0 <= prize' names column 'prize', which the table has not"),
+        (Inequality("start", "price"), "constraint 'start <= price' cannot be tested on this table"),
+        (Predicate("odd", lambda rows: np.ones(3)), "constraint 'odd' gave float64 of shape"),
+        (
+            Predicate("lost", lambda rows: rows["prize"] > 0),
+            "constraint 'lost' cannot be tested on this table: 'prize'",
+        ),
+    ],
+)
+def test_constraints_that_make_no_sense_are_refused_before_the_training(table, rule, message):
+    with pytest.raises(ValueError, match=message):
+        TabularDiffusion(settings=TINY, constraints=[rule]).fit(table, steps=10**9)
+
+
+def test_combinations_of_columns_that_are_not_there_are_refused(table):
+    with pytest.raises(ValueError, match="the known rows have no column 'town'"):
+        FixedCombinations(("town", "country"), table)
