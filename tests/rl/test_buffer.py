@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cfdg_rl.buffer import FixedRows, Ring, Union
+from cfdg_rl.buffer import FixedRows, Ring, JoinedRows
 from cfdg_rl.streams import Streams
 
 
@@ -83,12 +83,12 @@ def test_fixed_rows_are_shared_but_drawn_independently():
     assert not torch.equal(drawn[0], drawn[1])
 
 
-def union(added: int, capacity: int = 6) -> Union:
+def union(added: int, capacity: int = 6) -> JoinedRows:
     """Dataset rows 100 to 103, owned by nobody (-1), before a ring that numbered rows were added to."""
     dataset = torch.stack([torch.arange(100.0, 104.0), torch.full((4,), -1.0)], -1)
     ring = Ring(3, capacity, 2)
     ring.add(numbered(0, added, 3))
-    return Union(FixedRows(dataset), ring)
+    return JoinedRows(FixedRows(dataset), ring)
 
 
 @pytest.mark.parametrize(("added", "kept"), [(3, [0, 1, 2]), (6, [0, 1, 2, 3, 4, 5]), (8, [2, 3, 4, 5, 6, 7])])

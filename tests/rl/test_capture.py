@@ -149,7 +149,7 @@ def test_replays_equal_eager_updates_bit_for_bit(make):
     eager, agent = make(), make()
     captured, rows = on_tape(agent), torch.randn(100, 3)
     for learner in (eager, captured):
-        learner.see(rows)
+        learner.fit_scaler(rows)
     for _ in ("offline", "online"):
         with_rate_tensors(eager)
         for step in range(24):
@@ -326,7 +326,7 @@ def test_it_is_the_agent_but_for_the_update():
     assert captured.optimisers is agent.optimisers
     rows, obs = torch.randn(50, 3), torch.randn(2, 4, 3)
     for learner in (captured, same):
-        learner.see(rows)
+        learner.fit_scaler(rows)
         learner.schedule(0.25)
     for explore in (True, False):
         assert torch.equal(captured.act(obs, explore), same.act(obs, explore))

@@ -280,7 +280,7 @@ def test_observations_are_standardised_where_settings_ask_for_it(make):
     scale = getattr(shifted, "iql", shifted).scale
     unit = torch.randn(4000, 3, dtype=torch.float64)
     unit = ((unit - unit.mean(0)) / unit.std(0, correction=0)).float()
-    getattr(shifted, "iql", shifted).see(centre + (spread - 1e-3) * unit)  # the deviation gets 1e-3 added
+    getattr(shifted, "iql", shifted).fit_scaler(centre + (spread - 1e-3) * unit)  # the deviation gets 1e-3 added
     assert torch.allclose(scale.std, spread, rtol=1e-4)
     for step in range(2):
         whole = batch(step)
@@ -314,7 +314,7 @@ def test_learns_to_push_a_point_to_the_origin(make, make_mixer, point):
     rings = [Ring(2, size, row_width(1, 1)) for size in (plan.steps, 1, 1)]
     pools = Pools(FixedRows(to_rows(point_data())), *rings, 1, 1)
     before = evaluator.returns(agent)
-    agent.see(point_data().obs)
+    agent.fit_scaler(point_data().obs)
     for _ in pretrain(agent, pools, Streams(seeds, "pre"), steps=350, batch_size=64):
         pass
     agent.go_online()

@@ -328,7 +328,7 @@ def test_pre_training_and_fine_tuning_solve_the_point_task(point, augmented):
     plan = FinetunePlan(steps=300, refresh_every=100, warm_up=20, batch_size=64, synthetic_rows=200)
     agent = IQL(1, 1, SETTINGS, seeds=SEEDS)
     pools = make_pools(plan)
-    agent.see(random_data().obs)
+    agent.fit_scaler(random_data().obs)
     for _ in pretrain(agent, pools, Streams(SEEDS, "pre"), steps=400, batch_size=64):
         pass
     _, log = run(point, plan, Resampler() if augmented else None, agent)

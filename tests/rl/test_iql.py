@@ -154,7 +154,7 @@ def test_it_solves_a_one_step_task_from_random_data(settings):
     reward = -5 * (action - obs).abs()[..., 0]
     data = Transitions(obs, action, reward, obs, torch.ones_like(reward))
     agent = IQL(1, 1, replace(settings, learning_rate=3e-3), seeds=(0, 1))
-    agent.see(obs.flatten(0, 1))
+    agent.fit_scaler(obs.flatten(0, 1))
     for _ in range(500):
         pick = torch.randint(4000, (128,), generator=rng)
         agent.update(Batch(data.map(lambda t: t[:, pick]), torch.zeros(128)))  # noqa: B023

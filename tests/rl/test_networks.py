@@ -108,7 +108,7 @@ def test_observations_are_standardised_where_enabled():
     obs = torch.randn(5000, 2, generator=torch.Generator().manual_seed(0)) * torch.tensor([3.0, 0.1]) + 7
     scale = Standardiser(2, enabled=True)
     assert torch.equal(scale(obs), obs), "nothing is changed before any data were seen"
-    scale.see(obs)
+    scale.fit_scaler(obs)
     mapped = scale(obs)
     assert mapped.mean(0).tolist() == pytest.approx([0, 0], abs=1e-4)
     expected = [deviation / (deviation + 1e-3) for deviation in obs.std(0, correction=0).tolist()]
@@ -123,7 +123,7 @@ def test_observations_are_standardised_where_enabled():
 
 def test_observations_pass_unchanged_where_not_enabled():
     scale, obs = Standardiser(2, enabled=False), torch.randn(10, 2)
-    scale.see(5 * obs + 3)
+    scale.fit_scaler(5 * obs + 3)
     assert torch.equal(scale(obs), obs)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from cfdg_rl.files import replaced_file
+from cfdg_rl.files import atomic_write
 
 FORMAT = 1
 LATE_EVALUATIONS = 10  # evaluations averaged by CellResult.late
@@ -164,5 +164,5 @@ def write_text(path: Path, text: str) -> None:
 
 def replace_file(path: Path, write: Callable[[Path], object]) -> None:
     """Let ``write`` fill a temporary file beside ``path``, then rename it: ``path`` is the old file or the new one."""
-    with replaced_file(path) as draft:  # keeps the suffix, which may choose a format
+    with atomic_write(path) as draft:  # keeps the suffix, which may choose a format
         write(draft)

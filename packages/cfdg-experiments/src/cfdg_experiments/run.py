@@ -146,7 +146,7 @@ def pretrain_cell(profile: Profile, cell: Cell, space: Workspace, speak: Speak) 
     profile, device = settled(profile, cell.dataset, cell.algorithm), _device(profile)
     data, steps = _data(profile, cell, space), profile.pretrain.steps
     agent = captured(profile, offline_learner(profile, cell.algorithm, (data.obs_dim, data.action_dim), device))
-    agent.see(data.transitions.obs.to(device))
+    agent.fit_scaler(data.transitions.obs.to(device))
     pools = offline_pools(profile, cell.algorithm, data, device)
     streams, draft = Streams(profile.seeds, "pretrain", device), path.with_suffix(".partial")
     start = _resume(draft, agent, streams, device)

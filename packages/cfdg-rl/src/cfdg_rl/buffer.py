@@ -89,7 +89,7 @@ class Ring:
         self.cursor = int(state["cursor"])
 
 
-class Union:
+class JoinedRows:
     """The offline dataset and every replica's own ring behind it, sampled as one buffer."""
 
     def __init__(self, offline: FixedRows, online: Ring) -> None:

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from cfdg_rl.files import replaced_file
+from cfdg_rl.files import atomic_write
 
 FORMAT = 1
 
@@ -22,7 +22,7 @@ def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
     """Write ``state`` under a temporary name and rename it, so that a kill leaves the old file or the new one."""
     tensors: dict[str, Tensor] = {}
     tree = _pack(state, (), tensors)
-    with replaced_file(path) as draft:
+    with atomic_write(path) as draft:
         save_file(tensors, draft, metadata={"format": str(FORMAT), "tree": json.dumps(tree)})
 
 

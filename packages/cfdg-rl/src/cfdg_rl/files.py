@@ -12,7 +12,7 @@ import numpy as np
 
 
 @contextmanager
-def replaced_file(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """A temporary file beside ``path`` that takes its name on success and is removed on failure.
 
     Two processes that make the same file at once each write their own; the later one replaces the earlier.
@@ -43,5 +43,5 @@ def load_arrays(path: Path) -> dict[str, np.ndarray]:
 
 def save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write an npz file, complete or not at all."""
-    with replaced_file(path) as draft, draft.open("wb") as file:
+    with atomic_write(path) as draft, draft.open("wb") as file:
         np.savez_compressed(file, **arrays)  # pyrefly: ignore[bad-argument-type]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cfdg_rl.buffer import FixedRows, Ring, Union
+from cfdg_rl.buffer import FixedRows, Ring, JoinedRows
 from cfdg_rl.streams import Streams
 from cfdg_rl.transitions import Transitions, from_rows
 
@@ -140,14 +140,14 @@ class Bernoulli:
         if heads and len(pools.online) > self.gate:
             real, synthetic, label = pools.online, pools.online_synthetic, ONLINE
         else:
-            real = pools.offline if pools.archive is None else Union(pools.offline, pools.archive)
+            real = pools.offline if pools.archive is None else JoinedRows(pools.offline, pools.archive)
             synthetic, label = pools.offline_synthetic, OFFLINE
         ratio = self.synthetic_ratio if len(synthetic) else 0.0
         counts = split(batch_size, 1 - ratio, ratio)
         return draw(pools, [(real, counts[0], label), (synthetic, counts[1], label)], self.streams)
 
 
-def draw(pools: Pools, parts: Sequence[tuple[FixedRows | Ring | Union, int, int]], streams: Streams) -> Batch:
+def draw(pools: Pools, parts: Sequence[tuple[FixedRows | Ring | JoinedRows, int, int]], streams: Streams) -> Batch:
     """Concatenate ``count`` rows of each ``(buffer, count, label)`` into one batch."""
     used = [part for part in parts if part[1]]
     rows = torch.cat([buffer.sample(count, streams) for buffer, count, _ in used], dim=1)

@@ -35,7 +35,7 @@ class Learner(Agent, Protocol):
     optimisers: dict[str, Adam]
     streams: dict[str, Streams]
 
-    def see(self, obs: Tensor) -> None:
+    def fit_scaler(self, obs: Tensor) -> None:
         """Look at the offline observations ``(N, S)`` once, before the first update."""
         ...
 

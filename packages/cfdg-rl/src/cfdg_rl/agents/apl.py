@@ -165,9 +165,9 @@ class APL(nn.Module):
             return self.policy.mode(obs)
         return self.policy.sample(obs, self.streams["exploration"])[0].squeeze(2)
 
-    def see(self, obs: Tensor) -> None:
+    def fit_scaler(self, obs: Tensor) -> None:
         """Take the statistics of the offline observations ``(N, S)``, where the settings ask for them."""
-        self.scale.see(obs)
+        self.scale.fit_scaler(obs)
 
     def schedule(self, progress: float) -> None:
         """Nothing: the rates are constant."""

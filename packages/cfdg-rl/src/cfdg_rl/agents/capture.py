@@ -186,9 +186,9 @@ class Captured:
         """The agent's actions ``(R, E, A)`` for ``(R, E, S)``."""
         return self.agent.act(obs, explore)
 
-    def see(self, obs: Tensor) -> None:
+    def fit_scaler(self, obs: Tensor) -> None:
         """Let the agent look at the offline observations ``(N, S)``."""
-        self.agent.see(obs)
+        self.agent.fit_scaler(obs)
 
     def schedule(self, progress: float) -> None:
         """Set the agent's learning rates, which the graphs read from memory."""

@@ -148,9 +148,9 @@ class IQL(nn.Module):
         obs = self.scale(obs)
         return self.policy.sample(obs, self.streams["exploration"]) if explore else self.policy.mean(obs)
 
-    def see(self, obs: Tensor) -> None:
+    def fit_scaler(self, obs: Tensor) -> None:
         """Take the statistics of the offline observations ``(N, S)``, where the settings ask for them."""
-        self.scale.see(obs)
+        self.scale.fit_scaler(obs)
 
     def schedule(self, progress: float) -> None:
         """Cosine schedule of the policy's learning rate offline; ``progress`` runs from 0 to 1."""

@@ -111,7 +111,7 @@ class Standardiser(nn.Module):
         self.register_buffer("mean", torch.zeros(obs_dim, device=device))
         self.register_buffer("std", torch.ones(obs_dim, device=device))
 
-    def see(self, obs: Tensor) -> None:
+    def fit_scaler(self, obs: Tensor) -> None:
         """Take the statistics of the offline observations ``(N, S)``."""
         if self.enabled:
             self.mean.copy_(obs.mean(0))

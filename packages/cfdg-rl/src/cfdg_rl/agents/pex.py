@@ -103,7 +103,7 @@ class PEX(nn.Module):
         noise = self.streams["exploration" if explore else "evaluation"]
         return self.compose(self.iql.scale(obs), noise, explore)[0]
 
-    def see(self, obs: Tensor) -> None:
+    def fit_scaler(self, obs: Tensor) -> None:
         """Nothing: the offline IQL has seen the data."""
 
     def schedule(self, progress: float) -> None:

@@ -114,9 +114,9 @@ class TD3BC(nn.Module):
         noise = self.streams["exploration"].normal(*action.shape[1:])
         return (action + self.settings.exploration_noise * noise).clamp(-1, 1)
 
-    def see(self, obs: Tensor) -> None:
+    def fit_scaler(self, obs: Tensor) -> None:
         """Take the statistics of the offline observations ``(N, S)``, where the settings ask for them."""
-        self.scale.see(obs)
+        self.scale.fit_scaler(obs)
 
     def schedule(self, progress: float) -> None:
         """Nothing: the rates are constant."""

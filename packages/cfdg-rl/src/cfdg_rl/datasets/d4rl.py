@@ -24,7 +24,7 @@ import torch
 
 from cfdg_rl.datasets.catalogue import LEVELS, PUBLISHED, find_file  # noqa: F401 - part of this module's names
 from cfdg_rl.datasets.scores import Family
-from cfdg_rl.files import replaced_file
+from cfdg_rl.files import atomic_write
 from cfdg_rl.transitions import Transitions
 
 NAMES = tuple(PUBLISHED)
@@ -229,7 +229,7 @@ def write_hdf5(path: Path, columns: Mapping[str, np.ndarray], metadata: Mapping[
 
     The file appears under its name only when it is complete.
     """
-    with replaced_file(path) as draft, h5py.File(draft, "w") as file:
+    with atomic_write(path) as draft, h5py.File(draft, "w") as file:
         for key, column in columns.items():
             file.create_dataset(key, data=column, compression="gzip", compression_opts=1, shuffle=True)
         for key, value in metadata.items():

@@ -26,7 +26,7 @@ import numpy as np
 from cfdg_rl.datasets.recorded.actor import Actor
 from cfdg_rl.envs.make import make_env
 from cfdg_rl.envs.stack import EnvStack
-from cfdg_rl.files import replaced_file, save_arrays
+from cfdg_rl.files import atomic_write, save_arrays
 
 if TYPE_CHECKING:
     from stable_baselines3 import SAC  # pyrefly: ignore[missing-import]
@@ -181,7 +181,7 @@ def _write(
     paths = [out / f"{env_id}.npz", out / f"{env_id}.json", out / f"{env_id}-replay.npz"]
     named = {f"{step:07d}/{name}": array for step, actor in actors.items() for name, array in actor.weights.items()}
     save_arrays(paths[0], named)
-    with replaced_file(paths[1]) as draft:
+    with atomic_write(paths[1]) as draft:
         draft.write_text(json.dumps(scores, indent=2) + "\n")
     save_arrays(paths[2], replay)
     return paths
