@@ -121,7 +121,8 @@ def _run(name: str, case: Case, arguments: argparse.Namespace) -> dict[str, Any]
     from cfdg_experiments.profile import parse_overrides
 
     changes = {"seeds": arguments.seeds, **case.settings, **parse_overrides(arguments.set)}
-    profile, cell = load_profile("quick", changes), Cell(case.dataset, case.algorithm, "base")
+    profile = load_profile("quick", changes)
+    cell = Cell(case.dataset, case.algorithm, "base")
     own = settled(profile, case.dataset, case.algorithm)
     print(f"{name}: {case.claim}")
     print(
@@ -130,7 +131,8 @@ def _run(name: str, case: Case, arguments: argparse.Namespace) -> dict[str, Any]
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         result = run_cell(profile, cell, Workspace(Path(folder)), lambda event: _print(event.evaluation))
-    seconds, passed = time.perf_counter() - began, bool(case.reached(result))
+    seconds = time.perf_counter() - began
+    passed = bool(case.reached(result))
     print(f"  data {result.behaviour_score:.1f}, before {result.offline.mean():.1f}, after {result.final.mean():.1f}")
     print(f"  {seconds:.0f} s: {'PASS' if passed else 'FAIL'}", flush=True)
     return {

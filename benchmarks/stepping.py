@@ -29,7 +29,8 @@ Way = tuple[Callable[[np.ndarray], None], Callable[[], None]]  # step all copies
 
 
 def stacked(env_id: str, copies: int, workers: int) -> Way:
-    stack, everyone = EnvStack(env_id, range(copies), workers), np.arange(copies)
+    stack = EnvStack(env_id, range(copies), workers)
+    everyone = np.arange(copies)
 
     def step(actions: np.ndarray) -> None:
         _, terminated, truncated = stack.step(actions, everyone)
@@ -67,7 +68,8 @@ def ways(env_id: str, copies: int, workers: list[int], processes: bool) -> dict[
 
 def rate(step: Callable[[np.ndarray], None], actions: np.ndarray, seconds: float) -> float:
     """Environment steps per wall second."""
-    began, count = time.perf_counter(), 0
+    began = time.perf_counter()
+    count = 0
     while time.perf_counter() - began < seconds:
         step(actions[count % len(actions)])
         count += 1

@@ -36,7 +36,9 @@ from cfdg_rl.protocols import Learner
 from cfdg_rl.streams import Streams
 from cfdg_rl.transitions import Transitions, row_width, to_rows
 
-OBS, ACTION, ROWS = 11, 3, 100_000  # Hopper
+OBS = 11
+ACTION = 3
+ROWS = 100_000  # Hopper
 PLAIN = "plain"
 
 
@@ -93,7 +95,8 @@ class PlainIQL:
         self.value = plain_network(OBS, *hidden, 1)
         self.critics = [plain_network(OBS + ACTION, *hidden, 1) for _ in range(2)]
         self.targets = copy.deepcopy(self.critics)
-        self.policy, self.log_std = plain_network(OBS, *hidden, ACTION), nn.Parameter(torch.zeros(ACTION))
+        self.policy = plain_network(OBS, *hidden, ACTION)
+        self.log_std = nn.Parameter(torch.zeros(ACTION))
         critics = [parameter for critic in self.critics for parameter in critic.parameters()]
         groups = (self.value.parameters(), critics, [*self.policy.parameters(), self.log_std])
         self.optimisers = [torch.optim.Adam(group, 3e-4) for group in groups]
@@ -145,11 +148,13 @@ def stacked_updates(name: str, variant: Variant, arguments: argparse.Namespace, 
     sizes: dict[str, object] = {"precision": variant.precision}
     if arguments.hidden:
         sizes["hidden"] = tuple(arguments.hidden)
-    seeds, device = tuple(range(variant.replicas)), variant.device
+    seeds = tuple(range(variant.replicas))
+    device = variant.device
     agent: Learner = make(sizes, seeds=seeds, device=device)
     learner = Captured(agent) if variant.mode == "cuda graphs" else agent
     empty = [Ring(variant.replicas, 1, row_width(OBS, ACTION), device) for _ in range(3)]
-    pools, streams = Pools(FixedRows(rows.to(device)), *empty, OBS, ACTION), Streams(seeds, "bench", device)
+    pools = Pools(FixedRows(rows.to(device)), *empty, OBS, ACTION)
+    streams = Streams(seeds, "bench", device)
     return lambda: learner.update(draw(pools, [(pools.offline, arguments.batch, label)], streams))
 
 
@@ -168,7 +173,8 @@ def prepare(name: str, variant: Variant, arguments: argparse.Namespace, rows: Te
 def rate(update: Callable[[], object], seconds: float, device: str) -> float:
     """Updates per CPU-second (wall second on a GPU)."""
     clock, chunk = (time.process_time, 1) if device == "cpu" else (time.perf_counter, 50)
-    began, count = clock(), 0
+    began = clock()
+    count = 0
     while clock() - began < seconds:
         for _ in range(chunk):
             update()
@@ -194,7 +200,8 @@ def measure(name: str, arguments: argparse.Namespace, rows: Tensor) -> list[dict
     for _ in range(arguments.rounds):
         for variant, update in updates.items():
             samples[variant].append(rate(update, arguments.seconds, variant.device))
-    lines, first = [], None
+    lines = []
+    first = None
     for variant, rates in samples.items():
         per_second = statistics.median(rates)
         replica_updates = variant.replicas * per_second
@@ -231,7 +238,10 @@ def parse() -> argparse.Namespace:
     if arguments.device == "cuda" and not torch.cuda.is_available():
         parser.error("--device cuda: PyTorch finds no CUDA device")
     if arguments.quick:
-        arguments.hidden, arguments.replicas, arguments.seconds, arguments.rounds = [64, 64], [1, 5], 0.5, 1
+        arguments.hidden = [64, 64]
+        arguments.replicas = [1, 5]
+        arguments.seconds = 0.5
+        arguments.rounds = 1
     return arguments
 
 
@@ -239,7 +249,8 @@ def main() -> None:
     arguments = parse()
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    rows, lines = random_rows(), []
+    rows = random_rows()
+    lines = []
     print(f"batch {arguments.batch}, widths {arguments.hidden or 'as published'}, torch {torch.__version__}")
     print(f"{'algorithm':<12}{'mode':<13}{'type':<7}{'R':>4}{'updates/s':>13}{'replica-updates/s':>21}{'ratio':>8}")
     for name in arguments.algorithms:

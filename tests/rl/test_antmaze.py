@@ -113,7 +113,8 @@ def test_away_from_walls_it_moves_as_gymnasiums_ant_with_d4rls_file(medium, tmp_
     rng = np.random.default_rng(0)
     for _ in range(10):
         medium.reset()
-        qpos, qvel = medium.data.qpos.copy(), medium.data.qvel.copy()
+        qpos = medium.data.qpos.copy()
+        qvel = medium.data.qvel.copy()
         oracle.set_state(qpos, qvel)
         medium.set_state(qpos, qvel)
         for _ in range(20):
@@ -126,7 +127,8 @@ def test_away_from_walls_it_moves_as_gymnasiums_ant_with_d4rls_file(medium, tmp_
 
 
 def test_actions_are_clipped(medium):
-    action, ends = np.array([0.3, -0.2, 1.0, -1.0, 0.5, 1.0, -1.0, 0.0]), []
+    action = np.array([0.3, -0.2, 1.0, -1.0, 0.5, 1.0, -1.0, 0.0])
+    ends = []
     for sent in (action, np.where(np.abs(action) == 1, 40 * action, action)):
         still(medium)
         ends.append(medium.step(sent)[0])

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cfdg_rl.buffer import FixedRows, Ring, JoinedRows
+from cfdg_rl.buffer import FixedRows, JoinedRows, Ring
 from cfdg_rl.streams import Streams
 
 
@@ -18,7 +18,8 @@ def numbered(start: int, count: int, replicas: int = 2) -> torch.Tensor:
 
 @given(st.integers(1, 6), st.lists(st.integers(1, 9), min_size=1, max_size=6))
 def test_ring_keeps_exactly_the_latest_rows(capacity, sizes):
-    ring, start = Ring(2, capacity, 2), 0
+    ring = Ring(2, capacity, 2)
+    start = 0
     for size in sizes:
         ring.add(numbered(start, size))
         start += size
@@ -52,16 +53,17 @@ def test_sampling_from_an_unfilled_ring_never_returns_an_empty_slot():
 
 
 def test_empty_buffers_and_capacities_are_refused():
-    with pytest.raises(ValueError, match="empty ring"):
+    with pytest.raises(ValueError, match="the ring is empty"):
         Ring(1, 3, 2).sample(1, Streams((0,), "test"))
     with pytest.raises(ValueError, match="capacity"):
         Ring(1, 0, 2)
-    with pytest.raises(ValueError, match="no rows"):
+    with pytest.raises(ValueError, match="0 rows, expected at least 1"):
         FixedRows(torch.zeros(0, 2))
 
 
 def test_state_restores_content_and_position():
-    ring, copy = Ring(2, 5, 2), Ring(2, 5, 2)
+    ring = Ring(2, 5, 2)
+    copy = Ring(2, 5, 2)
     ring.add(numbered(0, 7))
     copy.load_state_dict(ring.state_dict())
     for other in (ring, copy):
@@ -93,7 +95,8 @@ def union(added: int, capacity: int = 6) -> JoinedRows:
 
 @pytest.mark.parametrize(("added", "kept"), [(3, [0, 1, 2]), (6, [0, 1, 2, 3, 4, 5]), (8, [2, 3, 4, 5, 6, 7])])
 def test_a_union_draws_every_row_of_both_equally_often(added, kept):
-    both, draws = union(added), 8000
+    both = union(added)
+    draws = 8000
     drawn = both.sample(draws, Streams((0, 1, 2), "test"))
     rows = [*kept, 100, 101, 102, 103]
     assert len(both) == len(rows)
@@ -113,7 +116,8 @@ def test_replicas_of_a_union_see_their_own_ring_only():
 
 
 def test_a_union_with_an_empty_ring_is_the_dataset():
-    both, streams = union(0), Streams((0, 1, 2), "test")
+    both = union(0)
+    streams = Streams((0, 1, 2), "test")
     assert len(both) == 4
     assert both.sample(200, streams)[..., 0].min() >= 100
 

@@ -94,7 +94,8 @@ class TapeRecorder:
     """Records tapes; as a capture does, it runs the Python of an update and leaves weights and generators alone."""
 
     def __init__(self, agent: Learner) -> None:
-        self.agent, self.calls = agent, []
+        self.agent = agent
+        self.calls = []
 
     def warm_up(self, work: Callable):
         self.calls.append("warm-up")
@@ -102,8 +103,11 @@ class TapeRecorder:
 
     def record(self, work: Callable[[], Tensor], generators: Iterable[torch.Generator]) -> tuple[Tape, Tensor]:
         self.calls.append("record")
-        live, generators, tape = tensors_of(self.agent), list(generators), Tape()
-        before, states = [tensor.clone() for tensor in live], [generator.get_state() for generator in generators]
+        live = tensors_of(self.agent)
+        generators = list(generators)
+        tape = Tape()
+        before = [tensor.clone() for tensor in live]
+        states = [generator.get_state() for generator in generators]
         with tape:
             result = work()
         with torch.no_grad():
@@ -146,8 +150,10 @@ def assert_equal(first: Learner, second: Learner) -> None:
 @every_agent
 def test_replays_equal_eager_updates_bit_for_bit(make):
     """Through all labels, changing rates, explored actions in between, and the end of the offline phase."""
-    eager, agent = make(), make()
-    captured, rows = on_tape(agent), torch.randn(100, 3)
+    eager = make()
+    agent = make()
+    captured = on_tape(agent)
+    rows = torch.randn(100, 3)
     for learner in (eager, captured):
         learner.fit_scaler(rows)
     for _ in ("offline", "online"):
@@ -171,7 +177,8 @@ def test_replays_equal_eager_updates_bit_for_bit(make):
 @every_agent
 def test_a_restored_agent_continues_with_new_graphs(make):
     """Whatever is loaded through it or behind its back, as checkpoints are."""
-    eager, agent = make(), make()
+    eager = make()
+    agent = make()
     captured = on_tape(agent)
     for step in range(9):
         eager.update(batch(step))
@@ -192,7 +199,8 @@ def test_a_restored_agent_continues_with_new_graphs(make):
 
 def test_the_tape_repeats_what_the_host_decided_while_recording():
     """A number from the host is frozen on the tape as in a CUDA graph, so the tests above can fail."""
-    x, numbers = torch.zeros(3), iter([1.0, 2.0, 3.0])
+    x = torch.zeros(3)
+    numbers = iter([1.0, 2.0, 3.0])
     tape = Tape()
     with tape:
         x.add_(next(numbers))
@@ -216,7 +224,8 @@ class Spy:
     """A graph that notes the batch in its memory whenever it is replayed."""
 
     def __init__(self) -> None:
-        self.captured, self.seen = None, []
+        self.captured = None
+        self.seen = []
 
     def replay(self) -> None:
         (recording,) = self.captured.recordings.values()
@@ -228,7 +237,8 @@ class SpyRecorder(TapeRecorder):
 
     def __init__(self, agent: Learner) -> None:
         super().__init__(agent)
-        self.spy, self.generators = Spy(), []
+        self.spy = Spy()
+        self.generators = []
 
     def record(self, work, generators):
         self.generators = list(generators)
@@ -321,10 +331,12 @@ def test_graphs_are_dropped_when_optimisers_are_replaced(drops):
 
 def test_it_is_the_agent_but_for_the_update():
     agent = make_iql()
-    captured, same = on_tape(agent), make_iql()
+    captured = on_tape(agent)
+    same = make_iql()
     assert captured.streams is agent.streams
     assert captured.optimisers is agent.optimisers
-    rows, obs = torch.randn(50, 3), torch.randn(2, 4, 3)
+    rows = torch.randn(50, 3)
+    obs = torch.randn(2, 4, 3)
     for learner in (captured, same):
         learner.fit_scaler(rows)
         learner.schedule(0.25)
@@ -338,7 +350,7 @@ def test_it_is_the_agent_but_for_the_update():
 
 
 def test_an_agent_on_the_cpu_is_refused():
-    with pytest.raises(ValueError, match="CUDA graphs need an agent on a CUDA device, found one on 'cpu'"):
+    with pytest.raises(ValueError, match="the agent is on device 'cpu', expected a CUDA device"):
         Captured(make_iql())
 
 
@@ -350,7 +362,8 @@ needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA graph
 @every_agent
 def test_cuda_graphs_equal_eager_updates(make):
     """Up to the rounding of matrix products, with the same random draws."""
-    eager, captured = make("cuda"), Captured(make("cuda"))
+    eager = make("cuda")
+    captured = Captured(make("cuda"))
     for _ in ("offline", "online"):
         for step in range(24):
             label = (OFFLINE, ONLINE, None)[step % 3]

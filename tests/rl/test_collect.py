@@ -15,7 +15,8 @@ class Constant:
     """An agent that always does the same."""
 
     def __init__(self, action: float, action_dim: int = 1) -> None:
-        self.action, self.action_dim = action, action_dim
+        self.action = action
+        self.action_dim = action_dim
 
     def act(self, obs, explore):
         return torch.full((*obs.shape[:2], self.action_dim), self.action)
@@ -28,7 +29,8 @@ class Wild:
     """Seeded random actions, so that two collectors can be compared."""
 
     def __init__(self, action_dim: int) -> None:
-        self.rng, self.action_dim = torch.Generator().manual_seed(0), action_dim
+        self.rng = torch.Generator().manual_seed(0)
+        self.action_dim = action_dim
 
     def act(self, obs, explore):
         return torch.rand(*obs.shape[:2], self.action_dim, generator=self.rng) * 2 - 1
@@ -59,7 +61,9 @@ def test_no_reset_slips_in_as_a_transition(point):
 
 
 def test_rewards_go_through_the_map(point):
-    raw, mapped = (collect(point, Constant(0.3), 10, 1, 1, reward) for reward in (RewardMap(), RewardMap(10.0, -1.0)))
+    raw, mapped = (
+        collect(point, Constant(0.3), 10, 1, 1, reward=reward) for reward in (RewardMap(), RewardMap(10.0, -1.0))
+    )
     assert torch.allclose(mapped.reward, 10 * raw.reward - 1)
 
 
@@ -70,10 +74,12 @@ def test_a_replica_sees_the_same_in_any_company(point):
 
 def test_a_restored_mujoco_collector_continues_bit_for_bit():
     agent = Wild(3)
-    first, second = EnvCollector("Hopper-v5", (0, 1), RewardMap()), EnvCollector("Hopper-v5", (8, 9), RewardMap())
+    first = EnvCollector("Hopper-v5", (0, 1), RewardMap())
+    second = EnvCollector("Hopper-v5", (8, 9), RewardMap())
     for _ in range(60):
         first.step(agent)
-    state, rng = first.state(), agent.rng.get_state()
+    state = first.state()
+    rng = agent.rng.get_state()
     expected = torch.cat([first.step(agent) for _ in range(80)], dim=1)
     second.restore(state)
     agent.rng.set_state(rng)
@@ -83,7 +89,8 @@ def test_a_restored_mujoco_collector_continues_bit_for_bit():
 
 
 def test_another_kind_of_environment_begins_new_episodes_which_are_booked_alone(point):
-    first, second = EnvCollector(point, (0, 1), RewardMap()), EnvCollector(point, (0, 1), RewardMap())
+    first = EnvCollector(point, (0, 1), RewardMap())
+    second = EnvCollector(point, (0, 1), RewardMap())
     for _ in range(25):
         first.step(Constant(0.0))
     second.restore(first.state())
@@ -95,7 +102,8 @@ def test_another_kind_of_environment_begins_new_episodes_which_are_booked_alone(
 
 
 def test_a_restart_begins_episodes_and_books_nothing(point):
-    collector, first_steps = EnvCollector(point, (0, 1), RewardMap()), []
+    collector = EnvCollector(point, (0, 1), RewardMap())
+    first_steps = []
     for _ in range(2):
         first_steps.append(collector.step(Constant(0.0)))
         for _ in range(4):
@@ -115,7 +123,8 @@ def test_workers_change_nothing(env_id):
     width = make_env(env_id).action_space.shape[0]
     runs = []
     for workers in (1, 3):
-        collector, agent = EnvCollector(env_id, (0, 1), RewardMap(), 2, workers=workers), Wild(width)
+        collector = EnvCollector(env_id, (0, 1), RewardMap(), 2, workers=workers)
+        agent = Wild(width)
         runs.append(torch.cat([collector.step(agent) for _ in range(60)], dim=1))
         collector.stack.close()
     assert runs[0][..., -1].sum() > 0

@@ -81,7 +81,8 @@ def only(whole: Batch, replica: int) -> Batch:
 
 
 def equal_states(first: Learner, second: Learner) -> bool:
-    ours, theirs = first.state_dict(), second.state_dict()
+    ours = first.state_dict()
+    theirs = second.state_dict()
     return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
@@ -100,7 +101,8 @@ def test_acts_in_bounds_for_every_replica_and_environment(make, envs, explore):
 
 @every_agent
 def test_acting_changes_no_weight(make):
-    agent, untouched = make(), make()
+    agent = make()
+    untouched = make()
     for explore in (False, True):
         agent.act(observations(5), explore)
     assert equal_states(agent, untouched)
@@ -108,7 +110,8 @@ def test_acting_changes_no_weight(make):
 
 @every_agent
 def test_same_seed_same_bits(make):
-    first, second = make(seeds=(0, 7)), make(seeds=(0, 7))
+    first = make(seeds=(0, 7))
+    second = make(seeds=(0, 7))
     for step, label in enumerate([OFFLINE, ONLINE, None] * 3):
         for agent in (first, second):
             agent.update(batch(step, label=label))
@@ -128,8 +131,10 @@ def test_other_seeds_other_weights_and_other_draws(make):
 @every_agent
 @every_label
 def test_replicas_equal_separate_runs(make, label):
-    seeds, obs = (3, 1, 4), observations(4, 3)
-    together, alone = make(seeds=seeds), [make(seeds=(seed,)) for seed in seeds]
+    seeds = (3, 1, 4)
+    obs = observations(4, 3)
+    together = make(seeds=seeds)
+    alone = [make(seeds=(seed,)) for seed in seeds]
     for step in range(4):
         whole = batch(step, 3, label)
         metrics = together.update(whole)
@@ -164,7 +169,8 @@ def restore(agent: Learner, state: dict[str, dict]) -> None:
 @pytest.mark.parametrize("updates", [3, 4])
 def test_a_saved_agent_continues_bit_for_bit(make, updates, tmp_path):
     """Weights, targets, moments, counters and every random stream; the copy begins with other seeds."""
-    agent, copy = make(normalise=True), make(seeds=(8, 9), normalise=True)
+    agent = make(normalise=True)
+    copy = make(seeds=(8, 9), normalise=True)
     for step in range(updates):
         agent.update(batch(step))
         agent.act(observations(3), True)
@@ -224,7 +230,8 @@ def test_the_detector_of_host_syncs_can_fail(function):
 @every_agent
 @every_label
 def test_updates_never_wait_for_the_device(make, label):
-    agent, batches = make(), [batch(step, label=label) for step in range(2)]
+    agent = make()
+    batches = [batch(step, label=label) for step in range(2)]
     with NoHostSync():
         for each in batches:
             agent.update(each)
@@ -233,7 +240,8 @@ def test_updates_never_wait_for_the_device(make, label):
 @every_agent
 @every_label
 def test_metrics_are_one_detached_finite_number_per_replica(make, label):
-    agent, names = make(seeds=(0, 1, 2)), set()
+    agent = make(seeds=(0, 1, 2))
+    names = set()
     for step in range(4):
         for name, value in agent.update(batch(step, 3, label)).items():
             assert value.shape == (3,), name
@@ -259,7 +267,8 @@ def test_terminal_states_do_not_bootstrap(make):
     """Online rows: APL's conservative term for offline rows proposes actions from the next state, ended or not."""
 
     def critics(terminal: float, seed: int) -> list[torch.Tensor]:
-        agent, whole = make(), batch(label=ONLINE)
+        agent = make()
+        whole = batch(label=ONLINE)
         data = replace(whole.data, terminal=torch.full((2, 32), terminal), next_obs=batch(seed).data.next_obs)
         agent.update(replace(whole, data=data))
         return list(getattr(agent, "iql", agent).critics.parameters())
@@ -275,8 +284,10 @@ def test_terminal_states_do_not_bootstrap(make):
 @every_agent
 def test_observations_are_standardised_where_settings_ask_for_it(make):
     """An agent that saw the data acts and learns on shifted and scaled observations as another on plain ones."""
-    plain, shifted = make(), make(normalise=True)
-    centre, spread = torch.tensor([5.0, -3.0, 100.0]), torch.tensor([0.5, 2.0, 30.0])
+    plain = make()
+    shifted = make(normalise=True)
+    centre = torch.tensor([5.0, -3.0, 100.0])
+    spread = torch.tensor([0.5, 2.0, 30.0])
     scale = getattr(shifted, "iql", shifted).scale
     unit = torch.randn(4000, 3, dtype=torch.float64)
     unit = ((unit - unit.mean(0)) / unit.std(0, correction=0)).float()
@@ -287,7 +298,8 @@ def test_observations_are_standardised_where_settings_ask_for_it(make):
         moved = replace(
             whole.data, obs=centre + spread * whole.data.obs, next_obs=centre + spread * whole.data.next_obs
         )
-        first, second = plain.update(whole), shifted.update(replace(whole, data=moved))
+        first = plain.update(whole)
+        second = shifted.update(replace(whole, data=moved))
         assert torch.allclose(first["loss/critic"], second["loss/critic"], rtol=1e-3)
     acted = shifted.act(centre + spread * observations(5), False)
     assert torch.allclose(plain.act(observations(5), False), acted, atol=0.01)
@@ -309,8 +321,10 @@ def test_learns_to_push_a_point_to_the_origin(make, make_mixer, point):
 
     PEX expands an untrained policy here, so its fresh policy has to learn it all.
     """
-    seeds, plan = (0, 1), FinetunePlan(steps=250, refresh_every=250, warm_up=20, batch_size=64)
-    agent, evaluator = make((1, 1), seeds), Evaluator(point, seeds, episodes=10)
+    seeds = (0, 1)
+    plan = FinetunePlan(steps=250, refresh_every=250, warm_up=20, batch_size=64)
+    agent = make((1, 1), seeds)
+    evaluator = Evaluator(point, seeds, episodes=10)
     rings = [Ring(2, size, row_width(1, 1)) for size in (plan.steps, 1, 1)]
     pools = Pools(FixedRows(to_rows(point_data())), *rings, 1, 1)
     before = evaluator.returns(agent)
@@ -318,7 +332,7 @@ def test_learns_to_push_a_point_to_the_origin(make, make_mixer, point):
     for _ in pretrain(agent, pools, Streams(seeds, "pre"), steps=350, batch_size=64):
         pass
     agent.go_online()
-    for _ in finetune(agent, EnvCollector(point, seeds, RewardMap()), pools, make_mixer(seeds), None, plan):
+    for _ in finetune(agent, EnvCollector(point, seeds, RewardMap()), pools, make_mixer(seeds), None, plan=plan):
         pass
     assert before.mean(1).max() < -9
     assert evaluator.returns(agent).mean(1).min() > -6

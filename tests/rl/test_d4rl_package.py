@@ -127,9 +127,11 @@ def test_the_addresses_are_d4rls(name, tables, monkeypatch):
 
 @pytest.mark.parametrize("case", CASES)
 def test_the_transitions_are_d4rls_but_for_the_mended_next_observation_of_terminal_rows(case, official):
-    path, family = official / f"{case}.hdf5", CASES[case][0]
+    path = official / f"{case}.hdf5"
+    family = CASES[case][0]
     with np.load(f"{path}.npz") as theirs:
-        ours, raw = read_hdf5(path, family)[0], read_rows(path, family)
+        ours = read_hdf5(path, family)[0]
+        raw = read_rows(path, family)
         assert len(ours) == len(theirs["rewards"])
         np.testing.assert_array_equal(ours.obs.numpy(), theirs["observations"])
         np.testing.assert_array_equal(ours.action.numpy(), theirs["actions"])

@@ -13,7 +13,8 @@ from cfdg_rl.datasets.catalogue import PUBLISHED
 from cfdg_rl.datasets.d4rl import write_hdf5
 from cfdg_rl.datasets.download import Patience, download
 
-NAME, ROWS = "hopper-medium-v2", 400
+NAME = "hopper-medium-v2"
+ROWS = 400
 QUICK = Patience(tries=3, timeout=5.0, wait=0.001)
 FILE = replace(PUBLISHED[NAME], rows=ROWS)
 
@@ -22,7 +23,10 @@ class Server:
     """Serves one file; ``break_at`` are the numbers of bytes after which the coming responses stop."""
 
     def __init__(self, content):
-        self.content, self.ranges, self.break_at, self.statuses = content, True, [], []
+        self.content = content
+        self.ranges = True
+        self.break_at = []
+        self.statuses = []
         self.asked = []
 
     def answer(self, request):
@@ -49,7 +53,8 @@ class Server:
 
 @pytest.fixture(scope="session")
 def content(tmp_path_factory):
-    rng, path = np.random.default_rng(0), tmp_path_factory.mktemp("published") / "hopper.hdf5"
+    rng = np.random.default_rng(0)
+    path = tmp_path_factory.mktemp("published") / "hopper.hdf5"
     made = {
         "observations": rng.normal(size=(ROWS, 11)).astype(np.float32),
         "actions": rng.uniform(-1, 1, size=(ROWS, 3)).astype(np.float32),
@@ -124,7 +129,8 @@ def test_a_part_longer_than_the_file_is_started_over(server, content):
 
 
 def test_a_server_that_ignores_ranges_sends_it_all_again(server, content):
-    server.ranges, server.break_at = False, [1000]
+    server.ranges = False
+    server.break_at = [1000]
     assert download(FILE, patience=QUICK).read_bytes() == content
     assert [wanted for _, wanted in server.asked] == [None, "bytes=1000-"]
 
@@ -179,5 +185,5 @@ def test_a_host_that_is_down_is_one_sentence(tmp_path, monkeypatch):
 
 def test_only_web_addresses(tmp_path, monkeypatch):
     monkeypatch.setenv("D4RL_DATASET_DIR", str(tmp_path))
-    with pytest.raises(ValueError, match="no address of a web server"):
+    with pytest.raises(ValueError, match="is not an address of a web server"):
         download(FILE, base="file:///etc")

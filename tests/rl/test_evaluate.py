@@ -29,7 +29,8 @@ class Drawing:
     """Draws from one stream per replica even when it does not explore, as PEX does."""
 
     def __init__(self, seeds, action_dim):
-        self.streams, self.action_dim = [torch.Generator().manual_seed(seed) for seed in seeds], action_dim
+        self.streams = [torch.Generator().manual_seed(seed) for seed in seeds]
+        self.action_dim = action_dim
 
     def act(self, obs, explore):
         assert not explore
@@ -44,7 +45,9 @@ class Goal(gymnasium.Env):
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
-        self.x, self.goal, self.over = 0.0, self.np_random.uniform(-2, 8), False
+        self.x = 0.0
+        self.goal = self.np_random.uniform(-2, 8)
+        self.over = False
         return np.array([self.x, self.goal], np.float32), {}
 
     def step(self, action):
@@ -115,5 +118,5 @@ def test_a_replica_scores_the_same_in_any_company():
 
 
 def test_an_evaluation_without_episodes_is_refused(point):
-    with pytest.raises(ValueError, match="episodes must be at least 1"):
+    with pytest.raises(ValueError, match="episodes is 0, expected at least 1"):
         Evaluator(point, (0,), episodes=0)

@@ -25,10 +25,13 @@ class Resampler:
     """A generator that remembers what it was fitted on and hands out rows of the asked class again."""
 
     def __init__(self, spoil: float = 0.0) -> None:
-        self.fits, self.spoil, self.rng = [], spoil, torch.Generator().manual_seed(0)
+        self.fits = []
+        self.spoil = spoil
+        self.rng = torch.Generator().manual_seed(0)
 
     def fit(self, rows, labels):
-        self.rows, self.labels = rows.clone(), labels.clone()
+        self.rows = rows.clone()
+        self.labels = labels.clone()
         self.fits.append((rows.shape, [int((labels[0] == label).sum()) for label in (OFFLINE, ONLINE)]))
 
     def sample(self, labels):
@@ -77,7 +80,7 @@ class Diary:
 
 def diary(plan: FinetunePlan, start: int = 0, generator=None) -> Diary:
     log = Diary()
-    for _ in finetune(log, log, make_pools(plan), log.mix, generator, plan, start):
+    for _ in finetune(log, log, make_pools(plan), log.mix, generator, plan=plan, start=start):
         pass
     return log
 
@@ -92,7 +95,7 @@ def run(point, plan, generator, agent=None):
     pools = make_pools(plan)
     collector = EnvCollector(point, SEEDS, RewardMap())
     mixer = Concatenated(Streams(SEEDS, "batches"))
-    return pools, list(finetune(agent, collector, pools, mixer, generator, plan))
+    return pools, list(finetune(agent, collector, pools, mixer, generator, plan=plan))
 
 
 def test_refresh_times_and_training_sets(point):
@@ -202,12 +205,14 @@ def test_a_continued_run_keeps_its_rounds():
 
 def test_a_refresh_serves_the_updates_of_its_own_round():
     plan = FinetunePlan(steps=4, refresh_every=2, warm_up=0, round_steps=2, updates_per_round=2, synthetic_rows=4)
-    pools, log, seen = make_pools(plan), Diary(), []
+    pools = make_pools(plan)
+    log = Diary()
+    seen = []
 
     def mix(pools, batch_size):
         seen.append(pools.has_synthetic)
 
-    for _ in finetune(log, log, pools, mix, Resampler(), plan):
+    for _ in finetune(log, log, pools, mix, Resampler(), plan=plan):
         pass
     assert seen == [True] * 4
 
@@ -224,7 +229,7 @@ def test_the_metrics_of_a_rounds_updates_are_the_latest_of_each_name():
 
     plan = FinetunePlan(steps=6, refresh_every=3, warm_up=0, round_steps=3, updates_per_round=3, synthetic_rows=4)
     agent = Delayed()
-    log = dict(finetune(agent, agent, make_pools(plan), agent.mix, Resampler(), plan))
+    log = dict(finetune(agent, agent, make_pools(plan), agent.mix, Resampler(), plan=plan))
     assert {name: metric[0].item() for name, metric in log[3].items() if "loss" in name} == {
         "loss/critic": 3.0,
         "loss/policy": 2.0,
@@ -237,7 +242,7 @@ def test_the_archive_keeps_what_a_small_ring_forgets():
     plan = FinetunePlan(steps=12, refresh_every=12, warm_up=0)
     pools = replace(make_pools(plan), online=Ring(2, 5, COLUMNS), archive=Ring(2, 12, COLUMNS))
     log = Diary()
-    list(finetune(log, log, pools, log.mix, None, plan))
+    list(finetune(log, log, pools, log.mix, None, plan=plan))
     assert sorted(pools.online.view()[1, :, 0].tolist()) == list(range(8, 13))
     assert sorted(pools.archive.view()[1, :, 0].tolist()) == list(range(1, 13))
 
@@ -246,8 +251,9 @@ def test_a_generator_never_sees_the_archive():
     """It learns the near-on-policy ring as online and the dataset as offline."""
     plan = FinetunePlan(steps=12, refresh_every=8, warm_up=11, synthetic_rows=10)
     pools = replace(make_pools(plan), online=Ring(2, 5, COLUMNS), archive=Ring(2, 12, COLUMNS))
-    log, generator = Diary(), Resampler()
-    list(finetune(log, log, pools, log.mix, generator, plan))
+    log = Diary()
+    generator = Resampler()
+    list(finetune(log, log, pools, log.mix, generator, plan=plan))
     assert [counts for _, counts in generator.fits] == [[2000, 5]]
     assert sorted(generator.rows[0, 2000:, 0].tolist()) == [4, 5, 6, 7, 8]
 
@@ -310,11 +316,11 @@ def test_a_refresh_leaves_the_rollout_alone(point):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"steps": 100, "refresh_every": 200}, "T_diff.*longer than the run of 100"),
-        ({"steps": 0}, "steps must be at least 1"),
+        ({"steps": 100, "refresh_every": 200}, "T_diff.* is 200, expected at most the 100 steps"),
+        ({"steps": 0}, "steps is 0, expected at least 1"),
         ({"steps": 10, "refresh_every": 5, "warm_up": 10}, "warm_up"),
-        ({"round_steps": 0}, "round_steps must be at least 1"),
-        ({"updates_per_round": 0}, "updates_per_round must be at least 1"),
+        ({"round_steps": 0}, "round_steps is 0, expected at least 1"),
+        ({"updates_per_round": 0}, "updates_per_round is 0, expected at least 1"),
     ],
 )
 def test_impossible_plans_are_refused(values, message):

@@ -66,7 +66,8 @@ def test_target_equals_critics_before_the_first_update():
 def test_one_update_equals_a_hand_computation_in_float64():
     """Every weight after one step, recomputed with plain linear layers, losses written out, and Adam's first step."""
     settings = replace(SMALL, learning_rate=1e-3)
-    agent, data = IQL(3, 2, settings, seeds=(5,)).double(), batch(1)
+    agent = IQL(3, 2, settings, seeds=(5,)).double()
+    data = batch(1)
     data = Batch(data.data.map(torch.Tensor.double), data.labels)
     agent.reset_optimisers(settings.learning_rate)
     before = {name: value.detach().clone() for name, value in agent.named_parameters()}
@@ -86,7 +87,8 @@ def test_one_update_equals_a_hand_computation_in_float64():
     y = r + 0.99 * (1 - d) * net("value", s2, 0)[:, 0].detach()
     loss_q = sum(((net("critics", sa, head)[:, 0] - y) ** 2).mean() for head in range(2)) / 2
     weight = torch.exp(10 * u.detach()).clamp(max=100)
-    mean, std = torch.tanh(net("policy.network", s, 0)), leaves["policy.free_log_std"][0].clamp(-5, 2).exp()
+    mean = torch.tanh(net("policy.network", s, 0))
+    std = leaves["policy.free_log_std"][0].clamp(-5, 2).exp()
     log_prob = (-0.5 * ((a - mean) / std) ** 2 - std.log() - 0.5 * math.log(2 * math.pi)).sum(-1)
     loss_pi = -(weight * log_prob).mean()
     (loss_v + loss_q + loss_pi).backward()
@@ -106,7 +108,8 @@ def test_one_update_equals_a_hand_computation_in_float64():
 
 
 def test_evaluation_takes_the_mean_and_exploration_samples_around_it():
-    agent, obs = IQL(3, 2, SMALL, seeds=(0, 1)), torch.randn(2, 50, 3)
+    agent = IQL(3, 2, SMALL, seeds=(0, 1))
+    obs = torch.randn(2, 50, 3)
     assert torch.equal(agent.act(obs, False), agent.policy.mean(obs))
     assert not torch.equal(agent.act(obs, True), agent.act(obs, True))
 

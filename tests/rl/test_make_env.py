@@ -42,7 +42,8 @@ def test_dict_observations_are_flattened_as_gymnasium_does(odd):
 
 
 def test_actions_are_mapped_and_the_dataset_map_is_the_inverse(odd):
-    env, shape = make_env(odd), inspect_env(odd)
+    env = make_env(odd)
+    shape = inspect_env(odd)
     assert (env.action_space.low == -1).all()
     assert (env.action_space.high == 1).all()
     env.reset(seed=0)

@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 import torch
 
-from cfdg_rl.datasets import load_dataset, record
+from cfdg_rl.datasets import load_dataset
+from cfdg_rl.datasets.cli import main
 from cfdg_rl.datasets.recorded import recording
 from cfdg_rl.datasets.recorded.mazes import CHUNK_TRAJECTORIES, Driver, MazeData, Planner, find_command, record_maze
 from cfdg_rl.datasets.scores import MAZES as FAMILIES
@@ -54,7 +55,8 @@ def test_trajectories_last_for_the_time_limit(play):
 
 
 def test_every_row_is_a_step_of_the_environment_from_the_one_before(play):
-    env, checked = PointMaze("medium"), 0
+    env = PointMaze("medium")
+    checked = 0
     for i in np.flatnonzero(inside(play))[::53]:
         place = play["infos/qpos"][i]
         env.set_state(place, play["infos/qvel"][i])
@@ -76,7 +78,8 @@ def test_rewards_are_for_one_goal_at_the_next_row_and_come_in_runs(play):
 
 
 def test_commanded_goals_change_where_they_are_reached_and_only_there(play):
-    goal, place = play["infos/goal"], play["observations"][1:, :2]
+    goal = play["infos/goal"]
+    place = play["observations"][1:, :2]
     changed = (goal[1:] != goal[:-1]).any(axis=1)
     reached = np.linalg.norm(place - goal[:-1], axis=1) <= 0.5
     np.testing.assert_array_equal(changed[inside(play)], reached[inside(play)])
@@ -87,7 +90,8 @@ def test_commanded_goals_change_where_they_are_reached_and_only_there(play):
     [("umaze", "", 1, 2), ("medium", "play", 26, 4), ("large", "play", 46, 7), ("large", "diverse", 46, 46)],
 )
 def test_starts_and_commanded_goals_are_those_of_the_level(maze, level, starts, goals):
-    rows, plan = record_maze(MazeData(maze, level, 100), 40_000, seed=0), find_maze(maze)
+    rows = record_maze(MazeData(maze, level, 100), 40_000, seed=0)
+    plan = find_maze(maze)
     command = find_command(plan, level)
     begins = np.concatenate([[0], np.flatnonzero(rows["timeouts"])[:-1] + 1])
     began = {tuple(cell) for cell in plan.cell(rows["observations"][begins, :2]).tolist()}
@@ -101,7 +105,8 @@ def test_starts_and_commanded_goals_are_those_of_the_level(maze, level, starts, 
 
 
 def test_actions_are_the_planners_with_clipped_gaussian_noise():
-    maze, balls = find_maze("medium"), 20_000
+    maze = find_maze("medium")
+    balls = 20_000
     obs = np.zeros((balls, 4))
     obs[:, 2] = 6.0  # at top speed, which the planner brakes by 0.9
     driver = Driver(Planner(maze), find_command(maze, "play"), obs, np.random.default_rng(0))
@@ -121,7 +126,8 @@ def test_ways_keep_off_the_middle_by_a_lane_of_their_own():
     driver = Driver(Planner(maze), find_command(maze, "diverse"), obs, np.random.default_rng(0))
     assert np.abs(driver.lanes).max() <= 1.0
     np.testing.assert_allclose(driver.lanes.var(axis=0), 1 / 3, rtol=0.1)
-    here, far = np.zeros((1, 4)), maze.centre(np.array([[3, 3]]))
+    here = np.zeros((1, 4))
+    far = maze.centre(np.array([[3, 3]]))
     middle, aside = (driver.planner.act(here, far, np.array([[0.0, y]])) for y in (0.0, 0.5))
     np.testing.assert_allclose(middle, [[1.0, 0.0]])  # the way goes to the right first
     np.testing.assert_allclose(aside, [[1.0, 0.25]])
@@ -178,14 +184,14 @@ def test_plans_name_the_family_and_its_environment():
     assert (plan.robot, plan.env_id) == (FAMILIES["pointmaze-medium"], "cfdg/PointMazeMedium-v0")
     assert (plan.rows, plan.level, plan.name) == (200_000, "diverse", "pointmaze-medium-diverse")
     assert recording.plan_recording("pointmaze-umaze", 150, 0).name == "pointmaze-umaze"
-    with pytest.raises(ValueError, match="recorded:pointmaze-umaze needs at least 150 rows, 1 x one whole episode"):
+    with pytest.raises(ValueError, match="rows is 149 for recorded:pointmaze-umaze, expected at least 150"):
         recording.plan_recording("pointmaze-umaze", 149, 0)
-    with pytest.raises(ValueError, match="seed must be a non-negative integer, found -1"):
+    with pytest.raises(ValueError, match="seed is -1, expected a non-negative integer"):
         recording.plan_recording("pointmaze-umaze", None, -1)
 
 
 def test_the_command_line_records_a_maze(tmp_path, capsys):
-    assert record.main(["pointmaze-umaze", "--rows", "1500", "--jobs", "1", "--cache", str(tmp_path)]) == 0
+    assert main(["record", "pointmaze-umaze", "--rows", "1500", "--jobs", "1", "--cache", str(tmp_path)]) == 0
     _, line = capsys.readouterr().out.splitlines()
     name, rows, episodes, share, score, *_ = line.split()
     assert (name, rows, episodes) == ("pointmaze-umaze", "1,500", "10")

@@ -36,7 +36,8 @@ def test_the_mazes_have_d4rls_numbers_of_free_cells_and_play_goals():
 
 @mazes
 def test_the_cell_of_a_place_is_the_one_whose_centre_is_nearest(name):
-    maze, rng = find_maze(name), np.random.default_rng(0)
+    maze = find_maze(name)
+    rng = np.random.default_rng(0)
     cells = np.array(maze.free)
     places = maze.centre(cells) + rng.uniform(-0.499 * CELL, 0.499 * CELL, (100, len(cells), 2))
     np.testing.assert_array_equal(maze.cell(places), np.broadcast_to(cells, (100, *cells.shape)))
@@ -44,7 +45,8 @@ def test_the_cell_of_a_place_is_the_one_whose_centre_is_nearest(name):
 
 @mazes
 def test_goals_are_a_sum_of_two_uniforms_off_the_centre(name):
-    maze, rng = find_maze(name), np.random.default_rng(0)
+    maze = find_maze(name)
+    rng = np.random.default_rng(0)
     offset = np.stack([maze.draw_goal(maze.goal, rng) for _ in range(20_000)]) - GOALS[name]
     assert (offset >= 0).all()
     assert (offset <= 1.5).all()
@@ -86,7 +88,8 @@ def test_the_shortest_ways_from_start_to_goal():
 def test_following_the_next_cells_takes_a_shortest_way_to_any_goal(name):
     maze = find_maze(name)
     for goal in maze.free:
-        steps, after = maze.distances(goal), maze.next_cells(goal)
+        steps = maze.distances(goal)
+        after = maze.next_cells(goal)
         np.testing.assert_array_equal(after[goal], goal)
         for cell in set(maze.free) - {goal}:
             assert np.abs(after[cell] - cell).sum() == 1
@@ -102,9 +105,11 @@ def test_the_goal_is_reached_within_its_radius_only():
 
 
 def test_info_does_not_change_with_the_next_goal():
-    task, rng = GoalTask(find_maze("medium")), np.random.default_rng(0)
+    task = GoalTask(find_maze("medium"))
+    rng = np.random.default_rng(0)
     task.reset(rng)
-    info, goal = task.info(), task.goal.copy()
+    info = task.info()
+    goal = task.goal.copy()
     task.reset(rng)
     assert (task.goal != goal).all()
     np.testing.assert_array_equal(info["goal"], goal)
@@ -133,5 +138,5 @@ def floor_and_body():
 def test_an_unknown_maze_and_a_body_without_a_world_are_refused():
     with pytest.raises(ValueError, match="no maze 'huge', expected one of umaze, medium, large"):
         find_maze("huge")
-    with pytest.raises(ValueError, match="the XML of the body has no worldbody"):
+    with pytest.raises(ValueError, match="the XML of the body has no 'worldbody'"):
         MazeWorld(ElementTree.fromstring("<mujoco/>"), find_maze("umaze"), 1)

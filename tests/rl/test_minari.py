@@ -61,7 +61,10 @@ def recorded(library, env_id, dataset_id, episodes=2, make=None, **metadata):
     env = gymnasium.make(env_id, **(make or {}))
     buffers = []
     for seed in range(episodes):
-        obs, actions, rest, over = [env.reset(seed=seed)[0]], [], [], False
+        obs = [env.reset(seed=seed)[0]]
+        actions = []
+        rest = []
+        over = False
         env.action_space.seed(seed)
         while not over:
             actions.append(env.action_space.sample())
@@ -184,7 +187,7 @@ def test_a_failed_download_is_one_sentence(library, monkeypatch):
 
 @pytest.mark.parametrize("rest", ["", "hopper", "a/b-v0@", "../b-v0", "a b-v0"])
 def test_what_is_no_name(rest):
-    with pytest.raises(ValueError, match="a Minari dataset is named minari:ID or minari:ID@ENV_ID"):
+    with pytest.raises(ValueError, match="expected minari:ID or minari:ID@ENV_ID"):
         resolve_name(f"minari:{rest}")
 
 

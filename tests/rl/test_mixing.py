@@ -129,7 +129,9 @@ def test_a_branch_without_synthetic_rows_of_its_label_stays_real():
 
 @pytest.mark.parametrize("probability", [0.0, 0.25, 0.5, 1.0])
 def test_the_online_branch_comes_with_its_probability_once_the_gate_is_passed(probability):
-    mixer, buffers, draws = bernoulli(probability), pools(), 3000
+    mixer = bernoulli(probability)
+    buffers = pools()
+    draws = 3000
     share = sum(mixer(buffers, 2).label == ONLINE for _ in range(draws)) / draws
     assert share == pytest.approx(probability, abs=4 * (probability * (1 - probability) / draws) ** 0.5)
 
@@ -144,7 +146,9 @@ def test_the_gate_is_strictly_more_than_ten_thousand_rows():
 
 
 def test_every_batch_is_of_one_label():
-    mixer, buffers, seen = bernoulli(), pools(archive=True), set()
+    mixer = bernoulli()
+    buffers = pools(archive=True)
+    seen = set()
     for _ in range(40):
         batch = mixer(buffers, 30)
         assert batch.labels.unique().tolist() == [batch.label]
@@ -177,10 +181,12 @@ def test_synthetic_rows_join_the_archive_branch_at_their_exact_share():
 )
 def test_replicas_draw_what_separate_runs_draw(make):
     """Bernoulli's coin included, which is the same for all replicas."""
-    together, alone = make((0, 1, 7)), make((7,))
+    together = make((0, 1, 7))
+    alone = make((7,))
     many, one = (pools(archive=True, seeds=seeds) for seeds in ((0, 1, 7), (7,)))
     for _ in range(20):
-        whole, single = together(many, 33), alone(one, 33)
+        whole = together(many, 33)
+        single = alone(one, 33)
         assert whole.label == single.label
         assert torch.equal(whole.labels, single.labels)
         for name in ("obs", "action", "reward"):
@@ -189,7 +195,8 @@ def test_replicas_draw_what_separate_runs_draw(make):
 
 def test_a_closed_gate_does_not_shift_the_coin():
     """The branches of a run do not depend on when its gate opened."""
-    first, second = bernoulli(), bernoulli(gate=5)
+    first = bernoulli()
+    second = bernoulli(gate=5)
     for _ in range(10):
         first(pools(), 4)
         assert second(pools(), 4).label == OFFLINE
@@ -200,13 +207,16 @@ def test_a_closed_gate_does_not_shift_the_coin():
 
 
 def test_a_restored_mixer_continues():
-    mixer, copy, buffers = bernoulli(), bernoulli(seeds=(5, 6)), pools()
+    mixer = bernoulli()
+    copy = bernoulli(seeds=(5, 6))
+    buffers = pools()
     for _ in range(5):
         mixer(buffers, 16)
     copy.streams.restore(mixer.streams.state())
     copy.coin.restore(mixer.coin.state())
     for _ in range(10):
-        expected, found = mixer(buffers, 16), copy(buffers, 16)
+        expected = mixer(buffers, 16)
+        found = copy(buffers, 16)
         assert expected.label == found.label
         assert torch.equal(expected.data.obs, found.data.obs)
 

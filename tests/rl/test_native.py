@@ -48,13 +48,17 @@ def assert_same(stack, reference, found, expected):
 @pytest.mark.parametrize("env_id", sorted(TASKS))
 def test_every_step_is_gymnasiums(env_id, engine):
     """Random actions, also beyond the motors' range, through many falls or, for HalfCheetah, a time limit."""
-    stack, reference, rng = EnvStack(env_id, SEEDS, workers=2), Reference(env_id), np.random.default_rng(0)
+    stack = EnvStack(env_id, SEEDS, workers=2)
+    reference = Reference(env_id)
+    rng = np.random.default_rng(0)
     assert isinstance(stack._stepper, Locomotion)
-    members, ends = np.arange(len(SEEDS)), np.zeros(2, int)
+    members = np.arange(len(SEEDS))
+    ends = np.zeros(2, int)
     for step in range(1050):
         size = 0.3 if step % 400 < 200 else 1.8
         actions = rng.uniform(-size, size, (len(SEEDS), *stack.envs[0].action_space.shape)).astype(np.float32)
-        found, expected = stack.step(actions, members), reference.step(actions, members)
+        found = stack.step(actions, members)
+        expected = reference.step(actions, members)
         assert_same(stack, reference, found, expected)
         over = np.flatnonzero(found[1] | found[2])
         ends += found[1].sum(), found[2].sum()
@@ -68,7 +72,8 @@ def test_every_step_is_gymnasiums(env_id, engine):
 @ENGINES
 def test_the_time_limit_of_a_hopper_that_does_not_fall(engine):
     """The members' clocks differ, a fallen member's begins anew, and the limit comes without a fall."""
-    stack, members = EnvStack("Hopper-v4", SEEDS), np.arange(len(SEEDS))
+    stack = EnvStack("Hopper-v4", SEEDS)
+    members = np.arange(len(SEEDS))
     for env, elapsed in zip(stack.envs, (997, 998, 0), strict=True):
         native.time_limit(env)._elapsed_steps = elapsed
     still = np.zeros((3, 3), np.float32)
@@ -82,7 +87,9 @@ def test_the_time_limit_of_a_hopper_that_does_not_fall(engine):
 
 @ENGINES
 def test_some_members_in_any_order_and_precision(engine):
-    stack, reference, rng = EnvStack("Walker2d-v5", SEEDS), Reference("Walker2d-v5"), np.random.default_rng(1)
+    stack = EnvStack("Walker2d-v5", SEEDS)
+    reference = Reference("Walker2d-v5")
+    rng = np.random.default_rng(1)
     for members in ([2, 0], [1], [2, 1, 0], [0, 2]) * 5:
         actions = rng.uniform(-1, 1, (len(members), 6))[:, ::-1]
         found = stack.step(actions, np.array(members))
@@ -91,8 +98,10 @@ def test_some_members_in_any_order_and_precision(engine):
 
 @ENGINES
 def test_what_is_done_to_a_lent_simulator_counts(engine):
-    stack, reference = EnvStack("Hopper-v5", SEEDS), Reference("Hopper-v5")
-    rng, members = np.random.default_rng(2), np.arange(len(SEEDS))
+    stack = EnvStack("Hopper-v5", SEEDS)
+    reference = Reference("Hopper-v5")
+    rng = np.random.default_rng(2)
+    members = np.arange(len(SEEDS))
     for step in range(12):
         actions = rng.uniform(-1, 1, (3, 3)).astype(np.float32)
         assert_same(stack, reference, stack.step(actions, members), reference.step(actions, members))
@@ -104,7 +113,8 @@ def test_what_is_done_to_a_lent_simulator_counts(engine):
 
 @ENGINES
 def test_a_lent_simulator_is_up_to_date(engine):
-    stack, reference = EnvStack("HalfCheetah-v5", SEEDS), Reference("HalfCheetah-v5")
+    stack = EnvStack("HalfCheetah-v5", SEEDS)
+    reference = Reference("HalfCheetah-v5")
     actions = np.random.default_rng(3).uniform(-1, 1, (4, 3, 6)).astype(np.float32)
     for step in range(4):
         stack.step(actions[step], np.arange(3))
@@ -121,17 +131,25 @@ def test_a_lent_simulator_is_up_to_date(engine):
 
 @pytest.mark.parametrize("env_id", [name for name, task in TASKS.items() if task.health])
 def test_health_is_gymnasiums_also_at_its_bounds(env_id):
-    env, health = make_env(env_id).unwrapped, TASKS[env_id].health
+    env = make_env(env_id).unwrapped
+    health = TASKS[env_id].health
     rng = np.random.default_rng(0)
-    qpos, qvel = rng.uniform(-0.3, 0.3, (400, env.model.nq)), rng.uniform(-1, 1, (400, env.model.nv))
+    qpos = rng.uniform(-0.3, 0.3, (400, env.model.nq))
+    qvel = rng.uniform(-1, 1, (400, env.model.nv))
     qpos[:, 1] += 1.0
-    qpos[:50, 1], qpos[50:60, 1] = rng.uniform(-1, 3, 50), health.height[0]
-    qpos[60:70, 2], qpos[70:80, 2] = health.angle[0], health.angle[1]
-    qpos[80:120, 3], qvel[120:160, 2] = rng.uniform(-200, 200, 40), rng.uniform(-200, 200, 40)
-    qvel[160:165, 0], qvel[165:170, -1], qpos[170:175, 1] = 100.0, -100.0, np.nan
+    qpos[:50, 1] = rng.uniform(-1, 3, 50)
+    qpos[50:60, 1] = health.height[0]
+    qpos[60:70, 2] = health.angle[0]
+    qpos[70:80, 2] = health.angle[1]
+    qpos[80:120, 3] = rng.uniform(-200, 200, 40)
+    qvel[120:160, 2] = rng.uniform(-200, 200, 40)
+    qvel[160:165, 0] = 100.0
+    qvel[165:170, -1] = -100.0
+    qpos[170:175, 1] = np.nan
     expected = []
     for position, velocity in zip(qpos, qvel, strict=True):
-        env.data.qpos[:], env.data.qvel[:] = position, velocity
+        env.data.qpos[:] = position
+        env.data.qvel[:] = velocity
         expected.append(env.is_healthy)
     assert 20 < sum(expected) < 380
     np.testing.assert_array_equal(is_healthy(health, qpos, qvel), expected)

@@ -76,7 +76,9 @@ def test_the_last_layer_may_begin_differently():
 
 
 def test_q_values_are_the_critics_of_joined_state_and_action():
-    net, obs, action = StackedMLP([5, 8, 1], Streams((0, 1), "w"), heads=3), torch.randn(2, 7, 3), torch.randn(2, 7, 2)
+    net = StackedMLP([5, 8, 1], Streams((0, 1), "w"), heads=3)
+    obs = torch.randn(2, 7, 3)
+    action = torch.randn(2, 7, 2)
     q = q_values(net, obs, action)
     assert q.shape == (3, 2, 7)
     assert torch.equal(q, net(torch.cat([obs, action], -1))[..., 0])
@@ -122,7 +124,8 @@ def test_observations_are_standardised_where_enabled():
 
 
 def test_observations_pass_unchanged_where_not_enabled():
-    scale, obs = Standardiser(2, enabled=False), torch.randn(10, 2)
+    scale = Standardiser(2, enabled=False)
+    obs = torch.randn(10, 2)
     scale.fit_scaler(5 * obs + 3)
     assert torch.equal(scale(obs), obs)
 
@@ -136,7 +139,8 @@ def test_polyak_moves_by_the_rate():
 
 
 def test_a_seed_draws_the_same_in_any_company():
-    alone, company = Streams((7,), "x"), Streams((3, 7, 9), "x")
+    alone = Streams((7,), "x")
+    company = Streams((3, 7, 9), "x")
     for draw in ("normal", "uniform"):
         assert torch.equal(getattr(alone, draw)(4, 2)[0], getattr(company, draw)(4, 2)[1])
     assert torch.equal(alone.integers(100, 6)[0], company.integers(100, 6)[1])

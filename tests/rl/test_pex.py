@@ -84,7 +84,8 @@ def test_the_defaults_are_the_repositorys():
 @pytest.mark.parametrize("slopes", [(0.1, 0.1), (-0.2, -0.2), (0.1, 0.02), (2.0, -2.0)])
 def test_training_chooses_as_often_as_the_softmax_of_the_least_q(slopes):
     """The frequencies of the fresh action against softmax(10 min Q) of both proposals, per replica."""
-    agent, n = known(-0.4, 0.3, slopes, std=1e-9), 20_000
+    agent = known(-0.4, 0.3, slopes, std=1e-9)
+    n = 20_000
     action, fresh = agent.compose(torch.zeros(2, n, 1), Streams((0, 1), "test"), explore=True)
     offline_q, fresh_q = (min(slope * a for slope in slopes) for a in (-0.4, 0.3))
     expected = 1 / (1 + math.exp(KAPPA * (offline_q - fresh_q)))
@@ -117,7 +118,8 @@ def test_evaluation_is_greedy_nine_times_of_ten_in_both_respects(slope, greedy_i
 
 def test_evaluation_without_epsilon_is_the_better_of_two_modes():
     offline = IQL(3, 2, SMALL, seeds=(0, 1))
-    agent, obs = PEX(offline, PEXSettings(epsilon=0.0)), torch.randn(2, 200, 3)
+    agent = PEX(offline, PEXSettings(epsilon=0.0))
+    obs = torch.randn(2, 200, 3)
     action = agent.act(obs, explore=False)
     modes = torch.stack([offline.policy.mean(obs), agent.policy.mean(obs)])
     q = torch.stack([offline.critics(torch.cat([obs, mode], -1))[..., 0].amin(0) for mode in modes])
@@ -171,13 +173,15 @@ def test_only_the_states_of_a_batch_reach_the_policy():
             agent.update(Batch(data, torch.zeros(32)))
         return weights(agent.policy)
 
-    one, other = batch(seed=0).data, batch(seed=1).data
+    one = batch(seed=0).data
+    other = batch(seed=1).data
     assert same(stepped(one), stepped(replace(other, obs=one.obs)))
     assert not same(stepped(one), stepped(replace(one, obs=other.obs)))
 
 
 def test_evaluation_disturbs_neither_exploration_nor_updates():
-    quiet, watched = expand((0, 1)), expand((0, 1))
+    quiet = expand((0, 1))
+    watched = expand((0, 1))
     obs = torch.randn(2, 4, 3)
     for step in range(4):
         watched.act(torch.randn(2, 7, 3), explore=False)
@@ -187,11 +191,21 @@ def test_evaluation_disturbs_neither_exploration_nor_updates():
     assert same(weights(quiet), weights(watched))
 
 
+RATE = 3e-2
+EMA = 0.3  # large, so that values before and after the step cannot be confused
+
+
+def first_draws() -> tuple[torch.Tensor, torch.Tensor]:
+    """The coins ``(32,)`` and normals ``(32, 2)`` of the first update of seed 5."""
+    noise = Streams((5,), "expansion update")
+    return noise.uniform(3, 32)[0, 0], noise.normal(32, 2)[0]
+
+
 def test_one_update_equals_a_hand_computation_in_float64():
     """V and Q as in IQL; then the fresh policy on composite actions, with critics, V and targets after that step."""
-    rate, ema = 3e-2, 0.3  # large, so that values before and after the step cannot be confused
-    settings = replace(SMALL, online_learning_rate=rate, polyak_rate=ema)
-    agent, whole = expand((5,), settings).double(), batch(dtype=torch.float64)
+    settings = replace(SMALL, online_learning_rate=RATE, polyak_rate=EMA)
+    agent = expand((5,), settings).double()
+    whole = batch(dtype=torch.float64)
     before = {name: value.detach().clone() for name, value in agent.named_parameters()}
     leaves = {name: value.clone().requires_grad_() for name, value in before.items()}
     s, a, r, s2, d = (getattr(whole.data, f)[0] for f in ("obs", "action", "reward", "next_obs", "terminal"))
@@ -201,7 +215,7 @@ def test_one_update_equals_a_hand_computation_in_float64():
 
     def adam_step(name: str) -> torch.Tensor:  # Adam's first step is lr * g / (|g| + eps)
         gradient = leaves[name].grad
-        return before[name] - rate * gradient / (gradient.abs() + 1e-8)
+        return before[name] - RATE * gradient / (gradient.abs() + 1e-8)
 
     u = least_q(before, "iql.target", a) - net(leaves, "iql.value", s)[:, 0]
     loss_v = ((u > 0) * 0.9 * u**2 + (u <= 0) * 0.1 * u**2).mean()
@@ -211,11 +225,11 @@ def test_one_update_equals_a_hand_computation_in_float64():
     (loss_v + loss_q).backward()
     after = {name: adam_step(name) for name in before if name.startswith(("iql.value", "iql.critics"))}
     for name in [name for name in before if name.startswith("iql.target")]:
-        after[name] = (1 - ema) * before[name] + ema * after[name.replace("target", "critics")]
+        after[name] = (1 - EMA) * before[name] + EMA * after[name.replace("target", "critics")]
 
-    noise = Streams((5,), "expansion update")
-    coin, z = noise.uniform(3, 32)[0, 0], noise.normal(32, 2)[0]
-    mean, std = torch.tanh(net(leaves, "policy.network", s)), leaves["policy.free_log_std"][0].exp()
+    coin, z = first_draws()
+    mean = torch.tanh(net(leaves, "policy.network", s))
+    std = leaves["policy.free_log_std"][0].exp()
     proposals = [torch.tanh(net(before, "iql.policy.network", s)), (mean + std * z).clamp(-1, 1).detach()]
     q = [least_q(after, "iql.critics", action) for action in proposals]
     chosen = coin < 1 / (1 + torch.exp(KAPPA * (q[0] - q[1])))

@@ -32,7 +32,8 @@ def test_the_registered_environment_is_that_of_the_family(maze):
 
 
 def test_the_same_seed_gives_the_same_goals_and_trajectories_whatever_another_environment_does(medium):
-    first, second = PointMaze("medium"), PointMaze("medium")
+    first = PointMaze("medium")
+    second = PointMaze("medium")
     actions = np.random.default_rng(1).uniform(-1, 1, (50, 2))
 
     def run(env, disturb=None):
@@ -65,7 +66,8 @@ def test_a_reset_is_near_the_start(medium):
 
 def test_the_ball_is_a_damped_mass(medium):
     """m v' = F a - b v has the solution v = F a / b (1 - exp(-b t / m)); the simulator's step makes it implicit."""
-    ball, action = Ball(), 0.5
+    ball = Ball()
+    action = 0.5
     medium.set_state(np.zeros(2), np.zeros(2))
     steps = 5
     for _ in range(steps):
@@ -112,7 +114,9 @@ def test_the_task_state_brings_the_goal_to_another_copy(medium):
 
 @pytest.mark.parametrize("maze", MAZES)
 def test_no_push_gets_a_ball_into_a_wall(maze):
-    env, rng, radius = PointMaze(maze), np.random.default_rng(0), Ball().radius
+    env = PointMaze(maze)
+    rng = np.random.default_rng(0)
+    radius = Ball().radius
     env.reset(seed=0)
     walls = env.world.task.maze.centre(np.array(env.world.task.maze.walls))
     for _ in range(25):
@@ -141,15 +145,20 @@ def test_pushing_blindly_towards_the_goal_does_not_reach_it(maze):
 
 @pytest.mark.parametrize("maze", MAZES)
 def test_a_planner_reaches_every_goal_in_about_a_third_of_the_time(maze):
-    planner, rng = Planner(find_maze(maze)), np.random.default_rng(0)
+    planner = Planner(find_maze(maze))
+    rng = np.random.default_rng(0)
     env = make_env(f"cfdg/PointMaze{MAZES[maze]}-v0")
-    lengths, successes = [], []
+    lengths = []
+    successes = []
     for seed in range(20):
-        (obs, info), steps, over = env.reset(seed=seed), 0, False
+        (obs, info) = env.reset(seed=seed)
+        steps = 0
+        over = False
         while not over:
             action = planner.act(obs[None], info["goal"][None])[0] + 0.2 * rng.standard_normal(2)
             obs, _, terminated, truncated, info = env.step(np.clip(action, -1, 1))
-            steps, over = steps + 1, terminated or truncated
+            steps = steps + 1
+            over = terminated or truncated
         lengths.append(steps)
         successes.append(terminated)
     assert np.mean(successes) >= 0.95

@@ -10,7 +10,9 @@ from cfdg_rl.agents.networks import StackedMLP
 from cfdg_rl.agents.policies import GaussianPolicy, TanhGaussian, gaussian_log_prob
 from cfdg_rl.streams import Streams
 
-REPLICAS, OBS, ACTIONS = 2, 3, 2
+REPLICAS = 2
+OBS = 3
+ACTIONS = 2
 RANGE = (-5.0, 2.0)
 
 
@@ -44,13 +46,16 @@ def observations(count: int = 50) -> torch.Tensor:
 
 
 def test_log_density_equals_torchs():
-    mean, log_std, action = torch.randn(5, 3), torch.randn(1, 3), torch.randn(5, 3)
+    mean = torch.randn(5, 3)
+    log_std = torch.randn(1, 3)
+    action = torch.randn(5, 3)
     expected = Normal(mean, log_std.exp()).log_prob(action).sum(-1)
     assert torch.allclose(gaussian_log_prob(action, mean, log_std), expected, atol=1e-5)
 
 
 def test_the_gaussian_policys_density_is_of_a_gaussian_around_a_tanh_mean():
-    policy, obs = gaussian(), observations()
+    policy = gaussian()
+    obs = observations()
     with torch.no_grad():
         policy.free_log_std.copy_(torch.tensor([-0.3, 0.4]))
     action = torch.rand(REPLICAS, 50, ACTIONS).double() * 2 - 1
@@ -67,7 +72,8 @@ def test_a_new_gaussian_policy_has_standard_deviation_one_and_its_range_is_kept(
 
 
 def test_gaussian_samples_have_the_mean_and_deviation_and_are_clipped():
-    policy, obs = gaussian(), torch.zeros(REPLICAS, 20_000, OBS).double()
+    policy = gaussian()
+    obs = torch.zeros(REPLICAS, 20_000, OBS).double()
     constant(policy.network, math.atanh(0.2), math.atanh(0.9))
     with torch.no_grad():
         policy.free_log_std.copy_(torch.tensor([0.1, 0.5]).log())
@@ -80,7 +86,8 @@ def test_gaussian_samples_have_the_mean_and_deviation_and_are_clipped():
 
 
 def test_the_squashed_density_equals_torchs_transformed_distribution():
-    policy, obs = squashed(), observations()
+    policy = squashed()
+    obs = observations()
     action, log_density = policy.sample(obs, Streams((0, 1), "noise"), 7)
     assert action.shape == (REPLICAS, 50, 7, ACTIONS)
     assert log_density.shape == (REPLICAS, 50, 7)
@@ -100,7 +107,8 @@ def test_the_squashed_density_integrates_to_one(mean, log_std):
 
 
 def test_the_squashed_log_deviation_is_kept_in_its_range():
-    policy, drawn = squashed(1), []
+    policy = squashed(1)
+    drawn = []
     for log_std in (2.0, 5.0, -5.0, -8.0):
         constant(policy.network, 0.0, log_std)
         drawn.append(policy.sample(observations(), Streams((0, 1), "noise"))[0])
@@ -119,7 +127,8 @@ def test_far_out_samples_keep_a_finite_density():
 
 
 def test_the_mode_is_the_squashed_mean_and_samples_stay_in_bounds():
-    policy, obs = squashed(), observations()
+    policy = squashed()
+    obs = observations()
     centre = policy.sample(obs, Given(torch.zeros(1, 1, 1, 1)))[0].squeeze(2)
     assert torch.equal(policy.mode(obs), centre)
     assert policy.sample(obs * 100, Streams((0, 1), "noise"), 5)[0].abs().max() <= 1

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from cfdg_rl.datasets import dataset_names, load_dataset, record
+from cfdg_rl.datasets import dataset_names, load_dataset
+from cfdg_rl.datasets.cli import main
 from cfdg_rl.datasets.recorded import pack, recording, replay, train_behaviour
 from cfdg_rl.datasets.recorded import rollout as recorder
 from cfdg_rl.datasets.recorded.actor import LAYERS, Actor, fresh_actor, select_actor
@@ -67,7 +68,8 @@ def test_every_episode_is_whole_and_starts_at_the_reset_pose(hopper):
 
 
 def test_a_healthy_body_is_never_terminal_and_a_fallen_one_always(hopper):
-    height, angle = hopper["next_observations"][:, 0], hopper["next_observations"][:, 1]
+    height = hopper["next_observations"][:, 0]
+    angle = hopper["next_observations"][:, 1]
     fallen = (height <= 0.7) | (np.abs(angle) >= 0.2)
     np.testing.assert_array_equal(fallen & ~hopper["timeouts"], hopper["terminals"])
 
@@ -257,11 +259,11 @@ def test_the_cache_folder_follows_the_environment(tmp_path, monkeypatch):
         ("recorded:hoper-medium", {}, "no dataset 'recorded:hoper-medium'; near names: recorded:hopper-medium"),
         ("d4rl:hopper-medium", {}, "near names: d4rl:hopper-medium-v2"),
         ("zzz", {}, "no dataset 'zzz'; known: recorded:hopper-random"),
-        ("hopper-medium", {"rows": 0}, "rows must be at least 1, found 0"),
-        ("hopper-medium", {"rows": 999}, "at least 1,000 rows, 1 x one whole episode, found 999"),
-        ("hopper-medium-expert", {"rows": 1999}, "at least 2,000 rows, 2 x one whole episode, found 1999"),
-        ("hopper-medium", {"seed": -1}, "seed must be a non-negative integer, found -1"),
-        ("hopper-medium", {"jobs": 0}, "jobs must be at least 1, found 0"),
+        ("hopper-medium", {"rows": 0}, "rows is 0, expected at least 1"),
+        ("hopper-medium", {"rows": 999}, "rows is 999 for .*, expected at least 1,000, 1 x one whole episode"),
+        ("hopper-medium-expert", {"rows": 1999}, "rows is 1999 for .*, expected at least 2,000, 2 x one whole episode"),
+        ("hopper-medium", {"seed": -1}, "seed is -1, expected a non-negative integer"),
+        ("hopper-medium", {"jobs": 0}, "jobs is 0, expected at least 1"),
     ],
 )
 def test_what_cannot_be_recorded_is_refused(name, settings, sentence, tmp_path):
@@ -278,7 +280,8 @@ def test_there_are_seventeen_recorded_names():
 @given(arrays(np.float32, st.tuples(st.integers(1, 30), st.integers(1, 3)), elements=st.floats(-1e4, 1e4, width=32)))
 def test_fixed_point_is_within_half_a_step_and_within_bounds(values):
     back = replay.decode(replay.encode(values))
-    low, high = values.min(axis=0), values.max(axis=0)
+    low = values.min(axis=0)
+    high = values.max(axis=0)
     step = (high.astype(np.float64) - low) / (2**16 - 1)
     rounding = np.spacing(np.abs(values).max(axis=0))
     assert (np.abs(back.astype(np.float64) - values) <= step / 2 + rounding).all()
@@ -345,15 +348,15 @@ def test_the_shipped_files_stay_small():
 
 
 def test_the_command_line_records_then_finds_the_cache(tmp_path, capsys):
-    command = ["hopper-random", "--rows", "2000", "--jobs", "1", "--cache", str(tmp_path)]
-    assert record.main(command) == 0
+    command = ["record", "hopper-random", "--rows", "2000", "--jobs", "1", "--cache", str(tmp_path)]
+    assert main(command) == 0
     header, line = capsys.readouterr().out.splitlines()
     assert header.split()[:3] == ["name", "rows", "episodes"]
     assert line.split()[:2] == ["hopper-random", "2,000"]
     assert "cached" not in line
-    assert record.main(command) == 0
+    assert main(command) == 0
     assert "cached" in capsys.readouterr().out
-    assert record.main(["--list", *command[1:]]) == 0
+    assert main(["record", "--list", *command[2:]]) == 0
     listed = capsys.readouterr().out.splitlines()
     assert len(listed) == 17
     assert [line.split()[0] for line in listed if "not recorded yet" not in line] == ["hopper-random"]
@@ -361,14 +364,15 @@ def test_the_command_line_records_then_finds_the_cache(tmp_path, capsys):
 
 def test_the_command_line_makes_them_all(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(recording, "record", lambda env_id, actors, rows, seed, **_: tiny(env_id, rows))
-    assert record.main(["all", "--rows", "2000", "--cache", str(tmp_path)]) == 0
+    assert main(["record", "all", "--rows", "2000", "--cache", str(tmp_path)]) == 0
     names = [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:]]
     assert names == list(recording.NAMES)
 
 
 def tiny(env_id, rows):
     robot = FAMILIES[env_id.split("-")[0].lower()]
-    obs, flags = np.zeros((rows, robot.obs_dim)), np.arange(rows) % 1_000 == 999
+    obs = np.zeros((rows, robot.obs_dim))
+    flags = np.arange(rows) % 1_000 == 999
     named = {"observations": obs, "next_observations": obs, "actions": np.zeros((rows, robot.action_dim))}
     return named | {"rewards": np.ones(rows), "terminals": ~flags & flags, "timeouts": flags}
 
@@ -377,14 +381,14 @@ def tiny(env_id, rows):
     ("command", "sentence"),
     [
         (["hopper-medum"], "near names: recorded:hopper-medium"),
-        (["d4rl:hopper-medium-v2"], "is a file to download, not to record"),
+        (["d4rl:hopper-medium-v2"], "is a file to download, expected a dataset to record"),
         ([], "no name given"),
-        (["hopper-medium", "--rows", "5"], "needs at least 1,000 rows"),
-        (["hopper-random", "walker2d-medium-expert", "--rows", "1000"], "walker2d-medium-expert needs at least 2,000"),
+        (["hopper-medium", "--rows", "5"], "rows is 5 for recorded:hopper-medium, expected at least 1,000"),
+        (["hopper-random", "walker2d-medium-expert", "--rows", "1000"], "expected at least 2,000, 2 x one whole"),
     ],
 )
 def test_the_command_line_refuses_in_one_sentence(command, sentence, tmp_path, capsys):
-    assert record.main([*command, "--cache", str(tmp_path)]) == 2
+    assert main(["record", *command, "--cache", str(tmp_path)]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
     assert sentence in captured.err
@@ -394,9 +398,9 @@ def test_the_command_line_refuses_in_one_sentence(command, sentence, tmp_path, c
 
 def test_the_help_teaches(capsys):
     with pytest.raises(SystemExit) as stop:
-        record.main(["--help"])
+        main(["record", "--help"])
     assert stop.value.code == 0
-    assert "cfdg-record all --rows 20000" in capsys.readouterr().out
+    assert "cfdg-datasets record all --rows 20000" in capsys.readouterr().out
 
 
 def test_the_medium_stage_is_the_one_nearest_a_third_of_the_last():
@@ -405,7 +409,8 @@ def test_the_medium_stage_is_the_one_nearest_a_third_of_the_last():
 
 
 def test_the_replay_of_a_buffer_tells_falls_from_time_limits():
-    rng, rows = np.random.default_rng(0), 20
+    rng = np.random.default_rng(0)
+    rows = 20
     dones = np.zeros((25, 1))
     dones[[3, 13, 18]] = 1  # lengths 4, 10 (the limit) and 5
     buffer = SimpleNamespace(
@@ -427,7 +432,7 @@ def test_training_without_stable_baselines_says_what_to_install(tmp_path, capsys
     assert train_behaviour.main(["--env", "Hopper-v5", "--out", str(tmp_path)]) == 2
     assert "pip install 'cfdg-rl[behaviour]'" in capsys.readouterr().err
     assert train_behaviour.main(["--env", "Hopper-v5", "--out", str(tmp_path), "--steps", "30000"]) == 2
-    assert "steps must be a multiple of 20,000" in capsys.readouterr().err
+    assert "expected a multiple of 20,000" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(

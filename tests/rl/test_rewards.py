@@ -31,7 +31,7 @@ def test_named_maps_do_not_need_returns(name, expected):
 
 def test_choices_are_checked_by_name_and_reward_always():
     check_choice(IQLSettings(), precision=("fp32",))
-    with pytest.raises(ValueError, match="precision must be one of int8, found 'fp32'"):
+    with pytest.raises(ValueError, match="precision is 'fp32', expected one of int8"):
         check_choice(IQLSettings(), precision=("int8",))
-    with pytest.raises(ValueError, match="reward must be one of raw, return-range, minus-one, found 'clip'"):
+    with pytest.raises(ValueError, match="reward is 'clip', expected one of raw, return-range, minus-one"):
         IQLSettings(reward="clip")

@@ -14,8 +14,10 @@ from cfdg_rl.envs import native
 from cfdg_rl.envs import stack as stack_module
 from cfdg_rl.envs.stack import Crew, EnvStack
 
-SEEKER, SILENT = "CfdgTestSeeker-v0", "CfdgTestSilent-v0"
-FRAIL, ENDLESS = "CfdgTestFrail-v0", "CfdgTestUnseeded-v0"
+SEEKER = "CfdgTestSeeker-v0"
+SILENT = "CfdgTestSilent-v0"
+FRAIL = "CfdgTestFrail-v0"
+ENDLESS = "CfdgTestUnseeded-v0"
 
 
 class Seeker(InvertedPendulumEnv):
@@ -80,7 +82,8 @@ def random_actions(stack, steps, seed=0):
 
 def play(stack, actions):
     """Every observation and outcome, with resets where episodes end."""
-    history, everyone = [], np.arange(len(stack))
+    history = []
+    everyone = np.arange(len(stack))
     for action in actions:
         reward, terminated, truncated = stack.step(action, everyone)
         history.append(np.column_stack((stack.obs.copy(), reward, terminated, truncated)))
@@ -119,7 +122,8 @@ def test_some_members_rest():
 @pytest.mark.parametrize("workers", [1, 2, 3, 7])
 @pytest.mark.parametrize("count", [0, 1, 2, 5, 20])
 def test_a_crew_does_everything_once_in_even_parts(workers, count):
-    crew, parts = Crew(workers), []
+    crew = Crew(workers)
+    parts = []
     crew(lambda begin, end: parts.append((begin, end)), count)
     crew.close()
     assert sorted(i for begin, end in parts for i in range(begin, end)) == list(range(count))
@@ -159,7 +163,8 @@ def test_an_error_in_any_thread_is_raised(culprit):
 
 def test_no_thread_is_still_at_work_after_an_error():
     """Or it would go on stepping simulators that the caller believes at rest."""
-    crew, finished = Crew(2), []
+    crew = Crew(2)
+    finished = []
 
     def work(begin, end):
         if begin == 0:
@@ -174,13 +179,14 @@ def test_no_thread_is_still_at_work_after_an_error():
 
 
 def test_no_worker_is_refused():
-    with pytest.raises(ValueError, match="workers must be at least 1, found 0"):
+    with pytest.raises(ValueError, match="workers is 0, expected at least 1"):
         EnvStack("Pendulum-v1", (0,), workers=0)
 
 
 @pytest.mark.parametrize("env_id", ["Walker2d-v4", "HalfCheetah-v5", "InvertedPendulum-v5", SEEKER])
 def test_a_restored_mujoco_stack_continues_bit_for_bit(env_id, tmp_path):
-    first, second = EnvStack(env_id, (0, 1, 2)), EnvStack(env_id, (7, 8, 9), workers=2)
+    first = EnvStack(env_id, (0, 1, 2))
+    second = EnvStack(env_id, (7, 8, 9), workers=2)
     actions = random_actions(first, 80)
     play(first, actions[:30])
     play(second, actions[:7])
@@ -191,7 +197,8 @@ def test_a_restored_mujoco_stack_continues_bit_for_bit(env_id, tmp_path):
 
 
 def test_taking_a_state_changes_nothing():
-    watched, alone = EnvStack("Hopper-v5", range(3)), EnvStack("Hopper-v5", range(3))
+    watched = EnvStack("Hopper-v5", range(3))
+    alone = EnvStack("Hopper-v5", range(3))
     actions = random_actions(alone, 40)
     history = []
     for action in actions:
@@ -215,7 +222,8 @@ def test_native_and_ordinary_stacks_understand_each_others_states(monkeypatch):
 
 
 def test_a_goal_is_saved_with_the_physics():
-    first, second = EnvStack(SEEKER, (0, 1)), EnvStack(SEEKER, (2, 3))
+    first = EnvStack(SEEKER, (0, 1))
+    second = EnvStack(SEEKER, (2, 3))
     second.restore(first.state())
     for ours, theirs in zip(second.envs, first.envs, strict=True):
         np.testing.assert_array_equal(ours.unwrapped.task_state, theirs.unwrapped.task_state)
@@ -223,7 +231,8 @@ def test_a_goal_is_saved_with_the_physics():
 
 
 def test_a_lazy_generator_and_a_missing_time_limit_are_no_obstacle(tmp_path):
-    first, second = EnvStack(ENDLESS, (0, 1)), EnvStack(ENDLESS, (2, 3))
+    first = EnvStack(ENDLESS, (0, 1))
+    second = EnvStack(ENDLESS, (2, 3))
     actions = random_actions(first, 8)
     play(first, actions[:4])
     second.restore(through_a_file(first.state(), tmp_path))
@@ -240,7 +249,8 @@ def test_an_environment_that_may_hide_something_begins_new_episodes():
 
 
 def test_another_kind_of_environment_begins_new_episodes(tmp_path):
-    first, others = EnvStack("Pendulum-v1", (0, 1)), [EnvStack("Pendulum-v1", (0, 1)) for _ in range(3)]
+    first = EnvStack("Pendulum-v1", (0, 1))
+    others = [EnvStack("Pendulum-v1", (0, 1)) for _ in range(3)]
     actions = random_actions(first, 250)
     play(first, actions[:150])
     early = through_a_file(first.state(), tmp_path)

@@ -70,7 +70,8 @@ def test_targets_equal_their_sources_before_the_first_update():
 @pytest.mark.parametrize("scale", [0.01, -3.0, 500.0])
 def test_the_policy_loss_does_not_depend_on_the_scale_of_q(scale):
     """With Q1 constant the normalised term is -alpha sign(Q), and cloning adds the mean square of pi - a."""
-    agent, data = TD3BC(3, 2, SMALL, seeds=(0, 1)), batch(2)
+    agent = TD3BC(3, 2, SMALL, seeds=(0, 1))
+    data = batch(2)
     constant(agent.critics, scale)
     constant(agent.policy, 0.0)
     squares = data.action.square().mean((1, 2))
@@ -79,7 +80,8 @@ def test_the_policy_loss_does_not_depend_on_the_scale_of_q(scale):
 
 def test_the_coefficient_is_alpha_over_the_mean_absolute_first_q_of_each_replica():
     """The gradient of the normalised term is that of -mean Q1, scaled by alpha / mean |Q1|, replica by replica."""
-    agent, data = TD3BC(3, 2, SMALL, seeds=(0, 1)), batch(2)
+    agent = TD3BC(3, 2, SMALL, seeds=(0, 1))
+    data = batch(2)
     with torch.no_grad():
         agent.critics.weights[-1][1].mul_(40)  # the first head of the second replica
 
@@ -94,7 +96,8 @@ def test_the_coefficient_is_alpha_over_the_mean_absolute_first_q_of_each_replica
 
 
 def test_cloning_is_where_lambda_is_one():
-    agent, data = TD3BC(3, 2, SMALL, seeds=(0, 1)), batch(2)
+    agent = TD3BC(3, 2, SMALL, seeds=(0, 1))
+    data = batch(2)
     error = (agent.policy(data.obs).tanh() - data.action).square().mean(-1)
     without = agent.policy_loss(data, torch.zeros(32))
     lam = (LABELS == OFFLINE).float()
@@ -110,7 +113,8 @@ def test_the_policy_step_takes_lambda_from_the_labels():
         agent.update(Batch(data, LABELS))
         return weights(agent.policy)
 
-    data, moved = batch(2), {}
+    data = batch(2)
+    moved = {}
     for label in (OFFLINE, ONLINE):
         moved[label] = replace(data, action=torch.where((label == LABELS)[:, None], -data.action, data.action))
     assert same(stepped(data), stepped(moved[ONLINE]))
@@ -140,7 +144,9 @@ def test_target_actions_are_smoothed_by_noise_clipped_twice(z, mode, expected):
 
 
 def test_policy_and_targets_move_at_every_second_update_only():
-    agent, critics_moved, others_moved = TD3BC(3, 2, SMALL, seeds=(0, 1)), [], []
+    agent = TD3BC(3, 2, SMALL, seeds=(0, 1))
+    critics_moved = []
+    others_moved = []
     others = torch.nn.ModuleList([agent.policy, agent.target, agent.target_policy])
     for step in range(6):
         before = weights(agent.critics), [weights(part) for part in others]
@@ -153,7 +159,8 @@ def test_policy_and_targets_move_at_every_second_update_only():
 
 
 def test_the_delays_counter_is_part_of_the_state():
-    agent, copy = TD3BC(3, 2, SMALL), TD3BC(3, 2, SMALL)
+    agent = TD3BC(3, 2, SMALL)
+    copy = TD3BC(3, 2, SMALL)
     for step in range(3):
         agent.update(Batch(batch(seed=step), LABELS))
     copy.load_state_dict(agent.state_dict())
@@ -162,7 +169,8 @@ def test_the_delays_counter_is_part_of_the_state():
 
 
 def test_exploration_adds_clipped_noise_to_the_evaluated_action():
-    agent, obs = TD3BC(3, 2, SMALL, seeds=(0, 1)), torch.zeros(2, 20_000, 3)
+    agent = TD3BC(3, 2, SMALL, seeds=(0, 1))
+    obs = torch.zeros(2, 20_000, 3)
     constant(agent.policy, 0.0, torch.tensor(0.95).atanh().item())
     assert torch.allclose(agent.act(obs, False), torch.tensor([0.0, 0.95]))
     explored = agent.act(obs, True)
@@ -172,7 +180,7 @@ def test_exploration_adds_clipped_noise_to_the_evaluated_action():
 
 
 def test_wrong_settings_name_the_key():
-    with pytest.raises(ValueError, match="policy_delay must be at least 1, found 0"):
+    with pytest.raises(ValueError, match="policy_delay is 0, expected at least 1"):
         TD3BCSettings(policy_delay=0)
     with pytest.raises(ValueError, match="precision"):
         TD3BCSettings(precision="fp8")
@@ -182,22 +190,28 @@ class Adam:
     """Kingma and Ba's algorithm 1, for one tensor."""
 
     def __init__(self, rate: float) -> None:
-        self.rate, self.m, self.v, self.t = rate, 0.0, 0.0, 0
+        self.rate = rate
+        self.m = 0.0
+        self.v = 0.0
+        self.t = 0
 
     def step(self, value: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
         self.t += 1
         self.m = 0.9 * self.m + 0.1 * gradient
         self.v = 0.999 * self.v + 0.001 * gradient**2
-        m, v = self.m / (1 - 0.9**self.t), self.v / (1 - 0.999**self.t)
+        m = self.m / (1 - 0.9**self.t)
+        v = self.v / (1 - 0.999**self.t)
         return value - self.rate * m / (v.sqrt() + 1e-8)
 
 
 def test_two_updates_equal_a_hand_computation_in_float64():
     """Two steps of the critics with unmoved targets; then the policy with the new critics, and both targets."""
-    rate, ema = 3e-2, 0.3  # large, so that values before and after a step cannot be confused
+    rate = 3e-2
+    ema = 0.3  # large, so that values before and after a step cannot be confused
     agent = TD3BC(3, 2, replace(SMALL, learning_rate=rate, polyak_rate=ema), seeds=(5,)).double()
     values = {name: value.detach().clone().requires_grad_() for name, value in agent.named_parameters()}
-    optimisers, noise = {name: Adam(rate) for name in values}, Streams((5,), "update")
+    optimisers = {name: Adam(rate) for name in values}
+    noise = Streams((5,), "update")
 
     def descend(loss: torch.Tensor, network: str) -> None:
         names = [name for name in values if name.startswith(f"{network}.")]

@@ -1,4 +1,4 @@
-"""Buffers of rows: the fixed offline dataset, a ring with a replica axis, and the union of both."""
+"""Buffers of rows: the fixed offline dataset, a ring with a replica axis, and both joined."""
 
 from __future__ import annotations
 
@@ -9,19 +9,26 @@ from cfdg_rl.streams import Streams
 
 
 class FixedRows:
-    """A dataset of rows ``(N, D)`` that all replicas share."""
+    """A dataset of rows ``(N, D)`` that all replicas share.
+
+    Args:
+        rows: ``(N, D)``, N at least 1; kept without a copy.
+
+    Raises:
+        ValueError: if there are no rows.
+    """
 
     def __init__(self, rows: Tensor) -> None:
         if len(rows) == 0:
-            raise ValueError("the offline dataset has no rows")
+            raise ValueError("the offline dataset has 0 rows, expected at least 1")
         self.rows = rows
 
     def __len__(self) -> int:
-        """Number of rows N."""
+        """Return the number of rows N."""
         return self.rows.shape[0]
 
     def view(self) -> Tensor:
-        """All rows ``(N, D)``, without a copy."""
+        """Return all rows ``(N, D)``, without a copy."""
         return self.rows
 
     def sample(self, count: int, streams: Streams) -> Tensor:
@@ -30,24 +37,27 @@ class FixedRows:
 
 
 class Ring:
-    """First in, first out: ``capacity`` rows for each of R replicas, on one device.
+    """A ring buffer: the latest ``capacity`` rows of each of R replicas, on one device.
 
     Args:
         replicas: R.
-        capacity: rows kept per replica.
+        capacity: rows kept per replica, at least 1.
         columns: D.
         device: where the rows live.
+
+    Raises:
+        ValueError: if the capacity is below 1.
     """
 
     def __init__(self, replicas: int, capacity: int, columns: int, device: str | torch.device = "cpu") -> None:
         if capacity < 1:
-            raise ValueError(f"a ring needs a capacity of at least 1 row, found {capacity}")
+            raise ValueError(f"capacity is {capacity}, expected at least 1 row")
         self.rows = torch.zeros(replicas, capacity, columns, device=device)
         self.size = 0
         self.cursor = 0  # where the next row goes; the oldest row once the ring is full
 
     def __len__(self) -> int:
-        """Rows held per replica, at most the capacity."""
+        """Return the rows held per replica, at most the capacity."""
         return self.size
 
     @property
@@ -56,7 +66,7 @@ class Ring:
         return self.rows.shape[1]
 
     def add(self, rows: Tensor) -> None:
-        """Append ``(R, n, D)`` rows, forgetting the oldest; of more rows than fit, the last ones stay."""
+        """Append ``(R, n, D)`` rows and drop the oldest; of more rows than fit, the last ones stay."""
         rows = rows[:, -self.capacity :]
         slots = (self.cursor + torch.arange(rows.shape[1], device=self.rows.device)) % self.capacity
         self.rows.index_copy_(1, slots, rows.to(self.rows))
@@ -64,44 +74,50 @@ class Ring:
         self.size = min(self.size + rows.shape[1], self.capacity)
 
     def clear(self) -> None:
-        """Forget every row."""
+        """Drop every row."""
         self.size = self.cursor = 0
 
     def view(self) -> Tensor:
-        """The rows held ``(R, size, D)``, oldest first only until the ring wraps, without a copy."""
+        """Return the rows held ``(R, size, D)`` without a copy; oldest first only until the ring wraps."""
         return self.rows[:, : self.size]
 
     def sample(self, count: int, streams: Streams) -> Tensor:
-        """Draw ``(R, count, D)`` rows uniformly with replacement, independently for each replica."""
+        """Draw ``(R, count, D)`` rows uniformly with replacement, independently for each replica.
+
+        Raises:
+            ValueError: if the ring is empty.
+        """
         if not self.size:
-            raise ValueError("cannot sample from an empty ring")
+            raise ValueError("the ring is empty, expected at least 1 row to sample from")
         first = torch.arange(len(streams), device=self.rows.device)[:, None] * self.capacity
         return self.rows.flatten(0, 1)[first + streams.integers(self.size, count)]
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Rows and position, for a checkpoint."""
+        """Return rows and position, for a checkpoint."""
         return {"rows": self.view().clone(), "cursor": torch.tensor(self.cursor)}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Continue where :meth:`state_dict` was taken."""
+        """Restore what :meth:`state_dict` returned."""
         self.size = state["rows"].shape[1]
         self.rows[:, : self.size] = state["rows"].to(self.rows)
         self.cursor = int(state["cursor"])
 
 
 class JoinedRows:
-    """The offline dataset and every replica's own ring behind it, sampled as one buffer."""
+    """The offline dataset and every replica's own ring, sampled as one buffer."""
 
     def __init__(self, offline: FixedRows, online: Ring) -> None:
-        self.offline, self.online = offline, online
+        self.offline = offline
+        self.online = online
 
     def __len__(self) -> int:
-        """Rows per replica."""
+        """Return the rows per replica."""
         return len(self.offline) + len(self.online)
 
     def sample(self, count: int, streams: Streams) -> Tensor:
         """Draw ``(R, count, D)`` rows uniformly with replacement, independently for each replica."""
-        index, first = streams.integers(len(self), count), len(self.offline)
+        index = streams.integers(len(self), count)
+        first = len(self.offline)
         start = torch.arange(len(streams), device=index.device)[:, None] * self.online.capacity
         later = self.online.rows.flatten(0, 1)[start + (index - first).clamp(min=0)]
         return torch.where((index < first)[..., None], self.offline.rows[index.clamp(max=first - 1)], later)

@@ -19,7 +19,7 @@ FORMAT = 1
 
 
 def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
-    """Write ``state`` under a temporary name and rename it, so that a kill leaves the old file or the new one."""
+    """Write a tree of mappings, lists, tensors, arrays and JSON values; a kill leaves the old file or the new one."""
     tensors: dict[str, Tensor] = {}
     tree = _pack(state, (), tensors)
     with atomic_write(path) as draft:

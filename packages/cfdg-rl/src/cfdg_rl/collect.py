@@ -1,4 +1,4 @@
-"""Online data collection: the only place where Gymnasium's two end flags become ``terminal``."""
+"""Online data collection, where Gymnasium's two end flags become ``terminal``."""
 
 from __future__ import annotations
 
@@ -22,10 +22,13 @@ class EnvCollector:
     Args:
         env_id: a Gymnasium id.
         seeds: one per replica.
-        reward: the map that the dataset's rewards went through too.
+        reward: the map that was applied to the dataset's rewards too.
         envs_per_replica: E; the paper collects with one.
         device: where observations are sent and rows are returned.
         workers: threads that step the environments; results do not depend on it.
+
+    Raises:
+        ValueError: if the environment cannot be made, or ``workers`` is below 1.
     """
 
     def __init__(
@@ -37,7 +40,8 @@ class EnvCollector:
         device: str | torch.device = "cpu",
         workers: int = 1,
     ) -> None:
-        self.reward, self.device = reward, torch.device(device)
+        self.reward = reward
+        self.device = torch.device(device)
         self.shape = (len(seeds), envs_per_replica)
         purposes = [f"collect {e}" for e in range(envs_per_replica)]
         env_seeds = [derive_seed(seed, purpose) % 2**31 for seed in seeds for purpose in purposes]
@@ -47,7 +51,11 @@ class EnvCollector:
         self.last_return = np.full(len(self.stack), np.nan)
 
     def step(self, agent: Agent) -> Tensor:
-        """One exploring step in every environment; rows ``(R, E, D)``, ``terminal`` only where the MDP ended."""
+        """Take one exploring step in every environment.
+
+        Returns:
+            Rows ``(R, E, D)`` in the learner's reward units; ``terminal`` is 1 only where the MDP ended.
+        """
         obs = self._send(self.stack.obs.copy())
         action = agent.act(obs, explore=True)
         reward, terminated, truncated = self.stack.step(_flat(action), self.everyone)
@@ -62,12 +70,12 @@ class EnvCollector:
         return to_rows(data)
 
     def restart(self) -> None:
-        """Begin a new episode in every environment; returns of unfinished episodes are not booked."""
+        """Begin a new episode in every environment; returns of unfinished episodes are dropped."""
         self.running[:] = 0
         self.stack.reset(self.everyone)
 
     def state(self) -> dict[str, Any]:
-        """Simulators and running returns, for a checkpoint."""
+        """Return simulators and running returns, for a checkpoint."""
         return {**self.stack.state(), "running": self.running.copy(), "last_return": self.last_return.copy()}
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -77,7 +85,7 @@ class EnvCollector:
         self.last_return[:] = state["last_return"]
 
     def _count(self, reward: np.ndarray, done: np.ndarray) -> None:
-        """Book the returns and begin new episodes where the old ones are over."""
+        """Add up the returns and begin new episodes where the old ones are over."""
         self.running += reward
         over = np.flatnonzero(done)
         self.last_return[over] = self.running[over]
@@ -85,10 +93,10 @@ class EnvCollector:
         self.stack.reset(over)
 
     def _send(self, array: np.ndarray) -> Tensor:
-        """Environment-major numpy ``(R E, ...)`` to a float32 tensor ``(R, E, ...)`` on the device."""
+        """Send numpy ``(R E, ...)`` to the device as a float32 tensor ``(R, E, ...)``."""
         return torch.as_tensor(array.reshape(*self.shape, *array.shape[1:]), dtype=torch.float32, device=self.device)
 
 
 def _flat(action: Tensor) -> np.ndarray:
-    """``(R, E, A)`` on any device to numpy ``(R E, A)``."""
+    """Bring ``(R, E, A)`` on any device into numpy ``(R E, A)``."""
     return action.flatten(0, 1).float().cpu().numpy()

@@ -1,4 +1,4 @@
-"""Evaluation in environments of its own, with the mean action and raw rewards."""
+"""Evaluation in separate environments, with the mean action and raw rewards."""
 
 from __future__ import annotations
 
@@ -13,14 +13,17 @@ from cfdg_rl.streams import derive_seed
 
 
 class Evaluator:
-    """Plays whole episodes for R replicas at once, never touching the training environments.
+    """An evaluator that plays whole episodes for R replicas at once, apart from the training environments.
 
     Args:
         env_id: a Gymnasium id.
         seeds: one per replica.
-        episodes: episodes per replica and evaluation.
+        episodes: episodes per replica and evaluation, at least 1.
         device: where observations are sent.
         workers: threads that step the environments; returns do not depend on it.
+
+    Raises:
+        ValueError: if ``episodes`` is below 1.
     """
 
     def __init__(
@@ -32,24 +35,28 @@ class Evaluator:
         workers: int = 1,
     ) -> None:
         if episodes < 1:
-            raise ValueError(f"episodes must be at least 1, found {episodes}")
-        self.env_id, self.seeds, self.episodes, self.device = env_id, tuple(seeds), episodes, torch.device(device)
+            raise ValueError(f"episodes is {episodes}, expected at least 1")
+        self.env_id = env_id
+        self.seeds = tuple(seeds)
+        self.episodes = episodes
+        self.device = torch.device(device)
         self.workers = workers
         self.stack: EnvStack | None = None
 
     def returns(self, agent: Agent, round_number: int = 0) -> np.ndarray:
-        """Undiscounted raw returns ``(R, episodes)`` of the mean policy.
+        """Play the mean policy; undiscounted raw returns ``(R, episodes)``, float64.
 
-        Start states, and what PEX draws, depend on the seeds and ``round_number`` alone, so a resumed run evaluates
-        as an unbroken one.
-        Only unfinished episodes are stepped, but the agent sees all: what it draws at random, and how its matrix
-        products round, depends on the number of rows, and a replica's returns must not depend on its companions.
+        Start states, and the random draws of PEX, depend on the seeds and ``round_number`` alone, so that a resumed
+        run evaluates as an unbroken one. Only unfinished episodes are stepped, but the agent receives the observations
+        of all: its random draws and the rounding of its matrix products depend on the number of rows, and a replica's
+        returns must not depend on the other replicas.
         """
         stack = self._begin(round_number)
         streams = getattr(agent, "streams", None)
         if isinstance(streams, dict) and "evaluation" in streams:  # an agent that draws at random in evaluation too
             streams["evaluation"].begin(self.seeds, f"evaluate {round_number}")
-        total, active = np.zeros(len(stack)), np.arange(len(stack))
+        total = np.zeros(len(stack))
+        active = np.arange(len(stack))
         while len(active):
             obs = stack.obs.reshape(len(self.seeds), self.episodes, -1)
             action = agent.act(torch.as_tensor(obs, dtype=torch.float32, device=self.device), explore=False)

@@ -13,7 +13,7 @@ import numpy as np
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """A temporary file beside ``path`` that takes its name on success and is removed on failure.
+    """Yield a temporary file beside ``path`` that takes its name on success and is removed on failure.
 
     Two processes that make the same file at once each write their own; the later one replaces the earlier.
     """
@@ -30,7 +30,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 
 def load_arrays(path: Path) -> dict[str, np.ndarray]:
-    """All arrays of an npz file.
+    """Read all arrays of an npz file.
 
     Raises:
         FileNotFoundError: if it does not exist.
@@ -42,6 +42,6 @@ def load_arrays(path: Path) -> dict[str, np.ndarray]:
 
 
 def save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write an npz file, complete or not at all."""
+    """Write an npz file atomically: complete or not at all."""
     with atomic_write(path) as draft, draft.open("wb") as file:
         np.savez_compressed(file, **arrays)  # pyrefly: ignore[bad-argument-type]

@@ -17,7 +17,11 @@ from cfdg_rl.transitions import Transitions, to_rows
 
 @dataclass(frozen=True)
 class FinetunePlan:
-    """The loop's numbers; the paper's names in brackets."""
+    """Numbers of the loop; the paper's names in brackets.
+
+    Raises:
+        ValueError: if a number is outside its range.
+    """
 
     steps: int = 1_000_000  # [T] environment steps per replica
     refresh_every: int = 100_000  # [T_diff]; 10,000 for APL
@@ -34,20 +38,20 @@ class FinetunePlan:
     def __post_init__(self) -> None:
         for name in ("steps", "refresh_every", "batch_size", "synthetic_rows", "round_steps", "updates_per_round"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, found {getattr(self, name)}")
+                raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
         if self.refresh_every > self.steps:
             raise ValueError(
-                f"refresh_every (T_diff) is {self.refresh_every}, longer than the run of {self.steps} steps"
+                f"refresh_every (T_diff) is {self.refresh_every}, expected at most the {self.steps} steps of the run"
             )
         if not 0 <= self.warm_up < self.steps:
-            raise ValueError(f"warm_up must lie in [0, {self.steps}), found {self.warm_up}")
+            raise ValueError(f"warm_up is {self.warm_up}, expected 0 to {self.steps - 1}, below the steps of the run")
 
     def updates_at(self, t: int) -> int:
-        """Gradient steps after environment step ``t``."""
+        """Return the number of gradient steps after environment step ``t``."""
         return self.updates_per_round if t > self.warm_up and t % self.round_steps == 0 else 0
 
     def restarts_at(self, t: int) -> bool:
-        """Whether environment step ``t`` begins a round with new episodes."""
+        """Tell if environment step ``t`` begins a round with new episodes."""
         return self.restart_rounds and (t - 1) % self.round_steps == 0
 
 
@@ -60,10 +64,10 @@ def finetune(  # noqa: PLR0913 - the six of Algorithm 1, and where to continue
     plan: FinetunePlan,
     start: int = 0,
 ) -> Iterator[tuple[int, Metrics]]:
-    """Algorithm 1: collect, refresh the synthetic buffers every T_diff steps, train on the mixture.
+    """Run Algorithm 1: collect, refresh the synthetic buffers every T_diff steps, train on the mixture.
 
-    Yields ``(step, metrics)`` after every environment step; whoever iterates logs, evaluates and saves. Without a
-    generator this is the base algorithm. ``start`` continues a restored run.
+    Yields ``(step, metrics)`` after every environment step, metrics ``(R,)``; the caller logs, evaluates and saves.
+    Without a generator this is the base algorithm. ``start`` is the number of steps that a restored run has done.
     """
     for t in range(start + 1, plan.steps + 1):
         metrics: Metrics = {}
@@ -78,7 +82,14 @@ def finetune(  # noqa: PLR0913 - the six of Algorithm 1, and where to continue
 
 
 def refresh(generator: Generator, pools: Pools, plan: FinetunePlan) -> Metrics:
-    """The body of Algorithm 1's ``if``: update M on D_off and D_on, then fill D_off_syn and D_on_syn anew."""
+    """Update M on D_off and D_on, then fill D_off_syn and D_on_syn anew (the body of Algorithm 1's ``if``).
+
+    Returns:
+        ``refresh/rejected``, the share of generated rows that were replaced, and seconds of fit and sampling; ``(R,)``.
+
+    Raises:
+        ValueError: if some replica has no valid generated row.
+    """
     clock = [time.perf_counter()]
     online = pools.online.view()
     offline = pools.offline.view().expand(len(online), -1, -1)
@@ -104,8 +115,9 @@ def refresh(generator: Generator, pools: Pools, plan: FinetunePlan) -> Metrics:
 
 
 def bounds(rows: Tensor, margin: float) -> tuple[Tensor, Tensor]:
-    """Per replica and column the range of ``(R, N, D)`` rows, widened on both sides: two ``(R, 1, D)``."""
-    low, high = rows.amin(1, keepdim=True), rows.amax(1, keepdim=True)
+    """Compute each replica's and column's range of ``(R, N, D)`` rows, widened on both sides: two ``(R, 1, D)``."""
+    low = rows.amin(1, keepdim=True)
+    high = rows.amax(1, keepdim=True)
     return low - margin * (high - low), high + margin * (high - low)
 
 
@@ -117,14 +129,15 @@ def keep_valid(rows: Tensor, valid: Tensor) -> Tensor:
     """
     counts = valid.sum(1, keepdim=True)
     if not bool((counts > 0).all()):
-        raise ValueError("every generated row of some replica is non-finite or far outside the data's range")
+        found = "every generated row of some replica is non-finite or far outside the data's range"
+        raise ValueError(f"{found}, expected at least 1 valid row")
     accepted_first = (~valid).to(torch.uint8).argsort(dim=1, stable=True)
     turn = torch.arange(rows.shape[1], device=rows.device) % counts
     return rows.gather(1, accepted_first.gather(1, turn)[..., None].expand_as(rows))
 
 
 def screen(rows: Tensor, low: Tensor, high: Tensor, pools: Pools, sparse_reward: bool) -> tuple[Tensor, Tensor]:
-    """Generated rows with actions clipped and terminals decided, and which of them are finite and within bounds."""
+    """Clip actions and decide terminals of rows ``(R, n, D)``; also which are finite and within bounds ``(R, n)``."""
     data = pools.decode(rows)
     if sparse_reward:
         data = snap(data)
@@ -134,13 +147,13 @@ def screen(rows: Tensor, low: Tensor, high: Tensor, pools: Pools, sparse_reward:
 
 
 def snap(data: Transitions) -> Transitions:
-    """A maze's rewards, shifted by -1, as they can be: 0 at the goal, where the episode ends, and -1 elsewhere."""
+    """Round a maze's rewards, shifted by -1, to 0 at the goal, where the episode ends, and -1 elsewhere."""
     reached = (data.reward > -0.5).to(data.reward)
     return replace(data, reward=reached - 1, terminal=reached)
 
 
 def _labels(rows: Tensor, offline: int) -> Tensor:
-    """Labels ``(R, N)`` of rows ``(R, N, D)`` whose first ``offline`` are OFFLINE and whose others are ONLINE."""
+    """Make labels ``(R, N)`` of rows ``(R, N, D)``: OFFLINE for the first ``offline`` rows, ONLINE for the others."""
     labels = torch.full(rows.shape[1:2], ONLINE, device=rows.device)
     labels[:offline] = OFFLINE
     return labels.expand(len(rows), -1)

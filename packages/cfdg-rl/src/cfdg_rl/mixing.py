@@ -1,6 +1,6 @@
-"""The synthetic-ratio interface: how a batch is put together from real and synthetic rows.
+"""Batches of real and synthetic rows: the synthetic-ratio interface of the paper.
 
-Anything that fills the synthetic rings can be mixed in; nothing here knows where their rows come from.
+The synthetic rings may be filled by any generator; nothing here depends on it.
 """
 
 from __future__ import annotations
@@ -11,18 +11,26 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cfdg_rl.buffer import FixedRows, Ring, JoinedRows
+from cfdg_rl.buffer import FixedRows, JoinedRows, Ring
 from cfdg_rl.streams import Streams
 from cfdg_rl.transitions import Transitions, from_rows
 
-OFFLINE, ONLINE = 0, 1  # the two labels of the paper, section 3.2
+OFFLINE = 0  # the two labels of the paper, section 3.2
+ONLINE = 1
 
 
 @dataclass(frozen=True)
 class Pools:
     """The four buffers of Algorithm 1: D_off, D_on, D_off_syn and D_on_syn, and the shape of their rows.
 
-    ``archive`` keeps the online rows that a small ``online`` ring forgets, for APL's mixed offline buffer.
+    Attributes:
+        offline: D_off, rows ``(N, D)`` shared by all replicas.
+        online: D_on, rows ``(R, n, D)``.
+        offline_synthetic: D_off_syn, rows ``(R, n, D)``.
+        online_synthetic: D_on_syn, rows ``(R, n, D)``.
+        obs_dim: S.
+        action_dim: A; D is 2S + A + 2.
+        archive: the online rows that a small ``online`` ring drops, for APL's mixed offline buffer; None without one.
     """
 
     offline: FixedRows
@@ -40,20 +48,23 @@ class Pools:
             self.archive.add(rows)
 
     def decode(self, rows: Tensor) -> Transitions:
-        """Rows ``(..., D)`` as transitions."""
+        """Split rows ``(..., D)`` into transitions."""
         return from_rows(rows, self.obs_dim, self.action_dim)
 
     @property
     def has_synthetic(self) -> bool:
-        """Whether a refresh has filled a synthetic buffer."""
+        """True once a refresh has filled a synthetic buffer."""
         return bool(len(self.offline_synthetic) or len(self.online_synthetic))
 
 
 @dataclass(frozen=True)
 class Batch:
-    """A training batch: transitions ``(R, B)`` and each position's label ``(B,)``, OFFLINE or ONLINE.
+    """A training batch.
 
-    ``label`` is the one label of all positions, where they share it: known without asking the device.
+    Attributes:
+        data: transitions ``(R, B)``.
+        labels: label of each position ``(B,)``, OFFLINE or ONLINE.
+        label: the label that all positions share, known without asking the device; None if they differ.
     """
 
     data: Transitions
@@ -70,7 +81,7 @@ def split(total: int, *shares: float) -> list[int]:
         ValueError: if a share is negative or the shares do not add up to 1.
     """
     if min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
-        raise ValueError(f"shares must be non-negative and add up to 1, found {shares}")
+        raise ValueError(f"shares are {shares}, expected non-negative numbers that add up to 1")
     exact = [total * share for share in shares]
     parts = [int(value + 1e-6) for value in exact]
     remainders = [round(value - part, 6) for value, part in zip(exact, parts, strict=True)]
@@ -90,6 +101,9 @@ class Concatenated:
         streams: randomness of the draws.
         synthetic_ratio: r, the synthetic share of a batch in [0, 1]; the rest is half offline, half online.
         online_share: share of generated rows that carry the online label (the paper's 8:2 is 0.8).
+
+    Raises:
+        ValueError: if ``synthetic_ratio`` or ``online_share`` is outside [0, 1].
     """
 
     streams: Streams
@@ -125,12 +139,18 @@ class Bernoulli:
         probability: p of the online branch (APL repository: 0.5, constant).
         gate: rows that the online ring must exceed (APL repository: 10,000).
         synthetic_ratio: r, the synthetic share of a batch after the first refresh.
+
+    Raises:
+        ValueError: if ``probability`` or ``synthetic_ratio`` is outside [0, 1].
     """
 
     def __init__(
         self, streams: Streams, probability: float = 0.5, gate: int = 10_000, synthetic_ratio: float = 1 / 3
     ) -> None:
-        self.streams, self.probability, self.gate, self.synthetic_ratio = streams, probability, gate, synthetic_ratio
+        self.streams = streams
+        self.probability = probability
+        self.gate = gate
+        self.synthetic_ratio = synthetic_ratio
         _shares(self, "probability", "synthetic_ratio")
         self.coin = Streams((0,), "branch")
 
@@ -138,10 +158,13 @@ class Bernoulli:
         """Draw one batch of ``batch_size`` rows per replica, all of one label."""
         heads = bool(self.coin.uniform(1) < self.probability)
         if heads and len(pools.online) > self.gate:
-            real, synthetic, label = pools.online, pools.online_synthetic, ONLINE
+            real = pools.online
+            synthetic = pools.online_synthetic
+            label = ONLINE
         else:
             real = pools.offline if pools.archive is None else JoinedRows(pools.offline, pools.archive)
-            synthetic, label = pools.offline_synthetic, OFFLINE
+            synthetic = pools.offline_synthetic
+            label = OFFLINE
         ratio = self.synthetic_ratio if len(synthetic) else 0.0
         counts = split(batch_size, 1 - ratio, ratio)
         return draw(pools, [(real, counts[0], label), (synthetic, counts[1], label)], self.streams)
@@ -159,4 +182,4 @@ def draw(pools: Pools, parts: Sequence[tuple[FixedRows | Ring | JoinedRows, int,
 def _shares(settings: object, *names: str) -> None:
     for name in names:
         if not 0 <= getattr(settings, name) <= 1:
-            raise ValueError(f"{name} must lie in [0, 1], found {getattr(settings, name)}")
+            raise ValueError(f"{name} is {getattr(settings, name)}, expected 0 to 1")

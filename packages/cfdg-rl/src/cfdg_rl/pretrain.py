@@ -12,9 +12,18 @@ from cfdg_rl.streams import Streams
 def pretrain(
     agent: Learner, pools: Pools, streams: Streams, *, steps: int, batch_size: int, start: int = 0
 ) -> Iterator[tuple[int, Metrics]]:
-    """Yield ``(step, metrics)`` after each of ``steps`` updates on offline batches; nothing is logged or saved here.
+    """Update an agent on offline batches; the caller logs and saves.
 
-    ``start`` continues a run that was restored after that many updates.
+    Args:
+        agent: any learner; ``fit_scaler`` is the caller's call.
+        pools: only ``offline`` is read.
+        streams: randomness of the draws, one stream per replica.
+        steps: updates in all.
+        batch_size: rows per replica and update.
+        start: updates that a restored run has done already.
+
+    Yields:
+        The number of updates done, and the metrics ``(R,)`` of the last one.
     """
     for step in range(start + 1, steps + 1):
         agent.schedule((step - 1) / steps)

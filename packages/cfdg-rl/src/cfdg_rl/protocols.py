@@ -1,4 +1,4 @@
-"""What the loop needs of its parts; anything with these methods fits, nothing has to be inherited."""
+"""Interfaces of the parts of the loop; any object with these methods fits, without inheritance."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ class Agent(Protocol):
     """A learner with a replica axis."""
 
     def act(self, obs: Tensor, explore: bool) -> Tensor:
-        """Actions ``(R, E, A)`` in [-1, 1] for observations ``(R, E, S)``."""
+        """Choose actions ``(R, E, A)`` in [-1, 1] for observations ``(R, E, S)``."""
         ...
 
     def update(self, batch: Batch) -> Metrics:
-        """One gradient step on a batch ``(R, B)``."""
+        """Take one gradient step on a batch ``(R, B)``; metrics ``(R,)``."""
         ...
 
 
 class Learner(Agent, Protocol):
-    """An agent with what pre-training, fine-tuning and checkpoints need besides; IQL, PEX, APL and TD3BC are ones.
+    """An agent with the further methods of pre-training, fine-tuning and checkpoints, such as IQL, PEX, APL and TD3BC.
 
-    All that changes is in ``state_dict()`` (it is a module), ``optimisers`` and ``streams``.
+    Its whole state is in ``state_dict()``, ``optimisers`` and ``streams``.
     """
 
     optimisers: dict[str, Adam]
     streams: dict[str, Streams]
 
     def fit_scaler(self, obs: Tensor) -> None:
-        """Look at the offline observations ``(N, S)`` once, before the first update."""
+        """Take the statistics of the offline observations ``(N, S)``, once, before the first update."""
         ...
 
     def schedule(self, progress: float) -> None:
@@ -48,31 +48,31 @@ class Learner(Agent, Protocol):
         ...
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Weights and counters."""
+        """Return weights and counters."""
         ...
 
     def load_state_dict(self, state_dict: Mapping[str, Tensor]) -> object:
-        """The inverse of ``state_dict``."""
+        """Restore what ``state_dict`` returned."""
         ...
 
 
 class Generator(Protocol):
-    """A model of labelled rows; ``cfdg_diffusion.ConditionalDiffusion`` is one."""
+    """A model of labelled rows, as ``cfdg_diffusion.ConditionalDiffusion``; see :func:`cfdg_rl.check_generator`."""
 
     def fit(self, rows: Tensor, labels: Tensor) -> object:
-        """Learn rows ``(R, N, D)`` with integer labels ``(R, N)``."""
+        """Learn float32 rows ``(R, N, D)`` with int64 labels ``(R, N)``, 0 offline and 1 online, each replica apart."""
         ...
 
     def sample(self, labels: Tensor) -> Tensor:
-        """Generate one row ``(R, n, D)`` for each label ``(R, n)``."""
+        """Generate one float32 row ``(R, n, D)`` for each label ``(R, n)``."""
         ...
 
 
 class Mixer(Protocol):
-    """Decides what a batch is made of."""
+    """Composes training batches."""
 
     def __call__(self, pools: Pools, batch_size: int) -> Batch:
-        """Draw one batch."""
+        """Draw one batch of ``batch_size`` rows per replica."""
         ...
 
 
@@ -84,5 +84,5 @@ class Collector(Protocol):
         ...
 
     def restart(self) -> None:
-        """Abandon the episodes under way and begin new ones."""
+        """Begin new episodes everywhere, also where one is unfinished."""
         ...

@@ -1,4 +1,4 @@
-"""One reward map, applied to the dataset and to the environment by the same object."""
+"""Reward maps: one object for the rewards of the dataset and of the environment."""
 
 from __future__ import annotations
 
@@ -32,17 +32,18 @@ def by_return_range(episode_returns: np.ndarray) -> RewardMap:
     """
     spread = float(np.ptp(episode_returns)) if len(episode_returns) else 0.0
     if spread <= 0:
-        raise ValueError(f"the return range needs two episodes with different returns, found {len(episode_returns)}")
+        count = len(episode_returns)
+        raise ValueError(f"the return range of {count} episodes is 0, expected two episodes with different returns")
     return RewardMap(scale=1000.0 / spread)
 
 
 def raw(episode_returns: np.ndarray) -> RewardMap:
-    """The environment's own rewards (PEX and APL, locomotion)."""
+    """Leave the environment's rewards unchanged (PEX and APL, locomotion)."""
     return RewardMap()
 
 
 def minus_one(episode_returns: np.ndarray) -> RewardMap:
-    """One less: every step of a maze costs one until the goal ends it (IQL, PEX and CORL, AntMaze)."""
+    """Subtract one: every step of a maze costs one until the goal ends it (IQL, PEX and CORL, AntMaze)."""
     return RewardMap(shift=-1.0)
 
 
@@ -63,4 +64,4 @@ def check_choice(settings: object, **choices: Collection[str]) -> None:
         choices["reward"] = REWARDS
     for name, allowed in choices.items():
         if getattr(settings, name) not in allowed:
-            raise ValueError(f"{name} must be one of {', '.join(allowed)}, found {getattr(settings, name)!r}")
+            raise ValueError(f"{name} is {getattr(settings, name)!r}, expected one of {', '.join(allowed)}")

@@ -1,4 +1,4 @@
-"""One random stream per replica: a seed draws the same numbers whatever other seeds run beside it."""
+"""Random streams, one per replica: the numbers of a seed do not depend on the other seeds."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ class Streams:
         seeds: one non-negative integer per replica.
         purpose: what the draws are for; streams of one seed with different purposes are independent.
         device: where the numbers are drawn and live.
+
+    Raises:
+        ValueError: if there is no seed.
     """
 
     def __init__(self, seeds: Sequence[int], purpose: str, device: str | torch.device = "cpu") -> None:
@@ -27,37 +30,37 @@ class Streams:
         self.begin(seeds, purpose)
 
     def __len__(self) -> int:
-        """Number of replicas R."""
+        """Return the number of replicas R."""
         return len(self.generators)
 
     def begin(self, seeds: Sequence[int], purpose: str) -> None:
-        """Start anew, for this purpose."""
+        """Restart every stream for a purpose."""
         for generator, seed in zip(self.generators, seeds, strict=True):
             generator.manual_seed(derive_seed(seed, purpose))
 
     def normal(self, *shape: int) -> Tensor:
-        """Standard normal draws ``(R, *shape)``."""
+        """Draw standard normals ``(R, *shape)``."""
         return torch.stack([torch.randn(shape, generator=g, device=self.device) for g in self.generators])
 
     def uniform(self, *shape: int) -> Tensor:
-        """Uniform draws in [0, 1) of shape ``(R, *shape)``."""
+        """Draw uniform numbers in [0, 1), ``(R, *shape)``."""
         return torch.stack([torch.rand(shape, generator=g, device=self.device) for g in self.generators])
 
     def integers(self, high: int, *shape: int) -> Tensor:
-        """Uniform integers in [0, high) of shape ``(R, *shape)``."""
+        """Draw uniform integers in [0, high), ``(R, *shape)``."""
         return torch.stack([torch.randint(high, shape, generator=g, device=self.device) for g in self.generators])
 
     def state(self) -> Tensor:
-        """The state of every stream ``(R, n)``, for a checkpoint."""
+        """Return the state of every stream ``(R, n)`` uint8, for a checkpoint."""
         return torch.stack([g.get_state() for g in self.generators])
 
     def restore(self, state: Tensor) -> None:
-        """Continue exactly where :meth:`state` was taken."""
+        """Restore what :meth:`state` returned."""
         for generator, row in zip(self.generators, state, strict=True):
             generator.set_state(row.cpu().clone())  # its own storage, as set_state wants
 
 
 def derive_seed(seed: int, purpose: str) -> int:
-    """A 63-bit seed from a user's seed and a purpose, well mixed so that seeds 0, 1, 2 are unrelated."""
+    """Hash a user's seed and a purpose into a 63-bit seed, so that seeds 0, 1, 2 are unrelated."""
     words = np.random.SeedSequence([seed, zlib.crc32(purpose.encode())]).generate_state(2, np.uint32)
     return int(words[0]) << 31 ^ int(words[1])

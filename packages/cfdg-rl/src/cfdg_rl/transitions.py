@@ -1,4 +1,4 @@
-"""The one record that travels, and the one place that knows the column order of a row."""
+"""Transitions, and rows: the same five fields side by side in one tensor."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Transitions:
     terminal: Tensor
 
     def __len__(self) -> int:
-        """Number of transitions along the last leading axis."""
+        """Return the number of transitions along the last leading axis."""
         return self.reward.shape[-1]
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Transitions:
@@ -52,7 +52,7 @@ _SCALAR_FIELDS = ("reward", "terminal")
 
 
 def row_width(obs_dim: int, action_dim: int) -> int:
-    """Number of columns of a row: observation, action, reward, next observation, terminal."""
+    """Count the columns of a row: observation, action, reward, next observation, terminal; 2S + A + 2."""
     return 2 * obs_dim + action_dim + 2
 
 

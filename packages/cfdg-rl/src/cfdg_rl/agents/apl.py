@@ -33,7 +33,11 @@ from cfdg_rl.transitions import Transitions
 
 @dataclass(frozen=True)
 class APLSettings:
-    """Hyper-parameters; the defaults are the APL repository's (its engine GCQL)."""
+    """Hyper-parameters; the defaults are the APL repository's (its engine GCQL).
+
+    Raises:
+        ValueError: if ``target_critics``, ``reward`` or ``precision`` is outside its range.
+    """
 
     critics: int = 5
     target_critics: int = 2  # of them, drawn anew for every update, form the target
@@ -52,11 +56,20 @@ class APLSettings:
     def __post_init__(self) -> None:
         check_choice(self, precision=DTYPES)
         if not 1 <= self.target_critics <= self.critics:
-            raise ValueError(f"target_critics must lie in [1, {self.critics}], found {self.target_critics}")
+            raise ValueError(f"target_critics is {self.target_critics}, expected 1 to {self.critics} (critics)")
 
 
 def conservative_term(q: Tensor, log_density: Tensor, q_data: Tensor) -> Tensor:
-    """``logsumexp_k(Q(s, a_k) - log density(a_k)) - Q(s, a)`` of CQL: ``(..., K)``, ``(..., K)``, ``(...)``."""
+    """Compute ``logsumexp_k(Q(s, a_k) - log density(a_k)) - Q(s, a)`` (Kumar et al., 2020).
+
+    Args:
+        q: values ``(..., K)`` of K proposed actions.
+        log_density: ``(..., K)`` log densities they were drawn with.
+        q_data: values ``(...)`` of the data's actions.
+
+    Returns:
+        The term ``(...)``.
+    """
     return (q - log_density).logsumexp(-1) - q_data
 
 
@@ -83,8 +96,10 @@ class APL(nn.Module):
         super().__init__()
         self.settings = settings = settings or APLSettings()
         self.streams = {name: Streams(seeds, name, device) for name in ("exploration", "update")}
-        weights, dtype = Streams(seeds, "weights", device), DTYPES[settings.precision]
-        sizes, last = [obs_dim + action_dim, *settings.hidden, 1], uniform_within(3e-3)
+        weights = Streams(seeds, "weights", device)
+        dtype = DTYPES[settings.precision]
+        sizes = [obs_dim + action_dim, *settings.hidden, 1]
+        last = uniform_within(3e-3)
         actor = [obs_dim, *settings.hidden, 2 * action_dim]
         network = StackedMLP(actor, weights, init=rlkit_hidden, last_init=uniform_within(1e-3), dtype=dtype)
         self.policy = TanhGaussian(network, settings.log_std_range)
@@ -105,7 +120,7 @@ class APL(nn.Module):
         }
 
     def critic_loss(self, data: Transitions) -> Tensor:
-        """Squared error to r + discount min Q'(s', a'), Q' two targets drawn at random, no entropy; ``(H, R)``."""
+        """Compute the squared error to r + discount min Q'(s', a'), Q' two targets drawn at random; ``(H, R)``."""
         with torch.no_grad():
             action = self.policy.sample(data.next_obs, self.streams["update"])[0].squeeze(2)
             q = q_values(self.target, data.next_obs, action)
@@ -115,7 +130,7 @@ class APL(nn.Module):
         return (q_values(self.critics, data.obs, data.action) - target).square().mean(-1)
 
     def conservative_loss(self, data: Transitions, lam: Tensor) -> Tensor:
-        """Equation 4's lambda times CQL's term, over uniform actions and the policy's at s and at s'; ``(H, R)``."""
+        """Weight CQL's term by equation 4's lambda, over uniform actions and the policy's at s and s'; ``(H, R)``."""
         action, log_density = self.propose(data)
         obs = data.obs.unsqueeze(2).expand(*action.shape[:3], -1)
         q = q_values(self.critics, obs.flatten(1, 2), action.flatten(1, 2)).unflatten(-1, action.shape[1:3])
@@ -123,16 +138,19 @@ class APL(nn.Module):
         return self.settings.conservatism * (lam * term).mean(-1)
 
     def policy_loss(self, log_prob: Tensor, obs: Tensor, action: Tensor) -> Tensor:
-        """Soft actor: alpha log pi - mean Q, of the critics after their step; ``(R,)``."""
+        """Compute the soft actor's loss alpha log pi - mean Q, of the critics after their step; ``(R,)``."""
         alpha = self.log_alpha.detach().exp()[:, None]
         return (alpha * log_prob - q_values(self.critics, obs, action).mean(0)).mean(-1)
 
     def temperature_loss(self, log_prob: Tensor) -> Tensor:
-        """Raises alpha where the policy's entropy is below -A; ``(R,)``."""
+        """Compute the loss that raises alpha where the policy's entropy is below -A; ``(R,)``."""
         return -self.log_alpha * (log_prob.detach().mean(-1) + self.target_entropy)
 
     def update(self, batch: Batch) -> Metrics:
-        """Critics, then entropy temperature and policy, then targets; the conservative term where lambda is 1."""
+        """Step critics, then entropy temperature and policy, then targets; metrics ``(R,)``.
+
+        The conservative term applies where lambda is 1 (equation 4).
+        """
         data = self.scale.both(batch.data)
         losses = {"loss/critic": self.critic_loss(data)}
         if batch.label != ONLINE:  # else lambda is 0 for every row
@@ -149,8 +167,10 @@ class APL(nn.Module):
 
     @torch.no_grad()
     def propose(self, data: Transitions) -> tuple[Tensor, Tensor]:
-        """The conservative term's actions ``(R, B, 3 n, A)`` and their log densities ``(R, B, 3 n)``."""
-        count, noise, (size, action_dim) = self.settings.sampled_actions, self.streams["update"], data.action.shape[1:]
+        """Draw the conservative term's actions ``(R, B, 3 n, A)`` and compute their log densities ``(R, B, 3 n)``."""
+        count = self.settings.sampled_actions
+        noise = self.streams["update"]
+        (size, action_dim) = data.action.shape[1:]
         uniform = 2 * noise.uniform(size, count, action_dim) - 1
         flat = uniform.new_full(uniform.shape[:-1], action_dim * math.log(0.5))
         drawn = [(uniform, flat), *(self.policy.sample(obs, noise, count) for obs in (data.next_obs, data.obs))]
@@ -159,7 +179,7 @@ class APL(nn.Module):
 
     @torch.no_grad()
     def act(self, obs: Tensor, explore: bool) -> Tensor:
-        """Sampled (``explore``) or mode actions ``(R, E, A)`` for ``(R, E, S)``, within [-1, 1]."""
+        """Sample actions (``explore``) or take the mode: ``(R, E, S)`` to ``(R, E, A)`` in [-1, 1]."""
         obs = self.scale(obs)
         if not explore:
             return self.policy.mode(obs)
@@ -170,7 +190,7 @@ class APL(nn.Module):
         self.scale.fit_scaler(obs)
 
     def schedule(self, progress: float) -> None:
-        """Nothing: the rates are constant."""
+        """Do nothing: the rates are constant."""
 
     def go_online(self) -> None:
-        """Nothing: the repository continues with the optimisers' moments."""
+        """Do nothing: the repository continues with the optimisers' moments."""

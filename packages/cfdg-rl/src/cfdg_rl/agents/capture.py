@@ -1,7 +1,7 @@
 """Updates as CUDA graphs: the launches of one gradient step are recorded once and replayed as a whole.
 
 A small network leaves a GPU waiting for the host to launch its kernels. A graph launches them all at once, and changes
-nothing in the algorithm: an agent is captured from outside and does not know.
+nothing in the algorithm: agents need no code for it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Graph(Protocol):
     """A recorded update; ``torch.cuda.CUDAGraph`` is one."""
 
     def replay(self) -> None:
-        """Do it again, on what is now in the same memory."""
+        """Run the recorded update again, on the present content of the same memory."""
         ...
 
 
@@ -41,7 +41,7 @@ class Delayed(Protocol):
 
 
 class Recorder(Protocol):
-    """What records updates."""
+    """Records updates as graphs."""
 
     def warm_up(self, work: Callable[[], Result]) -> Result:
         """Run ``work`` as it will be recorded, with what it allocates for good and initialises lazily."""
@@ -52,12 +52,12 @@ class Recorder(Protocol):
         ...
 
     def forget(self) -> None:
-        """The graphs recorded so far will not be replayed again."""
+        """Release the graphs recorded so far; they will not be replayed again."""
         ...
 
 
 class CUDARecorder:
-    """Records on a side stream of one GPU, into one memory pool.
+    """Recorder on a side stream of one GPU, into one memory pool.
 
     Graphs that share a pool may overwrite each other's results, so a result has to be read before the next replay.
 
@@ -124,19 +124,21 @@ class Captured:
     def __init__(self, agent: Learner, recorder: Recorder | None = None) -> None:
         device = next(iter(agent.streams.values())).device
         if recorder is None and device.type != "cuda":
-            raise ValueError(f"CUDA graphs need an agent on a CUDA device, found one on {str(device)!r}")
-        self.agent, self.streams, self.optimisers = agent, agent.streams, agent.optimisers
+            raise ValueError(f"the agent is on device {str(device)!r}, expected a CUDA device for CUDA graphs")
+        self.agent = agent
+        self.streams = agent.streams
+        self.optimisers = agent.optimisers
         self.recorder: Recorder = recorder or CUDARecorder(device)
         self.recordings: dict[Hashable, Recording] = {}
         self.warm_ups: Counter[Hashable] = Counter()
         self.watched: list[list[dict[str, Any]]] = []
 
     def key(self, batch: Batch) -> Hashable:
-        """All that the host branches on: the batch's label and shapes, and the phase of the agent's delay."""
+        """Return all that the host branches on: the batch's label and shapes, and the phase of the agent's delay."""
         return batch.label, batch.data.obs.shape, batch.data.action.shape, phase(self.agent)
 
     def update(self, batch: Batch) -> Metrics:
-        """One gradient step on a batch ``(R, B)``: eager at first, then recorded, then replayed."""
+        """Take one gradient step on a batch ``(R, B)``: eager at first, then recorded, then replayed."""
         self._watch()
         key = self.key(batch)
         recording = self.recordings.get(key)
@@ -183,11 +185,11 @@ class Captured:
         self.recorder.forget()
 
     def act(self, obs: Tensor, explore: bool) -> Tensor:
-        """The agent's actions ``(R, E, A)`` for ``(R, E, S)``."""
+        """Return the agent's actions ``(R, E, A)`` for ``(R, E, S)``."""
         return self.agent.act(obs, explore)
 
     def fit_scaler(self, obs: Tensor) -> None:
-        """Let the agent look at the offline observations ``(N, S)``."""
+        """Take the statistics of the offline observations ``(N, S)``."""
         self.agent.fit_scaler(obs)
 
     def schedule(self, progress: float) -> None:
@@ -200,17 +202,17 @@ class Captured:
         self.optimisers = self.agent.optimisers
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The agent's weights and counters."""
+        """Return the agent's weights and counters."""
         return self.agent.state_dict()
 
     def load_state_dict(self, state_dict: Mapping[str, Tensor]) -> object:
-        """Load them, and drop the graphs."""
+        """Load weights and counters, and drop the graphs."""
         self.drop()
         return self.agent.load_state_dict(state_dict)
 
 
 def phase(agent: object) -> int:
-    """Where a :class:`Delayed` agent is in its rhythm, 0 for others."""
+    """Return a :class:`Delayed` agent's updates since its last delayed step, 0 for others."""
     return agent.updates % agent.settings.policy_delay if isinstance(agent, Delayed) else 0
 
 
@@ -228,7 +230,7 @@ def overwrite(static: Batch, batch: Batch) -> None:
 
 
 def make_capturable(optimiser: Adam) -> None:
-    """Hold the learning rate in a tensor, also where a state was loaded that a CPU had saved."""
+    """Hold the learning rate in a tensor, also after loading a state that was saved on a CPU."""
     for group in optimiser.param_groups:
         group["capturable"] = True
         if not isinstance(group["lr"], Tensor):

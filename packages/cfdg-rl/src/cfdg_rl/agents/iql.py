@@ -19,7 +19,11 @@ from cfdg_rl.transitions import Transitions
 
 @dataclass(frozen=True)
 class IQLSettings:
-    """Hyper-parameters; the defaults are the PEX repository's, which the paper ran as "IQL"."""
+    """Hyper-parameters; the defaults are the PEX repository's, which the paper ran as "IQL".
+
+    Raises:
+        ValueError: if ``expectile``, ``policy_init``, ``reward`` or ``precision`` is outside its range.
+    """
 
     expectile: float = 0.9  # tau; PEX README, both task families (official MuJoCo: 0.7)
     inverse_temperature: float = 10.0  # beta; PEX README (official MuJoCo: 3)
@@ -38,7 +42,7 @@ class IQLSettings:
     def __post_init__(self) -> None:
         check_choice(self, policy_init=INITS, precision=DTYPES)
         if not 0 < self.expectile < 1:
-            raise ValueError(f"expectile must lie in (0, 1), found {self.expectile}")
+            raise ValueError(f"expectile is {self.expectile}, expected above 0 and below 1")
 
 
 PEX_REPOSITORY = IQLSettings()
@@ -54,18 +58,19 @@ PRESETS = {"pex-repository": PEX_REPOSITORY, "official": OFFICIAL}
 
 
 def expectile_loss(difference: Tensor, expectile: float) -> Tensor:
-    """Equation 5's asymmetric square ``|tau - 1(u < 0)| u^2``, elementwise."""
+    """Compute IQL's equation 5, the asymmetric square ``|tau - 1(u < 0)| u^2``, elementwise."""
     return torch.where(difference > 0, expectile, 1 - expectile) * difference.square()
 
 
 def advantage_weight(advantage: Tensor, inverse_temperature: float, maximum: float) -> Tensor:
-    """Equation 7's weight ``min(exp(beta u), maximum)``, elementwise."""
+    """Compute IQL's equation 7, the weight ``min(exp(beta u), maximum)``, elementwise."""
     return (inverse_temperature * advantage).clamp(max=math.log(maximum)).exp()
 
 
 def new_policy(obs_dim: int, action_dim: int, settings: IQLSettings, weights: Streams) -> GaussianPolicy:
-    """An untrained policy, for IQL and for policy expansion."""
-    sizes, init = [obs_dim, *settings.hidden, action_dim], INITS[settings.policy_init]
+    """Make an untrained policy, for IQL and for policy expansion."""
+    sizes = [obs_dim, *settings.hidden, action_dim]
+    init = INITS[settings.policy_init]
     return GaussianPolicy(
         StackedMLP(sizes, weights, init=init, dtype=DTYPES[settings.precision]), settings.log_std_range
     )
@@ -92,9 +97,12 @@ class IQL(nn.Module):
         device: str | torch.device = "cpu",
     ) -> None:
         super().__init__()
-        self.settings, self.seeds, self.dims = settings, seeds, (obs_dim, action_dim)
+        self.settings = settings
+        self.seeds = seeds
+        self.dims = (obs_dim, action_dim)
         self.streams = {"exploration": Streams(seeds, "exploration", device)}
-        weights, dtype = Streams(seeds, "weights", device), DTYPES[settings.precision]
+        weights = Streams(seeds, "weights", device)
+        dtype = DTYPES[settings.precision]
         critic_sizes = [obs_dim + action_dim, *settings.hidden, 1]
         self.value = StackedMLP([obs_dim, *settings.hidden, 1], weights, dtype=dtype)
         self.critics = StackedMLP(critic_sizes, weights, heads=2, dtype=dtype)
@@ -106,21 +114,24 @@ class IQL(nn.Module):
         self.reset_optimisers(settings.learning_rate)
 
     def value_loss(self, advantage: Tensor) -> Tensor:
-        """Equation 5: V regresses on the target critics' expectile; ``(R, B)`` to ``(R,)``."""
+        """Average equation 5: V regresses on the target critics' expectile; ``(R, B)`` to ``(R,)``."""
         return expectile_loss(advantage, self.settings.expectile).mean(-1)
 
     def critic_loss(self, data: Transitions, next_value: Tensor) -> Tensor:
-        """Equation 6: Q regresses on r + discount V(s'), no policy action is queried; ``(R,)``."""
+        """Average equation 6: Q regresses on r + discount V(s'), no policy action is queried; ``(R,)``."""
         target = data.reward + self.settings.discount * (1 - data.terminal) * next_value
         return (q_values(self.critics, data.obs, data.action) - target).square().mean((0, -1))
 
     def policy_loss(self, data: Transitions, advantage: Tensor) -> Tensor:
-        """Equation 7: regression on the batch's actions, weighted by exponentiated advantage; ``(R,)``."""
+        """Average equation 7: regression on the batch's actions, weighted by exponentiated advantage; ``(R,)``."""
         weight = advantage_weight(advantage, self.settings.inverse_temperature, self.settings.maximum_weight)
         return -(weight * self.policy.log_prob(data.obs, data.action)).mean(-1)
 
     def update(self, batch: Batch) -> Metrics:
-        """One step of all three networks on a batch ``(R, B)``, from the values before the step as in PEX and CORL."""
+        """Step all three networks on a batch ``(R, B)``; metrics ``(R,)``.
+
+        All losses use the values before the step, as in PEX and CORL.
+        """
         data = self.scale.both(batch.data)
         with torch.no_grad():
             next_value = self.value(data.next_obs).squeeze(-1)
@@ -137,14 +148,14 @@ class IQL(nn.Module):
         return metrics | {"value/advantage": advantage.detach().mean(-1), "value/next": next_value.mean(-1)}
 
     def advantage(self, obs: Tensor, action: Tensor) -> Tensor:
-        """The least target Q(s, a) - V(s), ``(R, B)``; only V is differentiated."""
+        """Compute the least target Q(s, a) - V(s), ``(R, B)``; only V is differentiated."""
         with torch.no_grad():
             q = q_values(self.target, obs, action).amin(0)
         return q - self.value(obs).squeeze(-1)
 
     @torch.no_grad()
     def act(self, obs: Tensor, explore: bool) -> Tensor:
-        """Sampled (``explore``) or mean actions ``(R, E, A)`` for ``(R, E, S)``, within [-1, 1]."""
+        """Sample actions (``explore``) or take the mean: ``(R, E, S)`` to ``(R, E, A)`` in [-1, 1]."""
         obs = self.scale(obs)
         return self.policy.sample(obs, self.streams["exploration"]) if explore else self.policy.mean(obs)
 
@@ -153,7 +164,7 @@ class IQL(nn.Module):
         self.scale.fit_scaler(obs)
 
     def schedule(self, progress: float) -> None:
-        """Cosine schedule of the policy's learning rate offline; ``progress`` runs from 0 to 1."""
+        """Set the policy's offline learning rate on a cosine; ``progress`` runs from 0 to 1."""
         set_rate(self.optimisers["policy"], self.settings.learning_rate * 0.5 * (1 + math.cos(math.pi * progress)))
 
     def go_online(self) -> None:

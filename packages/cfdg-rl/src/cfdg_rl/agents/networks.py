@@ -17,7 +17,7 @@ Init = Callable[[Streams, tuple[int, ...], int, int], tuple[Tensor, Tensor]]  # 
 
 
 def torch_default(streams: Streams, heads: tuple[int, ...], fan_in: int, fan_out: int) -> tuple[Tensor, Tensor]:
-    """PyTorch's default for linear layers: weight and bias uniform within 1 / sqrt(fan_in)."""
+    """Draw PyTorch's default for linear layers: weight and bias uniform within 1 / sqrt(fan_in)."""
     bound = 1 / math.sqrt(fan_in)
     weight = (2 * streams.uniform(*heads, fan_in, fan_out) - 1) * bound
     bias = (2 * streams.uniform(*heads, 1, fan_out) - 1) * bound
@@ -25,14 +25,14 @@ def torch_default(streams: Streams, heads: tuple[int, ...], fan_in: int, fan_out
 
 
 def xavier_uniform(streams: Streams, heads: tuple[int, ...], fan_in: int, fan_out: int) -> tuple[Tensor, Tensor]:
-    """Glorot and Bengio (2010): weight uniform within sqrt(6 / (fan_in + fan_out)), zero bias."""
+    """Draw Glorot and Bengio's (2010) weights, uniform within sqrt(6 / (fan_in + fan_out)), and zero biases."""
     bound = math.sqrt(6 / (fan_in + fan_out))
     weight = (2 * streams.uniform(*heads, fan_in, fan_out) - 1) * bound
     return weight, torch.zeros_like(weight[..., :1, :])
 
 
 def uniform_within(bound: float) -> Init:
-    """Weight and bias uniform within ``bound``: rlkit's last layers."""
+    """Make an initialiser of weights and biases uniform within ``bound``, as rlkit's last layers."""
 
     def init(streams: Streams, heads: tuple[int, ...], fan_in: int, fan_out: int) -> tuple[Tensor, Tensor]:
         weight = (2 * streams.uniform(*heads, fan_in, fan_out) - 1) * bound
@@ -42,7 +42,7 @@ def uniform_within(bound: float) -> Init:
 
 
 def rlkit_hidden(streams: Streams, heads: tuple[int, ...], fan_in: int, fan_out: int) -> tuple[Tensor, Tensor]:
-    """Weight uniform within 1 / sqrt(fan_out), which rlkit takes for the fan-in, and bias 0.1."""
+    """Draw weights uniform within 1 / sqrt(fan_out), which rlkit takes for the fan-in, and biases of 0.1."""
     weight = (2 * streams.uniform(*heads, fan_in, fan_out) - 1) / math.sqrt(fan_out)
     return weight, torch.full_like(weight[..., :1, :], 0.1)
 
@@ -98,12 +98,12 @@ class StackedMLP(nn.Module):
 
 
 def _heads_first(tensor: Tensor, heads: int | None) -> Tensor:
-    """``(R, H, a, b)`` as drawn by the streams to ``(H R, a, b)`` as the batched products want it."""
+    """Reorder ``(R, H, a, b)`` as drawn by the streams into ``(H R, a, b)`` for the batched products."""
     return tensor if heads is None else tensor.transpose(0, 1).flatten(0, 1).contiguous()
 
 
 class Standardiser(nn.Module):
-    """Observations as the networks see them: standardised by the offline data, or unchanged where not ``enabled``."""
+    """Scaler of observations: standardises by the offline data, or changes nothing where not ``enabled``."""
 
     def __init__(self, obs_dim: int, enabled: bool, device: str | torch.device = "cpu") -> None:
         super().__init__()
@@ -122,12 +122,12 @@ class Standardiser(nn.Module):
         return (obs - self.mean) / self.std if self.enabled else obs
 
     def both(self, data: Transitions) -> Transitions:
-        """The transitions with both observations mapped."""
+        """Map both observations of transitions ``(R, B)``."""
         return replace(data, obs=self(data.obs), next_obs=self(data.next_obs))
 
 
 def adam(parameters: Sequence[nn.Parameter], learning_rate: float) -> torch.optim.Adam:
-    """Fused Adam, whose rate :func:`set_rate` changes."""
+    """Make a fused Adam, whose rate :func:`set_rate` changes."""
     return torch.optim.Adam(list(parameters), lr=learning_rate, fused=True)
 
 
@@ -141,7 +141,7 @@ def set_rate(optimiser: torch.optim.Optimizer, learning_rate: float) -> None:
 
 
 def descend(optimiser: torch.optim.Optimizer, *losses: Tensor) -> None:
-    """One step down the sum of losses ``(R,)`` along the optimiser's own weights and no others."""
+    """Step down the sum of losses ``(R,)`` along the optimiser's own weights and no others."""
     parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
     gradients = torch.autograd.grad(torch.stack(losses).sum(), parameters)
     for parameter, gradient in zip(parameters, gradients, strict=True):
@@ -150,7 +150,7 @@ def descend(optimiser: torch.optim.Optimizer, *losses: Tensor) -> None:
 
 
 def q_values(critics: StackedMLP, obs: Tensor, action: Tensor) -> Tensor:
-    """All heads' action values ``(H, R, B)`` at ``(R, B, S)`` and ``(R, B, A)``."""
+    """Compute all heads' action values ``(H, R, B)`` at ``(R, B, S)`` and ``(R, B, A)``."""
     return critics(torch.cat([obs, action], -1)).squeeze(-1)
 
 

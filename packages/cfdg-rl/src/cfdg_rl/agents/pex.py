@@ -16,23 +16,27 @@ from cfdg_rl.streams import Streams
 
 @dataclass(frozen=True)
 class PEXSettings:
-    """What policy expansion adds to IQL's settings; the defaults are the PEX repository's."""
+    """Settings that policy expansion adds to IQL's; the defaults are the PEX repository's.
+
+    Raises:
+        ValueError: if ``epsilon`` is outside [0, 1].
+    """
 
     selection_temperature: float = 10.0  # kappa, an inverse temperature
     epsilon: float = 0.1  # evaluation: chance of sampling, of the fresh policy's action and of the choice each
 
     def __post_init__(self) -> None:
         if not 0 <= self.epsilon <= 1:
-            raise ValueError(f"epsilon must lie in [0, 1], found {self.epsilon}")
+            raise ValueError(f"epsilon is {self.epsilon}, expected 0 to 1")
 
 
 def selection_probabilities(q: Tensor, selection_temperature: float) -> Tensor:
-    """Softmax of kappa Q over the first axis, the policies: ``(K, ...)`` to ``(K, ...)``."""
+    """Compute the softmax of kappa Q over the first axis, the policies: ``(K, ...)`` to ``(K, ...)``."""
     return (selection_temperature * q).softmax(0)
 
 
 class PEX(nn.Module):
-    """Keeps IQL's critics learning, freezes its policy, and learns a fresh policy beside it.
+    """An agent that keeps training IQL's critics, freezes its policy, and trains a new policy beside it.
 
     Args:
         offline: a pre-trained IQL, which this agent takes over.
@@ -41,7 +45,8 @@ class PEX(nn.Module):
 
     def __init__(self, offline: IQL, settings: PEXSettings | None = None) -> None:
         super().__init__()
-        self.settings, self.iql = settings or PEXSettings(), offline
+        self.settings = settings or PEXSettings()
+        self.iql = offline
         self.streams = {
             purpose: Streams(offline.seeds, f"expansion {purpose}", offline.scale.mean.device)
             for purpose in ("weights", "exploration", "evaluation", "update")
@@ -55,13 +60,13 @@ class PEX(nn.Module):
         }
 
     def policy_loss(self, obs: Tensor, action: Tensor, advantage: Tensor) -> Tensor:
-        """IQL's weighted regression, of the fresh policy on composite actions at the batch's states; ``(R,)``."""
+        """Average IQL's equation 7 for the fresh policy, on composite actions at the batch's states; ``(R,)``."""
         settings = self.iql.settings
         weight = advantage_weight(advantage, settings.inverse_temperature, settings.maximum_weight)
         return -(weight * self.policy.log_prob(obs, action)).mean(-1)
 
     def update(self, batch: Batch) -> Metrics:
-        """IQL's step of V and Q, then one of the fresh policy, which never sees the batch's actions."""
+        """Step V and Q as IQL does, then the fresh policy, which does not use the batch's actions; metrics ``(R,)``."""
         data = self.iql.scale.both(batch.data)
         with torch.no_grad():
             next_value = self.iql.value(data.next_obs).squeeze(-1)
@@ -81,7 +86,7 @@ class PEX(nn.Module):
 
     @torch.no_grad()
     def compose(self, obs: Tensor, noise: Streams, explore: bool) -> tuple[Tensor, Tensor]:
-        """Composite actions ``(R, B, A)`` at scaled ``(R, B, S)``, and where the fresh policy's was chosen ``(R, B)``.
+        """Choose composite actions ``(R, B, A)`` at scaled ``(R, B, S)``, and tell which are fresh ``(R, B)``.
 
         The offline policy proposes its mode, the fresh one a sample; softmax(kappa min Q) chooses. Evaluation does
         so with probability epsilon, and takes the fresh mode and the better proposal otherwise, drawn for each state.
@@ -99,15 +104,15 @@ class PEX(nn.Module):
 
     @torch.no_grad()
     def act(self, obs: Tensor, explore: bool) -> Tensor:
-        """Composite actions ``(R, E, A)`` for ``(R, E, S)``, within [-1, 1]; evaluation has a stream of its own."""
+        """Choose composite actions: ``(R, E, S)`` to ``(R, E, A)`` in [-1, 1]; evaluation has its own stream."""
         noise = self.streams["exploration" if explore else "evaluation"]
         return self.compose(self.iql.scale(obs), noise, explore)[0]
 
     def fit_scaler(self, obs: Tensor) -> None:
-        """Nothing: the offline IQL has seen the data."""
+        """Do nothing: the offline IQL has its statistics already."""
 
     def schedule(self, progress: float) -> None:
-        """Nothing: policy expansion begins online, with constant rates."""
+        """Do nothing: policy expansion begins online, with constant rates."""
 
     def go_online(self) -> None:
-        """Nothing: a new PEX is online already."""
+        """Do nothing: a new PEX is online already."""

@@ -13,7 +13,7 @@ from cfdg_rl.streams import Streams
 
 
 def gaussian_log_prob(action: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
-    """Log density of a diagonal Gaussian: ``(..., A)`` to ``(...)``."""
+    """Compute the log density of a diagonal Gaussian: ``(..., A)`` to ``(...)``."""
     z = (action - mean) * (-log_std).exp()
     return -(0.5 * z.square() + log_std + 0.5 * math.log(2 * math.pi)).sum(-1)
 
@@ -28,24 +28,25 @@ class GaussianPolicy(nn.Module):
 
     def __init__(self, network: StackedMLP, log_std_range: tuple[float, float]) -> None:
         super().__init__()
-        self.network, self.log_std_range = network, log_std_range
+        self.network = network
+        self.log_std_range = log_std_range
         self.free_log_std = nn.Parameter(torch.zeros_like(network.biases[-1]))  # (R, 1, A)
 
     def mean(self, obs: Tensor) -> Tensor:
-        """Mean actions ``(R, B, A)`` for scaled observations ``(R, B, S)``."""
+        """Compute mean actions ``(R, B, A)`` for scaled observations ``(R, B, S)``."""
         return self.network(obs).tanh()
 
     def log_std(self) -> Tensor:
-        """Log standard deviation ``(R, 1, A)``."""
+        """Return the log standard deviation ``(R, 1, A)``."""
         return self.free_log_std.clamp(*self.log_std_range)
 
     def sample(self, obs: Tensor, noise: Streams) -> Tensor:
-        """Actions ``(R, B, A)`` clipped to [-1, 1], as every environment here executes them."""
+        """Draw actions ``(R, B, A)`` clipped to [-1, 1], as every environment here executes them."""
         mean = self.mean(obs)
         return (mean + self.log_std().exp() * noise.normal(*mean.shape[1:])).clamp(-1, 1)
 
     def log_prob(self, obs: Tensor, action: Tensor) -> Tensor:
-        """Log densities ``(R, B)``."""
+        """Compute the log densities ``(R, B)`` of actions ``(R, B, A)`` at ``(R, B, S)``."""
         return gaussian_log_prob(action, self.mean(obs), self.log_std())
 
 
@@ -59,14 +60,15 @@ class TanhGaussian(nn.Module):
 
     def __init__(self, network: StackedMLP, log_std_range: tuple[float, float]) -> None:
         super().__init__()
-        self.network, self.log_std_range = network, log_std_range
+        self.network = network
+        self.log_std_range = log_std_range
 
     def mode(self, obs: Tensor) -> Tensor:
-        """The squashed mean, ``(R, B, A)``."""
+        """Compute the squashed mean ``(R, B, A)``."""
         return self.network(obs).chunk(2, -1)[0].tanh()
 
     def sample(self, obs: Tensor, noise: Streams, count: int = 1) -> tuple[Tensor, Tensor]:
-        """Reparameterised actions ``(R, B, count, A)`` and their log densities ``(R, B, count)``."""
+        """Draw reparameterised actions ``(R, B, count, A)``; also their log densities ``(R, B, count)``."""
         mean, log_std = (part.unsqueeze(2) for part in self.network(obs).chunk(2, -1))
         log_std = log_std.clamp(*self.log_std_range)
         u = mean + log_std.exp() * noise.normal(obs.shape[1], count, mean.shape[-1])

@@ -17,7 +17,11 @@ from cfdg_rl.transitions import Transitions
 
 @dataclass(frozen=True)
 class TD3BCSettings:
-    """Hyper-parameters; the defaults are the APL repository's (its engine GCTD3BC)."""
+    """Hyper-parameters; the defaults are the APL repository's (its engine GCTD3BC).
+
+    Raises:
+        ValueError: if ``policy_delay``, ``reward`` or ``precision`` is outside its range.
+    """
 
     alpha: float = 2.5  # weight of the normalised Q against behaviour cloning
     target_noise: float = 0.2
@@ -35,7 +39,7 @@ class TD3BCSettings:
     def __post_init__(self) -> None:
         check_choice(self, precision=DTYPES)
         if self.policy_delay < 1:
-            raise ValueError(f"policy_delay must be at least 1, found {self.policy_delay}")
+            raise ValueError(f"policy_delay is {self.policy_delay}, expected at least 1")
 
 
 class TD3BC(nn.Module):
@@ -61,8 +65,10 @@ class TD3BC(nn.Module):
         super().__init__()
         self.settings = settings = settings or TD3BCSettings()
         self.streams = {name: Streams(seeds, name, device) for name in ("exploration", "update")}
-        weights, dtype = Streams(seeds, "weights", device), DTYPES[settings.precision]
-        actor, critic = [obs_dim, *settings.hidden, action_dim], [obs_dim + action_dim, *settings.hidden, 1]
+        weights = Streams(seeds, "weights", device)
+        dtype = DTYPES[settings.precision]
+        actor = [obs_dim, *settings.hidden, action_dim]
+        critic = [obs_dim + action_dim, *settings.hidden, 1]
         self.policy, self.target_policy = (StackedMLP(actor, weights, dtype=dtype) for _ in range(2))
         self.critics, self.target = (StackedMLP(critic, weights, heads=2, dtype=dtype) for _ in range(2))
         for copy, source in ((self.target_policy, self.policy), (self.target, self.critics)):
@@ -76,7 +82,7 @@ class TD3BC(nn.Module):
         }
 
     def critic_loss(self, data: Transitions) -> Tensor:
-        """Squared error to r + discount min Q'(s', pi'(s') + clipped noise), summed over both critics; ``(R,)``."""
+        """Sum both critics' squared errors to r + discount min Q'(s', pi'(s') + clipped noise); ``(R,)``."""
         settings = self.settings
         with torch.no_grad():
             noise = settings.target_noise * self.streams["update"].normal(*data.action.shape[1:])
@@ -86,14 +92,14 @@ class TD3BC(nn.Module):
         return (q_values(self.critics, data.obs, data.action) - target).square().mean(-1).sum(0)
 
     def policy_loss(self, data: Transitions, lam: Tensor) -> Tensor:
-        """Equation 3 with lambda of equation 4: -(alpha / mean |Q1|) mean Q1(s, pi) + lambda (pi - a)^2; ``(R,)``."""
+        """Compute equation 3 with equation 4: lambda (pi - a)^2 - (alpha / mean |Q1|) mean Q1(s, pi); ``(R,)``."""
         action = self.policy(data.obs).tanh()
         q = q_values(self.critics, data.obs, action)[0]
         coefficient = self.settings.alpha / q.detach().abs().mean(-1)
         return (lam * (action - data.action).square().mean(-1)).mean(-1) - coefficient * q.mean(-1)
 
     def update(self, batch: Batch) -> Metrics:
-        """One step of the critics; at every second one also the policy's, and all targets move."""
+        """Step the critics and, every ``policy_delay`` updates, the policy and all targets; metrics ``(R,)``."""
         data = self.scale.both(batch.data)
         losses = {"loss/critic": self.critic_loss(data)}
         descend(self.optimisers["critics"], losses["loss/critic"])
@@ -107,7 +113,7 @@ class TD3BC(nn.Module):
 
     @torch.no_grad()
     def act(self, obs: Tensor, explore: bool) -> Tensor:
-        """The policy's actions ``(R, E, A)`` for ``(R, E, S)``, with noise to ``explore``, within [-1, 1]."""
+        """Compute the policy's actions, with noise to ``explore``: ``(R, E, S)`` to ``(R, E, A)`` in [-1, 1]."""
         action = self.policy(self.scale(obs)).tanh()
         if not explore:
             return action
@@ -119,15 +125,15 @@ class TD3BC(nn.Module):
         self.scale.fit_scaler(obs)
 
     def schedule(self, progress: float) -> None:
-        """Nothing: the rates are constant."""
+        """Do nothing: the rates are constant."""
 
     def go_online(self) -> None:
-        """Nothing: the repository continues with the optimisers' moments."""
+        """Do nothing: the repository continues with the optimisers' moments."""
 
     def get_extra_state(self) -> Tensor:
-        """The count of updates, which the policy's delay depends on."""
+        """Return the count of updates, which the policy's delay depends on."""
         return torch.tensor(self.updates)
 
     def set_extra_state(self, state: Tensor) -> None:
-        """The inverse of :meth:`get_extra_state`."""
+        """Restore the count that :meth:`get_extra_state` returned."""
         self.updates = int(state)

@@ -1,4 +1,4 @@
-"""The files that D4RL publishes: names, addresses, sizes, and where they lie on this machine."""
+"""Catalogue of the files that D4RL publishes: names, addresses, row counts and local paths."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Published:
         path: below the host's folder, such as "gym_mujoco_v2/hopper_medium-v2.hdf5".
         family: widths, time limit and reference returns.
         env_id: the environment in which its policies are evaluated.
-        rows: published number of raw rows; None where we know none.
+        rows: published number of raw rows; None where it is unknown.
     """
 
     name: str
@@ -47,12 +47,12 @@ class Published:
     rows: int | None
 
     def url(self, base: str | None = None) -> str:
-        """Its address at D4RL's host, or below ``base`` or $CFDG_D4RL_URL if a mirror is named there."""
+        """Build the address at D4RL's host, or below ``base`` or $CFDG_D4RL_URL if a mirror is named there."""
         return f"{(base or os.environ.get('CFDG_D4RL_URL') or _HOST).rstrip('/')}/{self.path}"
 
     @property
     def local(self) -> Path:
-        """Where it lies, or would lie, on this machine."""
+        """Path on this machine, whether the file exists or not."""
         return dataset_folder() / self.path.rpartition("/")[2]
 
 
@@ -63,7 +63,8 @@ def _locomotion(family: str, level: str) -> Published:
 
 
 def _maze(kind: str) -> Published:
-    name, path = f"antmaze-{kind}-v2", f"ant_maze_v2/Ant_maze_{_MAZE_FILES[kind]}_sparse_fixed.hdf5"
+    name = f"antmaze-{kind}-v2"
+    path = f"ant_maze_v2/Ant_maze_{_MAZE_FILES[kind]}_sparse_fixed.hdf5"
     maze = MAZES[find_family(name) or ""]
     return Published(name, path, maze, maze.env, _MAZE_ROWS)
 
@@ -82,12 +83,12 @@ PUBLISHED = {file.name: file for file in _FILES}
 
 
 def dataset_folder() -> Path:
-    """D4RL's own folder: $D4RL_DATASET_DIR or ~/.d4rl/datasets."""
+    """Return D4RL's own folder: $D4RL_DATASET_DIR or ~/.d4rl/datasets."""
     return Path(os.environ.get("D4RL_DATASET_DIR") or Path.home() / ".d4rl" / "datasets").expanduser()
 
 
 def find_file(name: str) -> Path:
-    """Where the file of a D4RL dataset such as ``hopper-medium-v2`` lies; nothing is downloaded.
+    """Find the file of a D4RL dataset such as ``hopper-medium-v2``; nothing is downloaded.
 
     Raises:
         FileNotFoundError: if it is not there; the sentence says how to get it.
@@ -102,7 +103,7 @@ def find_file(name: str) -> Path:
 
 
 def row_fault(file: Published, rows: int) -> str | None:
-    """What is wrong with the number of raw rows of a published file, as the rest of a sentence; None if nothing is."""
+    """Compare raw rows with the published number; the fault as the rest of a sentence, None if there is none."""
     if file.rows is None or abs(rows - file.rows) <= _ROW_SLACK * file.rows:
         return None
     reason = "it is incomplete, download it again" if rows < file.rows else "it is another file"

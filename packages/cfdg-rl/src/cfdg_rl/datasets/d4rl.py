@@ -1,4 +1,4 @@
-"""D4RL's HDF5 layout: read with the semantics of ``d4rl.qlearning_dataset``, checked, without the d4rl package.
+"""D4RL's HDF5 layout, checked and read with the semantics of ``d4rl.qlearning_dataset``, without the d4rl package.
 
 The file is the flat record of whole trajectories. Row i becomes the transition (o_i, a_i, r_i, o_{i+1}, d_i), except
 
@@ -22,7 +22,7 @@ import h5py
 import numpy as np
 import torch
 
-from cfdg_rl.datasets.catalogue import LEVELS, PUBLISHED, find_file  # noqa: F401 - part of this module's names
+from cfdg_rl.datasets.catalogue import PUBLISHED
 from cfdg_rl.datasets.scores import Family
 from cfdg_rl.files import atomic_write
 from cfdg_rl.transitions import Transitions
@@ -55,7 +55,7 @@ class RawRows:
 
 
 def read_hdf5(path: Path, family: Family) -> tuple[Transitions, np.ndarray]:
-    """Transitions of a file and the returns of its complete episodes.
+    """Read the transitions of a file and the returns of its complete episodes.
 
     Args:
         path: a file in D4RL's layout.
@@ -93,25 +93,28 @@ def read_rows(path: Path, family: Family, to_unit: Callable[[np.ndarray], np.nda
 def _read_columns(path: Path, file: h5py.File, family: Family) -> RawRows:
     obs = _column(path, file, "observations", family.obs_dim)
     if len(obs) == 0:
-        raise ValueError(f"{path}: observations has no rows")
+        raise ValueError(f"{path}: observations has 0 rows, expected at least 1")
     action = _column(path, file, "actions", family.action_dim)
-    reward, terminal = _column(path, file, "rewards"), _column(path, file, "terminals") != 0
+    reward = _column(path, file, "rewards")
+    terminal = _column(path, file, "terminals") != 0
     timeout = _column(path, file, "timeouts") != 0 if "timeouts" in file else None
     for key, column in (("actions", action), ("rewards", reward), ("terminals", terminal), ("timeouts", timeout)):
         if column is not None and len(column) != len(obs):
             raise ValueError(f"{path}: {key} has {len(column)} rows, expected {len(obs)} as observations has")
     timeout = implied_timeouts(terminal, family.max_episode_steps) if timeout is None else timeout
-    return RawRows(obs, action, reward, terminal, timeout, _terminal_next_obs(path, file, obs, terminal))
+    stored = _terminal_next_obs(path, file, obs, terminal)
+    return RawRows(obs, action, reward, terminal, timeout, terminal_next_obs=stored)
 
 
 def _column(path: Path, file: h5py.File, key: str, width: int | None = None) -> np.ndarray:
-    """One column as finite float32, ``(N, width)``, or ``(N,)`` from ``(N,)`` or ``(N, 1)`` without a width."""
+    """Read a column as finite float32: ``(N, width)``, or ``(N,)`` from ``(N,)`` or ``(N, 1)`` without a width."""
     if not isinstance(file.get(key), h5py.Dataset):
-        raise ValueError(f"{path}: no key {key!r}, found {', '.join(sorted(file)) or 'nothing'}")
+        raise ValueError(f"{path}: the keys are {', '.join(sorted(file)) or 'none'}, expected {key!r} among them")
     dataset = file[key]
     if dataset.dtype.kind not in "fbiu":
         raise ValueError(f"{path}: {key} holds {dataset.dtype}, expected numbers")
-    shape, expected = tuple(dataset.shape), "(N,)" if width is None else f"(N, {width})"
+    shape = tuple(dataset.shape)
+    expected = "(N,)" if width is None else f"(N, {width})"
     flat = width is None and (len(shape) == 1 or shape[1:] == (1,))
     if not flat and not (width is not None and len(shape) == 2 and shape[1] == width):
         raise ValueError(f"{path}: {key} has shape {shape}, expected {expected}")
@@ -121,7 +124,7 @@ def _column(path: Path, file: h5py.File, key: str, width: int | None = None) -> 
 
 
 def finite(where: Path | str, key: str, values: np.ndarray) -> np.ndarray:
-    """The float32 values ``(N,)`` or ``(N, C)`` themselves.
+    """Check that float32 values ``(N,)`` or ``(N, C)`` are finite, and return them.
 
     Raises:
         ValueError: if one is not finite; the sentence names ``where``, the key and the row.
@@ -131,12 +134,12 @@ def finite(where: Path | str, key: str, values: np.ndarray) -> np.ndarray:
     if not np.isfinite(total):
         bad = ~np.isfinite(values)
         row = int(np.argmax(bad if bad.ndim == 1 else bad.any(axis=1)))
-        raise ValueError(f"{where}: {key} is not finite at row {row}")
+        raise ValueError(f"{where}: {key} is not finite at row {row}, expected finite numbers")
     return values
 
 
 def bounded_actions(where: Path | str, action: np.ndarray) -> np.ndarray:
-    """Actions ``(N, A)`` clipped to [-1, 1].
+    """Clip actions ``(N, A)`` to [-1, 1].
 
     Raises:
         ValueError: if one is farther outside than rounding explains; the sentence names ``where`` and the row.
@@ -144,12 +147,13 @@ def bounded_actions(where: Path | str, action: np.ndarray) -> np.ndarray:
     excess = max(float(action.max()), -float(action.min())) - 1.0
     if excess > _ACTION_SLACK:
         row = int(np.argmax((np.abs(action) > 1.0 + _ACTION_SLACK).any(axis=1)))
-        raise ValueError(f"{where}: actions leave [-1, 1] at row {row}, found {np.abs(action[row]).max():.4g}")
+        largest = np.abs(action[row]).max()
+        raise ValueError(f"{where}: an action is {largest:.4g} in absolute value at row {row}, expected at most 1")
     return np.clip(action, -1.0, 1.0) if excess > 0 else action
 
 
 def _terminal_next_obs(path: Path, file: h5py.File, obs: np.ndarray, terminal: np.ndarray) -> np.ndarray | None:
-    """Stored next observations ``(K, S)`` of the K terminal rows; the column is not read where none is needed."""
+    """Read the next observations ``(K, S)`` of the K terminal rows, if there are both."""
     if "next_observations" not in file:
         return None
     if not terminal.any():
@@ -161,7 +165,7 @@ def _terminal_next_obs(path: Path, file: h5py.File, obs: np.ndarray, terminal: n
 
 
 def implied_timeouts(terminal: np.ndarray, max_episode_steps: int) -> np.ndarray:
-    """Time limits ``(N,)`` of a file without the key ``timeouts``: every ``max_episode_steps`` rows of an episode.
+    """Count off time limits ``(N,)`` for a file without ``timeouts``: every ``max_episode_steps`` rows of an episode.
 
     D4RL's own counter starts the episode after a terminal at 1 and so drops row 998 of it, then runs row 999 into the
     next episode; here both counts start at 0. Files of version 2 have the key.
@@ -173,7 +177,7 @@ def implied_timeouts(terminal: np.ndarray, max_episode_steps: int) -> np.ndarray
 
 
 def to_transitions(raw: RawRows, *, sparse: bool = False) -> Transitions:
-    """Transitions of the rows that D4RL keeps, terminal rows mended (module docstring)."""
+    """Make transitions of the rows that D4RL keeps, terminal rows mended (module docstring)."""
     next_obs = np.roll(raw.obs, -1, axis=0)
     if raw.terminal_next_obs is not None:
         next_obs[raw.terminal] = raw.terminal_next_obs
@@ -187,9 +191,9 @@ def to_transitions(raw: RawRows, *, sparse: bool = False) -> Transitions:
 
 
 def continues(raw: RawRows, *, sparse: bool) -> np.ndarray:
-    """Terminal rows ``(N,)`` whose trajectory goes on in the next row; there are some in mazes only.
+    """Find the terminal rows ``(N,)`` whose trajectory goes on in the next row; only mazes have some.
 
-    With stored next observations these tell. Without, a maze's position (the first two columns, as in D4RL's
+    Stored next observations decide. Without them, a maze's position (the first two columns, as in D4RL's
     observations) must not move farther than robots there do: twice the 99th percentile of the steps of ordinary rows.
     """
     goes_on = np.zeros(len(raw.terminal), dtype=bool)
@@ -207,7 +211,7 @@ def continues(raw: RawRows, *, sparse: bool) -> np.ndarray:
 
 
 def episode_returns(raw: RawRows, *, sparse: bool = False) -> np.ndarray:
-    """Undiscounted returns ``(episodes,)``, float64, of the episodes that a terminal or the time limit ended.
+    """Sum undiscounted returns ``(episodes,)``, float64, of the episodes that a terminal or the time limit ended.
 
     Of a maze: 1 for a trajectory that was ever at the goal, 0 for another.
     """
@@ -220,14 +224,14 @@ def episode_returns(raw: RawRows, *, sparse: bool = False) -> np.ndarray:
 
 
 def looks_sparse(reward: np.ndarray, terminal: np.ndarray) -> bool:
-    """Whether rewards ``(N,)`` are those of a maze: 1 exactly on the terminal rows, of which there are some, else 0."""
+    """Tell if rewards ``(N,)`` are a maze's: 1 exactly on the terminal rows, of which there are some, else 0."""
     return bool(terminal.any() and (reward == terminal.astype(reward.dtype)).all())
 
 
 def write_hdf5(path: Path, columns: Mapping[str, np.ndarray], metadata: Mapping[str, str | int]) -> None:
     """Write columns such as ``observations`` or ``infos/qpos`` in D4RL's layout, metadata as root attributes.
 
-    The file appears under its name only when it is complete.
+    The file is written atomically.
     """
     with atomic_write(path) as draft, h5py.File(draft, "w") as file:
         for key, column in columns.items():

@@ -1,4 +1,4 @@
-"""What every source of data gives."""
+"""The dataset that every source gives: transitions, and the task they belong to."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cfdg_rl.transitions import Transitions
 
 @dataclass(frozen=True)
 class Dataset:
-    """Transitions with what is needed to evaluate on their task.
+    """Transitions, with the environment and the returns to evaluate against.
 
     Attributes:
         name: full name with its source, such as "recorded:hopper-medium".
@@ -22,6 +22,9 @@ class Dataset:
         episode_returns: ``(episodes,)`` undiscounted raw returns of the complete episodes; of a maze 1 or 0.
         reference: returns of a random policy and of an expert (D4RL's, or a Minari dataset's own); None if unknown.
         sparse: a maze: the reward is 1 at the goal, where an episode terminates, and 0 elsewhere.
+
+    Raises:
+        ValueError: if there are no transitions.
     """
 
     name: str
@@ -32,7 +35,7 @@ class Dataset:
     sparse: bool
 
     def __post_init__(self) -> None:
-        """Refuse what nothing can be learnt from."""
+        """Refuse a dataset without transitions."""
         if len(self.transitions) == 0:
             raise ValueError(f"{self.name} has no transitions, expected at least two rows of one episode")
 
@@ -54,7 +57,7 @@ class Dataset:
         return float(self.normalised_score(self.episode_returns).mean())
 
     def normalised_score(self, returns: float | Sequence[float] | np.ndarray) -> np.ndarray:
-        """Returns of any shape on D4RL's scale, 0 random and 100 expert; unchanged without reference returns."""
+        """Map returns of any shape to D4RL's scale, 0 random and 100 expert; unchanged without reference returns."""
         if self.reference is None:
             return np.asarray(returns, dtype=np.float64)
         return on_scale(self.reference, returns)

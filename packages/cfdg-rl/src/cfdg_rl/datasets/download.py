@@ -1,6 +1,6 @@
-"""Downloads of D4RL's files, on request only: resumable, checked, and under their name only when they are right.
+"""Downloads of D4RL's files, on request only: resumed, checked, and renamed only when they are complete.
 
-What has arrived lies in NAME.hdf5.part; a broken-off transfer goes on from there, in the same run or in a later one.
+The part that has arrived is kept in NAME.hdf5.part; a broken-off transfer continues it, in the same run or a later one.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _PASSING = (408, 425, 429, 500, 502, 503, 504)  # HTTP statuses that may be gone
 
 @dataclass(frozen=True)
 class Patience:
-    """How long a download goes on against difficulties.
+    """Limits of a download that meets difficulties.
 
     Attributes:
         tries: transfers in a row that may fail without one new byte.
@@ -41,7 +41,7 @@ class Patience:
 
 @dataclass(frozen=True)
 class _Arrival:
-    """Where a response begins in the file and where the file ends (None: the server does not say)."""
+    """First byte of a response within the file, and the file's size (None: the server does not say)."""
 
     begin: int
     total: int | None
@@ -50,10 +50,10 @@ class _Arrival:
 def download(
     file: Published, *, base: str | None = None, patience: Patience | None = None, progress: bool = False
 ) -> Path:
-    """Fetch a published file into D4RL's folder; one that is there already is left alone.
+    """Fetch a published file into D4RL's folder, unless it is there already.
 
     Args:
-        file: which.
+        file: the file.
         base: address of a mirror's folder instead of D4RL's host.
         patience: tries and time-outs.
         progress: draw a bar.
@@ -62,14 +62,15 @@ def download(
         The path of the file.
 
     Raises:
-        ConnectionError: if the host does not give it; what has arrived is kept for the next time.
-        ValueError: if what arrived is not that dataset; it is deleted.
+        ConnectionError: if the host does not give it; the part that has arrived is kept for the next time.
+        ValueError: if the address is not of a web server, or another file arrived; that is deleted.
     """
     if file.local.is_file():
         return file.local
-    url, part = file.url(base), file.local.with_name(f"{file.local.name}.part")
+    url = file.url(base)
+    part = file.local.with_name(f"{file.local.name}.part")
     if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
-        raise ValueError(f"{url} is no address of a web server, expected http:// or https://")
+        raise ValueError(f"{url} is not an address of a web server, expected http:// or https://")
     part.parent.mkdir(parents=True, exist_ok=True)
     _insist(url, part, patience or Patience(), progress)
     _check(file, url, part)
@@ -78,7 +79,7 @@ def download(
 
 
 def _insist(url: str, part: Path, patience: Patience, progress: bool) -> None:
-    """Transfer until it is complete; a try that brought something does not count."""
+    """Transfer until the file is complete; only tries without a new byte count as failures."""
     failures = 0
     while True:
         before = _size(part)
@@ -92,14 +93,14 @@ def _insist(url: str, part: Path, patience: Patience, progress: bool) -> None:
 
 
 def _transfer(url: str, part: Path, timeout: float, progress: bool) -> None:
-    """One request for what is missing, appended to ``part``."""
+    """Request the missing bytes and append them to ``part``."""
     have = _size(part)
     headers = {"User-Agent": "cfdg-rl", "Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
     try:
         response = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=timeout)
     except urllib.error.HTTPError as error:
         error.close()
-        if error.code == 416:  # nothing lies beyond what we have: it is complete, or it is of another file
+        if error.code == 416:  # nothing beyond these bytes: the file is complete, or it is another file
             if error.headers.get("Content-Range") == f"bytes */{have}":
                 return
             part.unlink()
@@ -126,7 +127,7 @@ def _arrival(response: http.client.HTTPResponse, have: int) -> _Arrival:
 
 
 def _passing(error: Exception) -> bool:
-    """Whether another try may help."""
+    """Tell if another try may help."""
     return error.code in (*_PASSING, 416) if isinstance(error, urllib.error.HTTPError) else True
 
 

@@ -1,4 +1,4 @@
-"""Your own file in D4RL's HDF5 layout: ``hdf5:PATH@ENV_ID``."""
+"""User files in D4RL's HDF5 layout: ``hdf5:PATH@ENV_ID``."""
 
 from __future__ import annotations
 
@@ -11,16 +11,14 @@ from cfdg_rl.envs.make import inspect_env
 
 
 def split_name(rest: str) -> tuple[Path, str]:
-    """Absolute path and environment id of "PATH@ENV_ID".
+    """Split "PATH@ENV_ID" into an absolute path and an environment id.
 
     Raises:
         ValueError: if one of them is missing.
     """
     path, _, env_id = rest.rpartition("@")
     if not path or not env_id:
-        raise ValueError(
-            f"a file of your own is named hdf5:PATH@ENV_ID, such as hdf5:run.hdf5@Hopper-v5, found {rest!r}"
-        )
+        raise ValueError(f"the name of a file is {rest!r}, expected hdf5:PATH@ENV_ID, such as hdf5:run.hdf5@Hopper-v5")
     return Path(path).expanduser().absolute(), env_id
 
 
@@ -38,17 +36,18 @@ def load(name: str, rows: int | None) -> Dataset:
     goes_on = family.sparse or (sparse and raw.terminal_next_obs is not None)
     transitions = to_transitions(raw, sparse=goes_on).map(lambda column: column[:rows])
     returns = episode_returns(raw, sparse=goes_on)
-    return Dataset(name, env_id, transitions, returns, reference_of(env_id, sparse=sparse), sparse)
+    return Dataset(name, env_id, transitions, returns, reference=reference_of(env_id, sparse=sparse), sparse=sparse)
 
 
 def family_of(env_id: str) -> Family:
-    """Widths and time limit of an environment; its reference returns are of no use.
+    """Read widths and time limit of an environment; the reference returns are placeholders.
 
     Raises:
         ValueError: if it cannot be made or has no time limit.
     """
     shape = inspect_env(env_id)
     if shape.max_episode_steps is None:
-        raise ValueError(f"environment {env_id!r} has no time limit: register it with max_episode_steps")
-    widths, maze = (shape.obs_dim, len(shape.action_low)), family_of_environment(env_id) in MAZES
-    return Family(env_id, *widths, 0.0, 1.0, shape.max_episode_steps, sparse=maze)
+        raise ValueError(f"environment {env_id!r} has no time limit, expected one registered with max_episode_steps")
+    maze = family_of_environment(env_id) in MAZES
+    steps = shape.max_episode_steps
+    return Family(env_id, shape.obs_dim, len(shape.action_low), 0.0, 1.0, max_episode_steps=steps, sparse=maze)

@@ -1,4 +1,4 @@
-"""What is in a dataset, and what is wrong with it."""
+"""Inspection of datasets: a page of counts and ranges, and the faults of files."""
 
 from __future__ import annotations
 
@@ -15,13 +15,18 @@ from cfdg_rl.datasets.dataset import Dataset
 from cfdg_rl.datasets.load import resolve_name
 from cfdg_rl.datasets.recorded import recording
 from cfdg_rl.datasets.scores import Family
+from cfdg_rl.datasets.text_table import TextTable
 from cfdg_rl.envs.make import inspect_env
 
-_WIDTH, _BINS = 40, 10
+_WIDTH = 40
+_BINS = 10
+_FACTS = TextTable(("<17", "<"))
+_OBSERVATIONS = TextTable(("<12", ">10", ">10", ">10"), gap=" ")
+_BINS_TABLE = TextTable((">10", "<", ">10", ">7", "<"), gap=" ")
 
 
 def file_of(name: str, cache: Path | None = None) -> Path | None:
-    """Where the file of a dataset with a full name lies or would lie; None of a Minari dataset, which is a folder."""
+    """Return the path of a dataset's file, existing or not; None for Minari, whose datasets are folders."""
     source, _, rest = name.partition(":")
     if source == "recorded":
         return recording.cache_folder(cache) / recording.plan_recording(rest, None, 0).file_name
@@ -31,7 +36,7 @@ def file_of(name: str, cache: Path | None = None) -> Path | None:
 
 
 def count_rows(path: Path) -> int | None:
-    """Raw rows of a file, read from its header; None if it cannot be opened."""
+    """Count the raw rows of a file from its header; None if it cannot be opened."""
     try:
         with h5py.File(path, "r") as file:
             return len(file["observations"])
@@ -40,7 +45,7 @@ def count_rows(path: Path) -> int | None:
 
 
 def raw_rows(name: str, cache: Path | None = None) -> tuple[RawRows, Family] | None:
-    """The checked raw rows of a dataset that is a file, and its family; None of a Minari dataset.
+    """Read the checked raw rows of a dataset and its family; None for a Minari dataset, which is no file.
 
     Raises:
         FileNotFoundError: if the file is not there.
@@ -52,16 +57,17 @@ def raw_rows(name: str, cache: Path | None = None) -> tuple[RawRows, Family] | N
         return None
     if source == "hdf5":
         env_id = hdf5.split_name(rest)[1]
-        family, to_unit = hdf5.family_of(env_id), inspect_env(env_id).unit_actions
+        family = hdf5.family_of(env_id)
+        to_unit = inspect_env(env_id).unit_actions
         return read_rows(path, family, to_unit), family
     if source == "recorded" and not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist: run 'cfdg-record {rest}'")
+        raise FileNotFoundError(f"{path} does not exist: run 'cfdg-datasets record {rest}'")
     family = PUBLISHED[rest].family if source == "d4rl" else recording.plan_recording(rest, None, 0).robot
     return read_rows(path, family), family
 
 
 def faults(name: str, cache: Path | None = None) -> Iterator[str]:
-    """Sentences about what is wrong with a dataset; none if nothing is."""
+    """Yield a sentence for each fault of a dataset."""
     full = resolve_name(name)
     found = raw_rows(full, cache)
     if found is None:
@@ -103,8 +109,9 @@ def _minari_faults(full: str) -> Iterator[str]:
 
 
 def describe(data: Dataset, raw: RawRows | None) -> str:
-    """A page about a loaded dataset: counts, ranges, columns and the returns."""
-    returns, table = data.episode_returns, data.transitions
+    """Write a page about a loaded dataset: counts, ranges, columns and the returns."""
+    returns = data.episode_returns
+    table = data.transitions
     lines = [
         ("name", data.name),
         ("environment", data.env_id),
@@ -121,7 +128,7 @@ def describe(data: Dataset, raw: RawRows | None) -> str:
         ("time-out rows", f"{int(raw.timeout.sum()):,}" if raw else "-"),
         ("action", f"{data.action_dim} columns, {_range(table.action.numpy())}"),
     ]
-    page = "".join(f"{key:<18} {value}\n" for key, value in lines)
+    page = _FACTS.lines(lines)
     return f"{page}\n{_columns(table.obs.numpy())}" + (f"\n{_histogram(returns)}" if len(returns) else "")
 
 
@@ -130,17 +137,14 @@ def _range(values: np.ndarray) -> str:
 
 
 def _columns(obs: np.ndarray) -> str:
-    head = f"{'observation':<12} {'min':>10} {'mean':>10} {'max':>10}\n"
-    rows = zip(obs.min(axis=0), obs.mean(axis=0, dtype=np.float64), obs.max(axis=0), strict=True)
-    return head + "".join(
-        f"{i:<12} {low:>10.4g} {mean:>10.4g} {high:>10.4g}\n" for i, (low, mean, high) in enumerate(rows)
-    )
+    columns = zip(obs.min(axis=0), obs.mean(axis=0, dtype=np.float64), obs.max(axis=0), strict=True)
+    rows = [(i, *(f"{value:.4g}" for value in column)) for i, column in enumerate(columns)]
+    return _OBSERVATIONS.lines([("observation", "min", "mean", "max"), *rows])
 
 
 def _histogram(returns: np.ndarray) -> str:
     counts, edges = np.histogram(returns, bins=_BINS)
     bars = ["#" * int(np.ceil(_WIDTH * count / counts.max())) for count in counts]
-    rows = zip(edges, edges[1:], counts, bars, strict=False)
-    return "returns, episodes\n" + "".join(
-        f"{a:>10.4g} to {b:>10.4g} {n:>7,} {bar}".rstrip() + "\n" for a, b, n, bar in rows
-    )
+    bins = zip(edges, edges[1:], counts, bars, strict=False)
+    rows = [(f"{low:.4g}", "to", f"{high:.4g}", f"{count:,}", bar) for low, high, count, bar in bins]
+    return "returns, episodes\n" + _BINS_TABLE.lines(rows)

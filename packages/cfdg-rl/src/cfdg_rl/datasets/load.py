@@ -3,7 +3,7 @@
 * ``recorded:hopper-medium`` is made on this machine;
 * ``d4rl:hopper-medium-v2`` is a file of D4RL;
 * ``minari:mujoco/hopper/medium-v0`` is any dataset of Minari, ``minari:ID@ENV_ID`` evaluated in another environment;
-* ``hdf5:run.hdf5@Hopper-v5`` is a file of your own in D4RL's layout, and the environment it belongs to.
+* ``hdf5:run.hdf5@Hopper-v5`` is a user's file in D4RL's layout, and the environment it belongs to.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ _MINARI = {"mujoco": FAMILIES, "D4RL": {"antmaze": None, "pointmaze": None} | AD
 
 
 def dataset_names() -> list[str]:
-    """Every name that :func:`load_dataset` knows."""
+    """List every name that :func:`load_dataset` knows."""
     return [f"recorded:{name}" for name in recording.NAMES] + [f"d4rl:{name}" for name in d4rl.NAMES]
 
 
 def suite(name: str) -> str:
-    """The kind of task of a dataset, from its name alone: "locomotion", "maze", "adroit" or "custom".
+    """Tell the kind of task from a dataset's name alone: "locomotion", "maze", "adroit" or "custom".
 
     Raises:
         ValueError: if there is no such dataset.
@@ -48,7 +48,7 @@ def _own_family(source: str, rest: str) -> str | None:
 
 
 def resolve_name(name: str) -> str:
-    """The full name; one without a source is a recorded one, and a path of your own becomes absolute.
+    """Complete a name: without a source it becomes ``recorded:``, and paths become absolute.
 
     Raises:
         ValueError: if there is no such dataset; the sentence offers near names.
@@ -67,7 +67,7 @@ def resolve_name(name: str) -> str:
 
 
 def _near(source: str, rest: str) -> list[str]:
-    """At most three names like this one; of the same source, if that is known."""
+    """Find at most three names like this one, of the same source if that is known."""
     same = [name for name in dataset_names() if name.startswith(f"{source}:")] or dataset_names()
     full = {name.partition(":")[2]: name for name in same}
     return [full[short] for short in difflib.get_close_matches(rest, full, n=3)]
@@ -82,7 +82,9 @@ def load_dataset(
     progress: bool = False,
     jobs: int = 1,
 ) -> Dataset:
-    """Load a dataset; a recorded one is rolled out on first use, which takes half a minute, and kept.
+    """Load a dataset. A recorded one is rolled out on first use, which takes half a minute, and cached.
+
+    Its transitions ``(N,)`` are float32 on the CPU, with raw rewards; see :class:`Dataset`.
 
     Args:
         name: one of :func:`dataset_names`, of which ``recorded:`` may be left out, or a ``minari:`` or ``hdf5:`` name.
@@ -94,15 +96,15 @@ def load_dataset(
         jobs: processes for a rollout; with more than one, a calling script needs the ``__main__`` guard.
 
     Raises:
-        ValueError: if the name is unknown, the rows do not fit, or the file is not what it should be.
+        ValueError: if the name is unknown, ``rows`` or ``jobs`` is below 1, or the file does not fit the task.
         FileNotFoundError: if a file is not there; nothing is downloaded.
         ImportError: if a Minari dataset is asked for and Minari is not installed.
     """
     full = resolve_name(name)
     if rows is not None and rows < 1:
-        raise ValueError(f"rows must be at least 1, found {rows}")
+        raise ValueError(f"rows is {rows}, expected at least 1")
     if jobs < 1:
-        raise ValueError(f"jobs must be at least 1, found {jobs}")
+        raise ValueError(f"jobs is {jobs}, expected at least 1")
     source, _, short = full.partition(":")
     if source == "d4rl":
         return _load_d4rl(full, short, rows)
@@ -110,16 +112,23 @@ def load_dataset(
         return (minari if source == "minari" else hdf5).load(full, rows)
     plan = recording.plan_recording(short, rows, seed)
     path = recording.ensure_recorded(plan, recording.cache_folder(cache), jobs=jobs, progress=progress)
+    return _read_recorded(full, plan, path)
+
+
+def _read_recorded(full: str, plan: recording.Recording, path: Path) -> Dataset:
     robot = plan.robot
-    return Dataset(full, plan.env_id, *d4rl.read_hdf5(path, robot), robot.reference, robot.sparse)
+    transitions, returns = d4rl.read_hdf5(path, robot)
+    return Dataset(full, plan.env_id, transitions, returns, reference=robot.reference, sparse=robot.sparse)
 
 
 def _load_d4rl(full: str, short: str, rows: int | None) -> Dataset:
-    file, path = PUBLISHED[short], find_file(short)
+    file = PUBLISHED[short]
+    path = find_file(short)
     raw = d4rl.read_rows(path, file.family)
     fault = row_fault(file, len(raw.reward))
     if fault and file.rows and len(raw.reward) < file.rows:
         raise ValueError(f"{path} {fault}")
     transitions = d4rl.to_transitions(raw, sparse=file.family.sparse).map(lambda column: column[:rows])
     returns = d4rl.episode_returns(raw, sparse=file.family.sparse)
-    return Dataset(full, file.env_id, transitions, returns, file.family.reference, file.family.sparse)
+    family = file.family
+    return Dataset(full, file.env_id, transitions, returns, reference=family.reference, sparse=family.sparse)

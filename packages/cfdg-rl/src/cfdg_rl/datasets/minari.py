@@ -31,7 +31,7 @@ _ID = re.compile(r"(?:[-\w]+/)*[-\w]+-v\d+")
 
 
 def split_name(rest: str) -> tuple[str, str | None]:
-    """Minari's id and the environment id, if there is one, of "ID" or "ID@ENV_ID".
+    """Split "ID" or "ID@ENV_ID" into Minari's id and the environment id, None without one.
 
     Raises:
         ValueError: if it is no such name.
@@ -39,8 +39,8 @@ def split_name(rest: str) -> tuple[str, str | None]:
     dataset_id, mark, env_id = rest.partition("@")
     if not _ID.fullmatch(dataset_id) or (mark and not env_id):
         raise ValueError(
-            "a Minari dataset is named minari:ID or minari:ID@ENV_ID, with an ID such as mujoco/hopper/medium-v0, "
-            f"found {rest!r}"
+            f"the name of a Minari dataset is {rest!r}, expected minari:ID or minari:ID@ENV_ID, with an ID such as "
+            "mujoco/hopper/medium-v0"
         )
     return dataset_id, env_id or None
 
@@ -63,11 +63,12 @@ def load(name: str, rows: int | None) -> Dataset:
     sparse = looks_sparse(transitions.reward.numpy(), transitions.terminal.numpy())
     returns = _returns(transitions.reward.numpy(), ends)
     reference = _reference(stored) or reference_of(env_id, sparse=sparse)
-    return Dataset(name, env_id, transitions.map(lambda column: column[:rows]), returns, reference, sparse)
+    transitions = transitions.map(lambda column: column[:rows])
+    return Dataset(name, env_id, transitions, returns, reference=reference, sparse=sparse)
 
 
 def library() -> ModuleType:
-    """Minari, which is optional.
+    """Import Minari, which is optional.
 
     Raises:
         ImportError: if it is not installed; the sentence says how to install it.
@@ -80,22 +81,22 @@ def library() -> ModuleType:
 
 
 def download(dataset_id: str) -> None:
-    """Have Minari fetch a dataset into its folder.
+    """Download a dataset into Minari's folder, by Minari itself.
 
     Raises:
         ImportError: if Minari is not installed.
-        OSError: if that did not work, for whatever reason Minari gives.
+        OSError: if Minari fails, with its reason.
     """
     fetch = library().download_dataset
     try:
         fetch(dataset_id)
-    except Exception as error:  # Minari's clients raise errors of several libraries that are not ours to know
+    except Exception as error:  # Minari's clients raise errors of several libraries
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise OSError(f"minari:{dataset_id} could not be downloaded: {reason}") from error
 
 
 def local_names() -> list[str]:
-    """Names of the datasets in Minari's folder; none without Minari."""
+    """List the datasets in Minari's folder; none without Minari."""
     if importlib.util.find_spec("minari") is None:
         return []
     return [f"minari:{dataset_id}" for dataset_id in library().list_local_datasets()]
@@ -112,9 +113,9 @@ def _find(dataset_id: str) -> Any:  # noqa: ANN401 - a minari.MinariDataset, of 
 
 
 def _environment(name: str, spec: EnvSpec | None) -> str:
-    """Id of the environment the data come from, which is registered here if it is one with its own arguments."""
+    """Return the id of the data's environment, registered here if it has arguments of its own."""
     if spec is None:
-        raise ValueError(f"{name} does not say which environment it is from, name one: {name}@ENV_ID")
+        raise ValueError(f"{name} names no environment, expected {name}@ENV_ID")
     try:
         known = gymnasium.spec(spec.id)
     except gymnasium.error.Error:
@@ -134,7 +135,7 @@ def _arguments(spec: EnvSpec) -> tuple[int | None, dict[str, Any], tuple[Any, ..
 
 
 def _columns(name: str, stored: Any, shape: EnvShape) -> tuple[Transitions, list[tuple[int, bool]]]:  # noqa: ANN401
-    """All rows, and per episode the row after its last and whether it is complete."""
+    """Read all rows; also each episode's end, the row after its last, and if it is complete."""
     parts: list[tuple[np.ndarray, ...]] = []
     ends: list[tuple[int, bool]] = []
     space = _ordered(stored.observation_space, shape.observation_space)
@@ -144,7 +145,7 @@ def _columns(name: str, stored: Any, shape: EnvShape) -> tuple[Transitions, list
         complete = len(episode) > 0 and bool(episode.terminations[-1] or episode.truncations[-1])
         ends.append(((ends[-1][0] if ends else 0) + len(episode), complete))
     if not ends or ends[-1][0] == 0:
-        raise ValueError(f"{name} has no rows")
+        raise ValueError(f"{name} has 0 rows, expected at least 1")
     columns = [np.concatenate(column).astype(np.float32) for column in zip(*parts, strict=True)]
     for key, column, width in (
         ("observations", columns[0], shape.obs_dim),
@@ -161,13 +162,13 @@ def _columns(name: str, stored: Any, shape: EnvShape) -> tuple[Transitions, list
 
 
 def _ordered(stored: spaces.Space, live: spaces.Space) -> spaces.Space:
-    """The space in whose order the environment shows its observations: stored ones have forgotten theirs."""
+    """Choose the space with the environment's order of observations, which stored spaces do not keep."""
     both = isinstance(stored, spaces.Dict) and isinstance(live, spaces.Dict)
     return live if both and stored.spaces.keys() == live.spaces.keys() else stored
 
 
 def flat_rows(space: spaces.Space, rows: Any) -> np.ndarray:  # noqa: ANN401 - an array, or a dict of such
-    """Observations of T rows as ``(T, S)``, their columns in the order of ``gymnasium.spaces.flatten``.
+    """Flatten the observations of T rows into ``(T, S)``, columns in the order of ``gymnasium.spaces.flatten``.
 
     Raises:
         ValueError: if the space is no box and no dict of boxes.
@@ -180,7 +181,7 @@ def flat_rows(space: spaces.Space, rows: Any) -> np.ndarray:  # noqa: ANN401 - a
 
 
 def _returns(reward: np.ndarray, ends: list[tuple[int, bool]]) -> np.ndarray:
-    """Undiscounted returns ``(episodes,)`` of the complete episodes."""
+    """Sum the undiscounted returns ``(episodes,)`` of the complete episodes."""
     total = np.concatenate([[0.0], np.cumsum(reward, dtype=np.float64)])
     starts = [0, *(end for end, _ in ends[:-1])]
     return np.array(
@@ -190,5 +191,6 @@ def _returns(reward: np.ndarray, ends: list[tuple[int, bool]]) -> np.ndarray:
 
 def _reference(stored: Any) -> tuple[float, float] | None:  # noqa: ANN401
     metadata = stored.storage.metadata
-    low, high = metadata.get("ref_min_score"), metadata.get("ref_max_score")
+    low = metadata.get("ref_min_score")
+    high = metadata.get("ref_max_score")
     return None if low is None or high is None or low == high else (float(low), float(high))

@@ -43,31 +43,37 @@ FAMILIES = {
     "halfcheetah": Family("HalfCheetah", 17, 6, -280.178953, 12135.0),
     "walker2d": Family("Walker2d", 17, 6, 1.629008, 4592.3),
 }
+
+
+def _maze(env: str, obs_dim: int, action_dim: int, *, steps: int) -> Family:
+    return Family(env, obs_dim, action_dim, 0.0, 1.0, max_episode_steps=steps, sparse=True)
+
+
 MAZES = {  # the score is the rate of success in percent
-    "antmaze-umaze": Family("cfdg/AntMazeUMaze-v2", 29, 8, 0.0, 1.0, 700, sparse=True),
-    "antmaze-medium": Family("cfdg/AntMazeMedium-v2", 29, 8, 0.0, 1.0, 1000, sparse=True),
-    "antmaze-large": Family("cfdg/AntMazeLarge-v2", 29, 8, 0.0, 1.0, 1000, sparse=True),
-    "pointmaze-umaze": Family("cfdg/PointMazeUMaze-v0", 4, 2, 0.0, 1.0, 150, sparse=True),
-    "pointmaze-medium": Family("cfdg/PointMazeMedium-v0", 4, 2, 0.0, 1.0, 300, sparse=True),
-    "pointmaze-large": Family("cfdg/PointMazeLarge-v0", 4, 2, 0.0, 1.0, 400, sparse=True),
+    "antmaze-umaze": _maze("cfdg/AntMazeUMaze-v2", 29, 8, steps=700),
+    "antmaze-medium": _maze("cfdg/AntMazeMedium-v2", 29, 8, steps=1000),
+    "antmaze-large": _maze("cfdg/AntMazeLarge-v2", 29, 8, steps=1000),
+    "pointmaze-umaze": _maze("cfdg/PointMazeUMaze-v0", 4, 2, steps=150),
+    "pointmaze-medium": _maze("cfdg/PointMazeMedium-v0", 4, 2, steps=300),
+    "pointmaze-large": _maze("cfdg/PointMazeLarge-v0", 4, 2, steps=400),
 }
 
 ADROIT = {  # gymnasium-robotics' hands; its reward functions have changed since D4RL (docs/data.md)
-    "pen": Family("cfdg/AdroitHandPen-v1", 45, 24, 96.262799, 3076.8331017826877, 100),
-    "door": Family("AdroitHandDoor-v1", 39, 28, -56.512833, 2880.5693087298737, 200),
-    "hammer": Family("AdroitHandHammer-v1", 46, 26, -274.856578, 12794.134825156867, 200),
-    "relocate": Family("AdroitHandRelocate-v1", 39, 30, -6.425911, 4233.877797728884, 200),
+    "pen": Family("cfdg/AdroitHandPen-v1", 45, 24, 96.262799, 3076.8331017826877, max_episode_steps=100),
+    "door": Family("AdroitHandDoor-v1", 39, 28, -56.512833, 2880.5693087298737, max_episode_steps=200),
+    "hammer": Family("AdroitHandHammer-v1", 46, 26, -274.856578, 12794.134825156867, max_episode_steps=200),
+    "relocate": Family("AdroitHandRelocate-v1", 39, 30, -6.425911, 4233.877797728884, max_episode_steps=200),
 }
 
 
 def find_family(name: str) -> str | None:
-    """The family of a dataset's name without its source, such as "antmaze-medium" of "antmaze-medium-play-v2"."""
+    """Find the family of a dataset's name without its source, such as "antmaze-medium" of "antmaze-medium-play-v2"."""
     known = [family for family in (*FAMILIES, *MAZES, *ADROIT) if f"{name}-".startswith(f"{family}-")]
     return known[0] if known else None
 
 
 def normalised_score(family: str, returns: float | Sequence[float] | np.ndarray) -> np.ndarray:
-    """D4RL's scale, 100 (R - random) / (expert - random), of undiscounted raw returns of any shape.
+    """Compute D4RL's score 100 (R - random) / (expert - random) of undiscounted raw returns of any shape.
 
     Args:
         family: a key of ``FAMILIES``, ``MAZES`` or ``ADROIT``.
@@ -83,13 +89,13 @@ def normalised_score(family: str, returns: float | Sequence[float] | np.ndarray)
 
 
 def on_scale(reference: tuple[float, float], returns: float | Sequence[float] | np.ndarray) -> np.ndarray:
-    """100 (R - low) / (high - low) of returns of any shape, float64, for the reference returns (low, high)."""
+    """Compute 100 (R - low) / (high - low) of returns of any shape, float64, for reference returns (low, high)."""
     low, high = reference
     return 100.0 * (np.asarray(returns, dtype=np.float64) - low) / (high - low)
 
 
 def family_of_environment(env_id: str) -> str | None:
-    """The family whose environment, of locomotion in any version, this is; None for another environment."""
+    """Find the family of an environment, of locomotion in any version; None for another environment."""
     for name, family in (FAMILIES | MAZES | ADROIT).items():
         if env_id == family.env or (name in FAMILIES and re.fullmatch(rf"{family.env}-v\d+", env_id)):
             return name
@@ -97,7 +103,7 @@ def family_of_environment(env_id: str) -> str | None:
 
 
 def reference_of(env_id: str, *, sparse: bool) -> tuple[float, float] | None:
-    """Reference returns of an environment: D4RL's where it has some, (0, 1) for another maze, else None."""
+    """Find the reference returns of an environment: D4RL's if it has some, (0, 1) for another maze, else None."""
     family = family_of_environment(env_id)
     if family is not None:
         return (FAMILIES | MAZES | ADROIT)[family].reference

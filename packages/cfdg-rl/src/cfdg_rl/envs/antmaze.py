@@ -1,4 +1,4 @@
-"""D4RL's antmaze-*-v2 re-created on the MuJoCo of today: the same body, task, order of actions, and frame.
+"""D4RL's antmaze-*-v2 on present MuJoCo: the same body, task, order of actions, and coordinates.
 
 The body is Gymnasium's own ``ant.xml``, changed at run time into the one that D4RL ships: an action is five simulator
 steps of 0.02 s, torques reach 30 N m, and contacts are softer. The rest of the two files is equal, the order of the
@@ -18,18 +18,18 @@ import numpy as np
 from cfdg_rl.envs.mazes import MazeWorld, find, find_maze
 
 TORQUE = 30.0  # N m at full action; ctrlrange of D4RL's ant.xml
-_TIMESTEP = 0.02  # idem
+_TIMESTEP = 0.02  # the same file
 _FRAME_SKIP = 5  # D4RL's ant.py; an action lasts 0.1 s
 _CONTACTS = {"solref": "0.02 1", "solimp": "0.8 0.8 0.01"}  # default geom of D4RL's ant.xml
 
 
 class AntMaze(gymnasium.Env):
-    """Walk an ant to a goal that is not in the observation.
+    """An ant that has to walk to a goal that is not in the observation.
 
     Observations ``(29,)`` are the 15 positions (x, y, z, quaternion, joints 1 to 4) and 14 velocities, the start cell
     at (0, 0) and y growing with the row of the map. The 8 actions, clipped to [-1, 1], are torques in the order of
     D4RL's motors: hip 4, ankle 4, hip 1, ankle 1, hip 2, ankle 2, hip 3, ankle 3. A reset draws a goal in the goal
-    cell. The reward is 1 within 0.5 m of it, which ends the episode; an overturned ant goes on until the time limit.
+    cell. The reward is 1 within 0.5 m of it, which ends the episode; an overturned ant continues until the time limit.
 
     Args:
         maze: "umaze", "medium" or "large".
@@ -43,7 +43,9 @@ class AntMaze(gymnasium.Env):
 
     def __init__(self, maze: str, render_mode: str | None = None) -> None:
         self.world = MazeWorld(_ant_xml(), find_maze(maze), _FRAME_SKIP)
-        self.model, self.data, self.render_mode = self.world.model, self.world.data, render_mode
+        self.model = self.world.model
+        self.data = self.world.data
+        self.render_mode = render_mode
         self.observation_space, self.action_space = self.world.spaces()
 
     @property
@@ -53,7 +55,7 @@ class AntMaze(gymnasium.Env):
 
     @property
     def task_state(self) -> np.ndarray:
-        """What a checkpoint needs besides the physics: the goal ``(2,)``."""
+        """State besides the physics, for a checkpoint: the goal ``(2,)``."""
         return self.goal.copy()
 
     @task_state.setter
@@ -76,16 +78,16 @@ class AntMaze(gymnasium.Env):
         self.world.set_state(qpos, qvel)
 
     def render(self) -> np.ndarray | None:
-        """A picture from above, or None without a render mode."""
+        """Draw a picture from above ``(height, width, 3)`` uint8, or None without a render mode."""
         return self.world.render() if self.render_mode else None
 
     def close(self) -> None:
-        """Free what rendering needed."""
+        """Free the OpenGL context of rendering."""
         self.world.close()
 
 
 def _ant_xml() -> ElementTree.Element:
-    """D4RL's ant, without a maze."""
+    """Build D4RL's ant, without a maze."""
     root = ElementTree.parse(Path(gymnasium_mujoco.__file__).parent / "assets" / "ant.xml").getroot()
     find(root, "option").set("timestep", str(_TIMESTEP))
     find(root, "default/geom").attrib.update(_CONTACTS)

@@ -1,4 +1,4 @@
-"""Environments: construction in one place, so that every part of the library steps the same ones."""
+"""Construction of environments, with flat observations and actions in [-1, 1]."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ _register()
 
 @dataclass(frozen=True)
 class EnvShape:
-    """What a dataset must know of the environment it belongs to.
+    """Spaces and time limit of a dataset's environment.
 
     Attributes:
-        observation_space: as it is, before it is flattened.
+        observation_space: the space before it is flattened.
         obs_dim: width of a flattened observation.
         action_low: ``(A,)`` smallest actions in the environment's own units.
         action_high: ``(A,)`` largest ones.
@@ -63,7 +63,7 @@ class EnvShape:
     max_episode_steps: int | None
 
     def unit_actions(self, action: np.ndarray) -> np.ndarray:
-        """Actions ``(N, A)`` of the environment's own units in [-1, 1]: the inverse of what :func:`make_env` does."""
+        """Map actions ``(N, A)`` from the environment's own units to [-1, 1], the inverse of :func:`make_env`."""
         if (self.action_low == -1).all() and (self.action_high == 1).all():
             return action
         return 2.0 * (action - self.action_low) / (self.action_high - self.action_low) - 1.0
@@ -73,11 +73,11 @@ def make_env(env_id: str) -> gymnasium.Env:
     """Build a Gymnasium environment with flat observations and actions in [-1, 1] whose time limit truncates.
 
     Dict observations are flattened in the order of ``gymnasium.spaces.flatten``, and actions of another box are mapped
-    affinely; an environment that needs neither gets no wrapper. D4RL's v2 physics lives on in Gymnasium's ``-v4``
-    locomotion environments, so its "out of date" notice is silenced.
+    affinely; an environment that needs neither gets no wrapper. Gymnasium's ``-v4`` locomotion environments have the
+    physics of D4RL's v2, so their "out of date" notice is silenced.
 
     Raises:
-        ValueError: if Gymnasium does not know ``env_id``, or its spaces are no boxes.
+        ValueError: if Gymnasium has no ``env_id``, or its spaces are no boxes.
     """
     env = _make(env_id)
     _check_spaces(env_id, env)
@@ -90,10 +90,11 @@ def make_env(env_id: str) -> gymnasium.Env:
 
 
 def inspect_env(env_id: str) -> EnvShape:
-    """Widths, action bounds and time limit of an environment; see :func:`make_env` for the errors."""
+    """Read widths, action bounds and time limit of an environment; see :func:`make_env` for the errors."""
     env = _make(env_id)
     _check_spaces(env_id, env)
-    box, obs = cast("spaces.Box", env.action_space), env.observation_space
+    box = cast("spaces.Box", env.action_space)
+    obs = env.observation_space
     env.close()
     return EnvShape(obs, spaces.flatdim(obs), box.low, box.high, env.spec.max_episode_steps if env.spec else None)
 
@@ -114,7 +115,7 @@ def _make(env_id: str) -> gymnasium.Env:
 
 
 def _register_robotics(error: gymnasium.error.Error) -> None:
-    """Make gymnasium-robotics' environments known: the hands, and those of several Minari datasets."""
+    """Register gymnasium-robotics' environments: the hands, and those of several Minari datasets."""
     try:
         gymnasium.register_envs(importlib.import_module("gymnasium_robotics"))
     except ImportError:
@@ -122,27 +123,28 @@ def _register_robotics(error: gymnasium.error.Error) -> None:
 
 
 def _check_spaces(env_id: str, env: gymnasium.Env) -> None:
-    """Refuse what no policy of this library can act in."""
-    obs, action = env.observation_space, env.action_space
+    """Refuse spaces that no policy of this library can act in."""
+    obs = env.observation_space
+    action = env.action_space
     if isinstance(action, spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary):
         raise ValueError(f"environment {env_id!r} has discrete actions, {action}, expected a box of real numbers")
     if not isinstance(action, spaces.Box) or len(action.shape) != 1 or not action.is_bounded():
-        raise ValueError(f"environment {env_id!r} needs one row of bounded box actions, found {action}")
+        raise ValueError(f"environment {env_id!r} has actions {action}, expected one row of a bounded box")
     flat = isinstance(obs, spaces.Box) and len(obs.shape) == 1
     if not flat and not (isinstance(obs, spaces.Dict) and isinstance(spaces.flatten_space(obs), spaces.Box)):
-        raise ValueError(f"environment {env_id!r} needs flat box observations or a dict of boxes, found {obs}")
+        raise ValueError(f"environment {env_id!r} has observations {obs}, expected a flat box or a dict of boxes")
 
 
 @contextlib.contextmanager
 def _quiet_compiler() -> Iterator[None]:
-    """Drop the notice about Gymnasium's own half_cheetah.xml, which MuJoCo also writes to a file where we are."""
+    """Drop the notice about Gymnasium's half_cheetah.xml, which MuJoCo also writes into the working folder."""
     before = mujoco.get_mju_user_warning()
 
-    def say(message: str) -> None:
+    def warn(message: str) -> None:
         if "settotalmass" not in message:
             warnings.warn(message.strip(), RuntimeWarning, stacklevel=2)
 
-    mujoco.set_mju_user_warning(say)
+    mujoco.set_mju_user_warning(warn)
     try:
         yield
     finally:

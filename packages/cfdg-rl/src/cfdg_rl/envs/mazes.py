@@ -1,4 +1,4 @@
-"""D4RL's three mazes with the task of reaching a goal in them, for any body that moves in a plane.
+"""D4RL's three mazes and the task of reaching a goal in them, for any body that moves in a plane.
 
 Facts: ``maze_env.py``, ``goal_reaching_env.py`` and ``ant.py`` of D4RL's locomotion folder (Apache-2.0); nothing of
 them is copied. The start cell is centred on (0, 0), x grows with the column and y with the row of a map.
@@ -66,15 +66,15 @@ class Maze:
         return len(self.rows), len(self.rows[0])
 
     def centre(self, cells: Cell | np.ndarray) -> np.ndarray:
-        """Centres xy ``(..., 2)`` of cells ``(..., 2)``."""
+        """Compute the centres xy ``(..., 2)`` of cells ``(..., 2)``, in metres."""
         return CELL * (np.asarray(cells, dtype=np.float64) - self.start)[..., ::-1]
 
     def cell(self, xy: np.ndarray) -> np.ndarray:
-        """The cells ``(..., 2)``, row and column, that positions ``(..., 2)`` lie in."""
+        """Find the cells ``(..., 2)``, row and column, of positions xy ``(..., 2)``."""
         return np.rint(np.asarray(xy)[..., ::-1] / CELL).astype(np.int64) + self.start
 
     def draw_goal(self, cell: Cell, rng: np.random.Generator) -> np.ndarray:
-        """A goal xy in a cell: centre + U(0, 1) + U(0, 0.5) per axis, never below 0, as D4RL draws them."""
+        """Draw a goal xy in a cell as D4RL does: centre + U(0, 1) + U(0, 0.5) per axis, never below 0."""
         return np.maximum(self.centre(cell) + rng.uniform(0, CELL / 4, 2) + rng.uniform(0, CELL / 8, 2), 0.0)
 
     @cached_property
@@ -83,9 +83,10 @@ class Maze:
         return self.centre(self.goal) + CELL * 3 / 16
 
     def distances(self, goal: Cell) -> np.ndarray:
-        """Steps between cells from everywhere to ``goal``, of the maze's shape; -1 in walls."""
+        """Count steps between cells from everywhere to ``goal``, of the maze's shape; -1 in walls."""
         steps = np.full(self.shape, -1)
-        steps[goal], queue = 0, deque([goal])
+        steps[goal] = 0
+        queue = deque([goal])
         while queue:
             cell = queue.popleft()
             for near in self._neighbours(cell):
@@ -95,7 +96,7 @@ class Maze:
         return steps
 
     def next_cells(self, goal: Cell) -> np.ndarray:
-        """On a shortest way to ``goal``, the cell after each: ``(rows, columns, 2)``; the goal and walls stay."""
+        """Find each cell's next on a shortest way to ``goal``: ``(rows, columns, 2)``; the goal and walls stay."""
         steps = self.distances(goal)
         after = np.moveaxis(np.indices(self.shape), 0, -1).copy()
         for cell in self.free:
@@ -133,7 +134,7 @@ MAZES = {
 
 
 def find_maze(name: str) -> Maze:
-    """The maze of a name.
+    """Find the maze of a name.
 
     Raises:
         ValueError: if there is none.
@@ -147,7 +148,8 @@ class GoalTask:
     """The goal of the episode under way in a maze: drawn anew at each reset in the evaluation goal's cell."""
 
     def __init__(self, maze: Maze, reach: float = SUCCESS_RADIUS) -> None:
-        self.maze, self.reach = maze, reach
+        self.maze = maze
+        self.reach = reach
         self.goal = maze.centre(maze.goal)
 
     def reset(self, rng: np.random.Generator) -> None:
@@ -155,11 +157,11 @@ class GoalTask:
         self.goal = self.maze.draw_goal(self.maze.goal, rng)
 
     def reached(self, xy: np.ndarray) -> bool:
-        """Whether a position is within reach of the goal."""
+        """Tell if a position xy is within reach of the goal."""
         return bool(np.linalg.norm(xy - self.goal) <= self.reach)
 
     def info(self, success: bool = False) -> dict[str, Any]:
-        """What an environment tells besides the observation, which does not have the goal."""
+        """Return the ``info`` of a step: the goal, which the observation lacks, and success."""
         return {"goal": self.goal.copy(), "success": success}
 
 
@@ -183,7 +185,8 @@ class MazeWorld:
         _add_camera(body, maze)
         self.model = mujoco.MjModel.from_xml_string(ElementTree.tostring(body, encoding="unicode"))
         self.data = mujoco.MjData(self.model)
-        self.task, self.frame_skip = GoalTask(maze, reach), frame_skip
+        self.task = GoalTask(maze, reach)
+        self.frame_skip = frame_skip
         self._view: TopView | None = None
 
     @property
@@ -197,20 +200,20 @@ class MazeWorld:
         return np.concatenate((self.data.qpos, self.data.qvel))
 
     def spaces(self) -> tuple[gymnasium.spaces.Box, gymnasium.spaces.Box]:
-        """Spaces of observations and actions."""
+        """Return the spaces of observations and actions."""
         width = self.model.nq + self.model.nv
         obs = gymnasium.spaces.Box(-np.inf, np.inf, (width,), np.float64)
         return obs, gymnasium.spaces.Box(-1.0, 1.0, (self.model.nu,), np.float32)
 
     def reset(self, rng: np.random.Generator) -> tuple[np.ndarray, dict[str, Any]]:
-        """A new goal, and the default pose with the reset noise of D4RL's ant on every coordinate; obs and info."""
+        """Draw a new goal, and the default pose with the reset noise of D4RL's ant; observation and info."""
         self.task.reset(rng)
         qpos = self.model.qpos0 + rng.uniform(-RESET_NOISE, RESET_NOISE, self.model.nq)
         self.set_state(qpos, RESET_NOISE * rng.standard_normal(self.model.nv))
         return self.obs, self.task.info()
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        """Apply an action, clipped to [-1, 1]; what Gymnasium's ``step`` returns.
+        """Apply an action, clipped to [-1, 1]; the five results of Gymnasium's ``step``.
 
         The reward is 1 and the episode ends when the body is at the goal afterwards; nothing else ends it.
 
@@ -225,13 +228,14 @@ class MazeWorld:
         return self.obs, float(success), success, False, self.task.info(success)
 
     def set_state(self, qpos: np.ndarray, qvel: np.ndarray) -> None:
-        """Put the simulator into a state, its clock, forces and the solver's warm start forgotten."""
+        """Put the simulator into a state; clock, forces and the solver's warm start are reset."""
         mujoco.mj_resetData(self.model, self.data)
-        self.data.qpos[:], self.data.qvel[:] = qpos, qvel
+        self.data.qpos[:] = qpos
+        self.data.qvel[:] = qvel
         mujoco.mj_forward(self.model, self.data)
 
     def render(self) -> np.ndarray:
-        """A picture from above ``(height, width, 3)`` uint8, row 0 of the map at the bottom."""
+        """Draw a picture from above ``(height, width, 3)`` uint8, row 0 of the map at the bottom."""
         if self._view is None:
             self._view = TopView(self.model, self.task.maze)
         return self._view.draw(self.data)
@@ -252,7 +256,7 @@ def _add_walls(root: ElementTree.Element, maze: Maze) -> None:
 
 
 def _add_camera(root: ElementTree.Element, maze: Maze) -> None:
-    """A camera that looks down on the whole maze, x to the right and y upwards, so that row 0 is at the bottom."""
+    """Add a camera above the whole maze, x to the right and y upwards, so that row 0 is at the bottom."""
     rows, columns = maze.shape
     x, y = (maze.centre((0, 0)) + maze.centre((rows - 1, columns - 1))) / 2
     height = 3.0 * CELL * max(rows, columns)  # far away, so that walls hide little
@@ -264,14 +268,14 @@ def _add_camera(root: ElementTree.Element, maze: Maze) -> None:
 
 
 def find(root: ElementTree.Element, path: str) -> ElementTree.Element:
-    """An element of a model's XML that must be there.
+    """Find an element of a model's XML.
 
     Raises:
         ValueError: if it is not.
     """
     element = root.find(path)
     if element is None:
-        raise ValueError(f"the XML of the body has no {path}")
+        raise ValueError(f"the XML of the body has no {path!r}, expected one")
     return element
 
 
@@ -283,7 +287,7 @@ class TopView:
         self.renderer = mujoco.Renderer(model, height, height * columns // rows)
 
     def draw(self, data: mujoco.MjData) -> np.ndarray:
-        """The state as an image ``(height, width, 3)`` uint8."""
+        """Draw a state as an image ``(height, width, 3)`` uint8."""
         self.renderer.update_scene(data, camera="top")
         return self.renderer.render()
 

@@ -33,13 +33,13 @@ Spread = Callable[[Callable[[int, int], None], int], None]  # run work(begin, en
 
 @dataclass(frozen=True)
 class Health:
-    """Where a walker has not fallen, bounds excluded.
+    """Bounds within which a walker has not fallen, the bounds excluded.
 
     Attributes:
         height: of the torso, ``qpos[1]``, in metres.
         angle: of the torso, ``qpos[2]``, in radians.
         others: bound on the absolute value of every position and velocity after the height; None for no bound.
-        paid_at_the_end: whether the step that ends in a fall still earns the bonus.
+        paid_at_the_end: True if the step that ends in a fall still earns the bonus.
     """
 
     height: tuple[float, float]
@@ -50,7 +50,7 @@ class Health:
 
 @dataclass(frozen=True)
 class Task:
-    """What an environment observes and pays.
+    """Constants of an environment's observation, reward and end.
 
     Attributes:
         control_cost: weight of the squared action.
@@ -86,7 +86,7 @@ class Engine(Protocol):
         ...
 
     def take(self, member: int) -> None:
-        """Go on from the state of the member's own ``MjData``."""
+        """Continue from the state of the member's own ``MjData``."""
         ...
 
     def give(self, member: int) -> None:
@@ -113,7 +113,7 @@ class BatchEngine:
         self.batch.step(chosen, nstep=self.frame_skip)
 
     def take(self, member: int) -> None:
-        """Go on from the state of the member's own ``MjData``."""
+        """Continue from the state of the member's own ``MjData``."""
         mujoco.mj_getState(*self.simulators[member], self.batch.state[member], FULL_STATE)
 
     def give(self, member: int) -> None:
@@ -126,7 +126,8 @@ class LoopEngine:
 
     def __init__(self, envs: Sequence[Any], spread: Spread) -> None:
         self.simulators = [(env.unwrapped.model, env.unwrapped.data) for env in envs]
-        self.frame_skip, self.spread = envs[0].unwrapped.frame_skip, spread
+        self.frame_skip = envs[0].unwrapped.frame_skip
+        self.spread = spread
         self.qpos, self.qvel = (np.stack([getattr(d, name) for _, d in self.simulators]) for name in ("qpos", "qvel"))
 
     def step(self, actions: np.ndarray, members: np.ndarray) -> None:
@@ -142,12 +143,13 @@ class LoopEngine:
         self.spread(work, len(members))
 
     def take(self, member: int) -> None:
-        """Read what has become of the member's ``MjData``."""
+        """Read positions and velocities of the member's ``MjData``."""
         data = self.simulators[member][1]
-        self.qpos[member], self.qvel[member] = data.qpos, data.qvel
+        self.qpos[member] = data.qpos
+        self.qvel[member] = data.qvel
 
     def give(self, member: int) -> None:
-        """Nothing to do: the member's ``MjData`` is what is stepped."""
+        """Do nothing: the member's ``MjData`` itself is stepped."""
 
 
 class Locomotion:
@@ -162,7 +164,9 @@ class Locomotion:
     """
 
     def __init__(self, env_id: str, envs: Sequence[gymnasium.Env], engine: Engine) -> None:
-        self.task, self.envs, self.engine = TASKS[env_id], envs, engine
+        self.task = TASKS[env_id]
+        self.envs = envs
+        self.engine = engine
         self.dt: float = envs[0].unwrapped.dt  # pyrefly: ignore[missing-attribute]
         self.shape = envs[0].action_space.shape or ()
         self.limits = [time_limit(env) for env in envs]
@@ -171,7 +175,7 @@ class Locomotion:
         self.lent = True
 
     def step(self, actions: np.ndarray, members: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Observations ``(n, S)``, rewards, terminations and truncations ``(n,)`` of n members, all as Gymnasium's.
+        """Step n members; observations ``(n, S)``, rewards, terminations and truncations ``(n,)`` as Gymnasium's.
 
         Raises:
             ValueError: if ``actions`` is not ``(n, A)``.
@@ -184,12 +188,13 @@ class Locomotion:
         before = self.engine.qpos[members, 0]
         self.engine.step(actions, members)
         self.clock[members] += 1
-        qpos, qvel = self.engine.qpos[members], self.engine.qvel[members]
+        qpos = self.engine.qpos[members]
+        qvel = self.engine.qvel[members]
         reward, terminated = outcome(self.task, (qpos[:, 0] - before) / self.dt, (qpos, qvel), actions)
         return observe(self.task, qpos, qvel), reward, terminated, self.clock[members] >= self.longest[members]
 
     def take(self, members: np.ndarray) -> None:
-        """Go on from where the members' environments are, for instance after a reset."""
+        """Continue from the state of the members' environments, for instance after a reset."""
         if self.lent:
             return  # the next step takes everything
         for i in members:
@@ -207,12 +212,12 @@ class Locomotion:
 
 
 def make_engine(envs: Sequence[gymnasium.Env], workers: int, spread: Spread) -> Engine:
-    """The fastest physics that the installed MuJoCo has."""
+    """Make the fastest physics that the installed MuJoCo has."""
     return BatchEngine(envs, workers) if HAS_BATCH else LoopEngine(envs, spread)
 
 
 def observe(task: Task, qpos: np.ndarray, qvel: np.ndarray) -> np.ndarray:
-    """Positions without the way travelled ``qpos[:, 0]``, then velocities: ``(n, nq - 1 + nv)``."""
+    """Join positions without the way travelled ``qpos[:, 0]`` and velocities: ``(n, nq - 1 + nv)``."""
     speed = qvel if task.top_speed is None else np.clip(qvel, -task.top_speed, task.top_speed)
     return np.concatenate((qpos[:, 1:], speed), axis=1)
 
@@ -220,7 +225,7 @@ def observe(task: Task, qpos: np.ndarray, qvel: np.ndarray) -> np.ndarray:
 def outcome(
     task: Task, velocity: np.ndarray, state: tuple[np.ndarray, np.ndarray], actions: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Rewards and terminations ``(n,)``: velocity in m/s, plus the bonus of health, less the cost of control."""
+    """Compute rewards ``(n,)``, velocity in m/s plus the bonus of health less the cost of control, and terminations."""
     cost = task.control_cost * np.square(actions).sum(1)  # in the actions' own precision, as Gymnasium's
     if task.health is None:
         return velocity - cost, np.zeros(len(velocity), bool)
@@ -229,8 +234,9 @@ def outcome(
 
 
 def is_healthy(health: Health, qpos: np.ndarray, qvel: np.ndarray) -> np.ndarray:
-    """Which members have not fallen, ``(n,)``."""
-    height, angle = qpos[:, 1], qpos[:, 2]
+    """Find the members that have not fallen, ``(n,)`` bool."""
+    height = qpos[:, 1]
+    angle = qpos[:, 2]
     healthy = (health.height[0] < height) & (height < health.height[1])
     healthy &= (health.angle[0] < angle) & (angle < health.angle[1])
     if health.others is not None:
@@ -239,14 +245,14 @@ def is_healthy(health: Health, qpos: np.ndarray, qvel: np.ndarray) -> np.ndarray
 
 
 def set_physics(model: Any, data: Any, state: np.ndarray) -> None:  # noqa: ANN401 - MuJoCo has no stubs
-    """Put a simulator into a full state, and bring what derives from the state up to date."""
+    """Put a simulator into a full state, and recompute the quantities that derive from it."""
     mujoco.mj_setState(model, data, state, FULL_STATE)
     mujoco.mj_forward(model, data)
     mujoco.mj_setState(model, data, state, FULL_STATE)  # should mj_forward have moved the warm start, as it may
 
 
 def time_limit(env: gymnasium.Env) -> Any:  # noqa: ANN401 - its clock is private to Gymnasium
-    """The time limit among the wrappers of ``env``; None if it has none."""
+    """Find the time limit among the wrappers of ``env``; None without one."""
     while not isinstance(env, gymnasium.wrappers.TimeLimit):
         if not isinstance(env, gymnasium.Wrapper):
             return None

@@ -1,6 +1,6 @@
-"""A ball in D4RL's mazes: the same task as AntMaze for a body that is fast to simulate and easy to steer.
+"""A ball in D4RL's mazes: AntMaze's task for a body that is fast to simulate and easy to steer.
 
-Not D4RL's maze2d, whose mazes, rewards and episodes are others.
+This is not D4RL's maze2d, which has other mazes, rewards and episodes.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Ball:
 
 
 class PointMaze(gymnasium.Env):
-    """Steer a ball to a goal that is not in the observation.
+    """A ball that has to be steered to a goal that is not in the observation.
 
     Observations are x, y and their velocities; the two actions, clipped to [-1, 1], are forces along x and y. Goals,
     rewards, ends and the noise at a reset are AntMaze's, the distance that counts as reached is :attr:`Ball.reach`.
@@ -59,7 +59,9 @@ class PointMaze(gymnasium.Env):
     def __init__(self, maze: str, render_mode: str | None = None) -> None:
         ball = Ball()
         self.world = MazeWorld(_ball_xml(ball), find_maze(maze), ball.frame_skip, ball.reach)
-        self.model, self.data, self.render_mode = self.world.model, self.world.data, render_mode
+        self.model = self.world.model
+        self.data = self.world.data
+        self.render_mode = render_mode
         self.observation_space, self.action_space = self.world.spaces()
 
     @property
@@ -69,7 +71,7 @@ class PointMaze(gymnasium.Env):
 
     @property
     def task_state(self) -> np.ndarray:
-        """What a checkpoint needs besides the physics: the goal ``(2,)``."""
+        """State besides the physics, for a checkpoint: the goal ``(2,)``."""
         return self.goal.copy()
 
     @task_state.setter
@@ -88,20 +90,20 @@ class PointMaze(gymnasium.Env):
         return self.world.step(action)
 
     def set_state(self, qpos: np.ndarray, qvel: np.ndarray) -> None:
-        """Put the ball somewhere: xy and velocities."""
+        """Put the ball at xy ``(2,)`` with velocities ``(2,)``."""
         self.world.set_state(qpos, qvel)
 
     def render(self) -> np.ndarray | None:
-        """A picture from above, or None without a render mode."""
+        """Draw a picture from above ``(height, width, 3)`` uint8, or None without a render mode."""
         return self.world.render() if self.render_mode else None
 
     def close(self) -> None:
-        """Free what rendering needed."""
+        """Free the OpenGL context of rendering."""
         self.world.close()
 
 
 def _ball_xml(ball: Ball) -> ElementTree.Element:
-    """The model without the maze. Friction is the ant's: without it the ball slides to the goal unsteered."""
+    """Build the model without the maze. Friction is the ant's: without it the ball slides to the goal unsteered."""
     slides = "".join(
         f'<joint name="{name}" type="slide" axis="{axis}" damping="{ball.damping}"/>'
         for name, axis in (("x", "1 0 0"), ("y", "0 1 0"))

@@ -1,4 +1,4 @@
-"""Environments stepped in lock-step, of which finished ones can rest, and whose state can be saved."""
+"""Stacks of environments, stepped together; finished ones can rest, and the state can be saved."""
 
 from __future__ import annotations
 
@@ -20,15 +20,16 @@ from cfdg_rl.streams import derive_seed
 class EnvStack:
     """A list of copies of one environment.
 
-    Gymnasium's vector environments step finished members too and reset them on their own; here the caller decides, so
-    that no reset can slip into a buffer as a transition. Members share nothing, so results are the same for any number
-    of workers.
+    A vector environment of Gymnasium steps all members or none: with autoreset it resets finished members itself, and
+    with ``AutoresetMode.DISABLED`` it asserts that no member is finished. Here the caller chooses the members of every
+    step and reset, so that no reset can be stored as a transition, and finished members rest. Members share nothing, so
+    results are the same for any number of workers.
 
     Args:
         env_id: a Gymnasium id. Those of :data:`cfdg_rl.envs.native.TASKS` are stepped without Gymnasium.
         seeds: one per copy; seeds the copy's first reset, later resets continue its generator.
-        workers: threads that step the copies; 1 starts none. Only simulators that let go of the interpreter gain by
-            more, so copies of environments that are not MuJoCo's are stepped by one whatever is asked.
+        workers: threads that step the copies, at least 1; 1 starts none. Only simulators that release the interpreter
+            gain by more, so copies of environments that are not MuJoCo's are always stepped by one.
 
     Raises:
         ValueError: if ``workers`` is below 1.
@@ -36,8 +37,9 @@ class EnvStack:
 
     def __init__(self, env_id: str, seeds: Sequence[int], workers: int = 1) -> None:
         if workers < 1:
-            raise ValueError(f"workers must be at least 1, found {workers}")
-        self.seeds, self.steps = [int(seed) for seed in seeds], 0
+            raise ValueError(f"workers is {workers}, expected at least 1")
+        self.seeds = [int(seed) for seed in seeds]
+        self.steps = 0
         self._envs: list[gymnasium.Env] = [make_env(env_id) for _ in seeds]
         self._crew = Crew(workers if all(map(_is_mujoco, self._envs)) else 1)
         self._stepper: Locomotion | OneByOne = OneByOne(self._envs, self._crew)
@@ -47,12 +49,12 @@ class EnvStack:
         self.reset(np.arange(len(seeds)), self.seeds)
 
     def __len__(self) -> int:
-        """Number of copies."""
+        """Return the number of copies."""
         return len(self._envs)
 
     @property
     def envs(self) -> list[gymnasium.Env]:
-        """The copies, up to date; what is done to them before the next step counts. Ask again after a step."""
+        """The copies, up to date. Changes to them before the next step count; read this again after a step."""
         self._stepper.lend()
         return self._envs
 
@@ -63,18 +65,22 @@ class EnvStack:
         self._stepper.take(members)
 
     def step(self, actions: np.ndarray, members: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Step the given members; their rewards, terminations and truncations, and new observations in ``obs``."""
+        """Step n members with actions ``(n, A)``; new observations are in ``obs``.
+
+        Returns:
+            Rewards, terminations and truncations ``(n,)``.
+        """
         self.obs[members], reward, terminated, truncated = self._stepper.step(actions, members)
         self.steps += 1
         return reward, terminated, truncated
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint needs, in arrays and strings.
+        """Return arrays and strings for a checkpoint.
 
         Gymnasium's MuJoCo environments continue bit for bit: of every copy the physics, the episode clock and the
-        random generator are saved. So do MuJoCo environments of others that say what else they keep: in a property
-        ``task_state``, a numpy array (such as a maze's goal, or nothing) that can be set too. What the rest keep in
-        Python objects, or change in their models, is unknown; there a restored stack begins new episodes.
+        random generator are saved. Other MuJoCo environments do the same if they have a property ``task_state`` that
+        can be read and set: a numpy array of their further state, such as a maze's goal, possibly empty. The state of
+        the rest is unknown; there a restored stack begins new episodes.
         """
         envs = self.envs
         if not all(map(_is_open, envs)):
@@ -90,7 +96,7 @@ class EnvStack:
         return state
 
     def restore(self, state: dict[str, Any]) -> bool:
-        """Continue exactly where :meth:`state` was taken (True), or in new episodes if that cannot be (False)."""
+        """Continue exactly from :meth:`state` (True), or in new episodes where that is impossible (False)."""
         if "restart" in state:
             self.steps = int(state["restart"])
             seeds = [derive_seed(seed, f"restart {self.steps}") % 2**31 for seed in self.seeds]
@@ -115,7 +121,7 @@ class EnvStack:
 
 
 class Crew:
-    """Divides work among threads; the caller's is one of them."""
+    """A pool of threads that divide work; the caller's thread is one of them."""
 
     def __init__(self, workers: int) -> None:
         self.workers = workers
@@ -142,13 +148,14 @@ class Crew:
 
 
 class OneByOne:
-    """Members stepped by Gymnasium itself; MuJoCo lets go of the interpreter while it computes."""
+    """Members stepped by Gymnasium itself; MuJoCo releases the interpreter while it computes."""
 
     def __init__(self, envs: Sequence[gymnasium.Env], spread: Spread) -> None:
-        self.envs, self.spread = envs, spread
+        self.envs = envs
+        self.spread = spread
 
     def step(self, actions: np.ndarray, members: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Observations ``(n, S)``, rewards, terminations and truncations ``(n,)`` of n members."""
+        """Step n members; observations ``(n, S)``, rewards, terminations and truncations ``(n,)``."""
         obs = np.zeros((len(members), *(self.envs[0].observation_space.shape or ())), np.float32)
         reward, terminated, truncated = (np.zeros(len(members), kind) for kind in (np.float64, bool, bool))
 
@@ -160,10 +167,10 @@ class OneByOne:
         return obs, reward, terminated, truncated
 
     def take(self, members: np.ndarray) -> None:
-        """Nothing to do: the environments themselves are stepped."""
+        """Do nothing: the environments themselves are stepped."""
 
     def lend(self) -> None:
-        """Nothing to do: the environments themselves are stepped."""
+        """Do nothing: the environments themselves are stepped."""
 
 
 def _inner(env: gymnasium.Env) -> Any:  # noqa: ANN401 - attributes that only some environments have
@@ -176,14 +183,15 @@ def _is_mujoco(env: gymnasium.Env) -> bool:
 
 
 def _is_open(env: gymnasium.Env) -> bool:
-    """Whether the whole state of an environment can be read and written."""
+    """Tell if the whole state of an environment can be read and written."""
     inner = _inner(env)
     own = type(inner).__module__.startswith("gymnasium.envs.mujoco.")
     return _is_mujoco(env) and (own or hasattr(inner, "task_state"))
 
 
 def _physics(env: gymnasium.Env) -> np.ndarray:
-    model, data = _inner(env).model, _inner(env).data
+    model = _inner(env).model
+    data = _inner(env).data
     state = np.empty(mujoco.mj_stateSize(model, FULL_STATE))
     mujoco.mj_getState(model, data, state, FULL_STATE)
     return state

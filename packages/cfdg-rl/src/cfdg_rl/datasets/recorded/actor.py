@@ -22,7 +22,7 @@ class Actor:
     weights: Mapping[str, np.ndarray]
 
     def act(self, obs: np.ndarray, noise: np.ndarray) -> np.ndarray:
-        """Actions ``(E, A)`` in [-1, 1] for observations ``(E, S)``: tanh(mean + std noise), noise ``(E, A)``."""
+        """Compute actions ``(E, A)`` in [-1, 1] at ``(E, S)``: tanh(mean + std noise), noise ``(E, A)``."""
         hidden = np.maximum(self._linear("hidden0", obs), 0.0)
         hidden = np.maximum(self._linear("hidden1", hidden), 0.0)
         std = np.exp(np.clip(self._linear("log_std", hidden), *_LOG_STD_RANGE))
@@ -33,7 +33,7 @@ class Actor:
 
 
 def fresh_actor(obs_dim: int, action_dim: int, rng: np.random.Generator, width: int = 128) -> Actor:
-    """An untrained actor, D4RL's random policy; uniform(+-1/sqrt(fan in)), the default of PyTorch's linear layers."""
+    """Make an untrained actor, D4RL's random policy, with PyTorch's default: uniform(+-1/sqrt(fan in))."""
     shapes = zip(LAYERS, ((obs_dim, width), (width, width), (width, action_dim), (width, action_dim)), strict=True)
     weights = {}
     for layer, (fan_in, fan_out) in shapes:
@@ -44,7 +44,7 @@ def fresh_actor(obs_dim: int, action_dim: int, rng: np.random.Generator, width: 
 
 
 def select_actor(arrays: Mapping[str, np.ndarray], prefix: str) -> Actor:
-    """The actor whose arrays are named ``PREFIX/LAYER/weight`` and ``PREFIX/LAYER/bias``.
+    """Pick the actor whose arrays are named ``PREFIX/LAYER/weight`` and ``PREFIX/LAYER/bias``.
 
     Raises:
         ValueError: if one of them is missing.
@@ -52,5 +52,5 @@ def select_actor(arrays: Mapping[str, np.ndarray], prefix: str) -> Actor:
     names = [f"{layer}/{kind}" for layer in LAYERS for kind in ("weight", "bias")]
     missing = [f"{prefix}/{name}" for name in names if f"{prefix}/{name}" not in arrays]
     if missing:
-        raise ValueError(f"no array {missing[0]!r} among {', '.join(sorted(arrays)[:3])} ...")
+        raise ValueError(f"the arrays are {', '.join(sorted(arrays)[:3])} ..., expected {missing[0]!r} among them")
     return Actor({name: np.asarray(arrays[f"{prefix}/{name}"], dtype=np.float32) for name in names})

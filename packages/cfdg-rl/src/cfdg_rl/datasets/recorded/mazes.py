@@ -1,10 +1,10 @@
-"""Sends the point maze's ball to one commanded goal after another, and writes what D4RL's AntMaze files hold.
+"""Recorder of the point mazes: a planner sends the ball to one goal after another; columns as in D4RL's AntMaze files.
 
-As in D4RL's version 2, the ball is not collected for the goal it is evaluated on: it starts in any free cell, is sent
-to many places, and passes the evaluation goal by chance. No trajectory stops there, so rewards and terminals come in
-runs. They are set for one goal in the whole file. D4RL draws it once; here it is the middle of the goals that episodes
-are evaluated with, so that how well the data suit the task does not hang on a single draw. Who starts at the start
-cell and wants the evaluation goal has to stitch parts of trajectories together.
+As in D4RL's version 2, the data are not collected for the evaluation goal: the ball starts in any free cell, is sent to
+many places, and passes the evaluation goal by chance. No trajectory stops there, so rewards and terminals come in runs.
+They are set for one goal in the whole file. D4RL draws it once; here it is the mean of the evaluation goals, so that
+the fit of data and task does not depend on a single draw. A way from the start cell to the evaluation goal has to be
+stitched together from parts of trajectories.
 
 Trajectories all last for the time limit, 16 of them are stepped together, and such a chunk is the unit of work and of
 randomness: its generator depends on the seed and on the chunk's number alone.
@@ -28,7 +28,7 @@ CHUNK_TRAJECTORIES = 16
 
 @dataclass(frozen=True)
 class Steering:
-    """How the ball is driven.
+    """Gains and noise of the controller that drives the ball.
 
     Attributes:
         stiffness: action per metre of distance from the next waypoint, before it saturates at 1.
@@ -45,7 +45,7 @@ class Steering:
 
 
 class Planner:
-    """Drives balls along shortest ways between cells: to the centre of the next cell, and in the last to the goal.
+    """A planner of shortest ways between cells: to the centre of the next cell, and in the last cell to the goal.
 
     Args:
         maze: the maze.
@@ -53,20 +53,22 @@ class Planner:
     """
 
     def __init__(self, maze: Maze, steering: Steering | None = None) -> None:
-        self.maze, self.steering = maze, steering or Steering()
+        self.maze = maze
+        self.steering = steering or Steering()
         self.after = np.zeros((*maze.shape, *maze.shape, 2), np.int64)  # [goal cell][cell] -> next cell
         for goal in maze.free:
             self.after[goal] = maze.next_cells(goal)
 
     def act(self, obs: np.ndarray, goals: np.ndarray, lanes: np.ndarray | float = 0.0) -> np.ndarray:
-        """Actions ``(N, 2)`` in [-1, 1].
+        """Steer balls to their next waypoints; actions ``(N, 2)`` in [-1, 1].
 
         Args:
             obs: observations ``(N, 4)``.
             goals: commanded goals ``(N, 2)``.
             lanes: ``(N, 2)``, added to the centres of cells on the way.
         """
-        here, there = self.maze.cell(obs[:, :2]), self.maze.cell(goals)
+        here = self.maze.cell(obs[:, :2])
+        there = self.maze.cell(goals)
         follow = self.maze.centre(self.after[there[:, 0], there[:, 1], here[:, 0], here[:, 1]]) + lanes
         waypoint = np.where((here == there).all(axis=1, keepdims=True), goals, follow)
         steering = self.steering
@@ -75,11 +77,11 @@ class Planner:
 
 @dataclass(frozen=True)
 class Command:
-    """Where trajectories begin and where the ball is sent.
+    """Cells where trajectories begin and to which the ball is sent.
 
     Attributes:
         starts: cells to begin in.
-        goals: cells to be sent to, any but the one the ball is in.
+        goals: cells to be sent to, except the ball's own.
     """
 
     starts: tuple[Cell, ...]
@@ -88,7 +90,7 @@ class Command:
 
 @dataclass(frozen=True)
 class MazeData:
-    """What is collected.
+    """A maze, the level of its data, and the length of trajectories.
 
     Attributes:
         maze: "umaze", "medium" or "large".
@@ -103,7 +105,7 @@ class MazeData:
 
 @dataclass(frozen=True)
 class Chunk:
-    """Some trajectories, rolled out together.
+    """Trajectories that are rolled out together.
 
     Attributes:
         data: what is collected.
@@ -117,7 +119,7 @@ class Chunk:
 
 
 def find_command(maze: Maze, level: str) -> Command:
-    """The command of a level, after ``generate_ant_maze_datasets.py`` of D4RL.
+    """Choose the command of a level, after ``generate_ant_maze_datasets.py`` of D4RL.
 
     Args:
         maze: the maze.
@@ -136,8 +138,8 @@ def record_maze(data: MazeData, rows: int, seed: int, *, jobs: int = 1, progress
     """Roll the planner out.
 
     Args:
-        data: what to collect.
-        rows: exactly so many rows are returned; only the last trajectory may be cut.
+        data: maze, level and length of the trajectories.
+        rows: number of rows returned; only the last trajectory may be cut.
         seed: the same seed gives the same rows, whatever ``jobs`` is.
         jobs: processes; with more than one, a script that calls this needs the ``__main__`` guard.
         progress: draw a bar.
@@ -158,12 +160,15 @@ def record_maze(data: MazeData, rows: int, seed: int, *, jobs: int = 1, progress
 
 
 def roll_out(chunk: Chunk) -> Columns:
-    """The trajectories of a chunk, one after another."""
-    maze, rng, limit = find_maze(chunk.data.maze), np.random.default_rng(chunk.seed), chunk.data.limit
+    """Roll out the trajectories of a chunk; their rows one after another."""
+    maze = find_maze(chunk.data.maze)
+    rng = np.random.default_rng(chunk.seed)
+    limit = chunk.data.limit
     balls = [PointMaze(chunk.data.maze) for _ in range(chunk.trajectories)]
     command = find_command(maze, chunk.data.level)
     obs = _begin(balls, maze, command.starts, rng)
-    driver, steps = Driver(Planner(maze), command, obs, rng), []
+    driver = Driver(Planner(maze), command, obs, rng)
+    steps = []
     for step in range(limit):
         actions = driver.act(obs)
         row = {"observations": obs, "actions": actions, "infos/goal": driver.goals.copy()}
@@ -176,7 +181,7 @@ def roll_out(chunk: Chunk) -> Columns:
 
 
 class Driver:
-    """Sends balls from goal to goal with noisy actions.
+    """A driver of N balls from goal to goal with noisy actions.
 
     Args:
         planner: finds the way and steers.
@@ -186,12 +191,14 @@ class Driver:
     """
 
     def __init__(self, planner: Planner, command: Command, obs: np.ndarray, rng: np.random.Generator) -> None:
-        self.planner, self.command, self.rng = planner, command, rng
+        self.planner = planner
+        self.command = command
+        self.rng = rng
         self.goals, self.lanes = np.zeros((2, len(obs), 2))
         self._send(np.arange(len(obs)), obs)
 
     def act(self, obs: np.ndarray) -> np.ndarray:
-        """Actions ``(N, 2)`` float32 in [-1, 1]."""
+        """Add noise to the planner's actions; ``(N, 2)`` float32 in [-1, 1]."""
         noise = self.planner.steering.noise * self.rng.standard_normal(self.goals.shape)
         return np.clip(self.planner.act(obs, self.goals, self.lanes) + noise, -1.0, 1.0).astype(np.float32)
 
@@ -200,7 +207,8 @@ class Driver:
         self._send(np.flatnonzero(np.linalg.norm(obs[:, :2] - self.goals, axis=1) <= SUCCESS_RADIUS), obs)
 
     def _send(self, members: np.ndarray, obs: np.ndarray) -> None:
-        maze, width = self.planner.maze, self.planner.steering.lane
+        maze = self.planner.maze
+        width = self.planner.steering.lane
         for i in members:
             here = tuple(maze.cell(obs[i, :2]))
             cells = [cell for cell in self.command.goals if cell != here]
@@ -221,7 +229,7 @@ def _choice(cells: Sequence[Cell], rng: np.random.Generator) -> Cell:
 
 
 def _table(steps: Sequence[Columns]) -> Columns:
-    """Columns ``(T,)`` steps of ``(N, ...)`` as rows of trajectory after trajectory, real numbers as float32."""
+    """Reorder T steps of ``(N, ...)`` into rows, trajectory after trajectory, real numbers as float32."""
     columns = {key: np.stack([step[key] for step in steps], axis=1) for key in steps[0]}
     table = {key: column.reshape(-1, *column.shape[2:]) for key, column in columns.items()}
     flat = {key: column if column.dtype == bool else column.astype(np.float32) for key, column in table.items()}

@@ -1,4 +1,4 @@
-"""Packs the raw material of behaviour training into the files that this package ships.
+"""Packer of the raw files of behaviour training into the files that this package ships.
 
     python -m cfdg_rl.datasets.recorded.pack RAW_DIR OUT_DIR
 
@@ -52,7 +52,7 @@ def pack(raw: Path, out: Path) -> list[Path]:
 
 
 def pack_actors(arrays: Mapping[str, np.ndarray], medium: int, replay_rows: int) -> dict[str, np.ndarray]:
-    """The actors ``medium`` and ``expert``, with their ``step``, out of those named by their steps.
+    """Pick the actors ``medium`` and ``expert``, with their ``step``, out of those named by their steps.
 
     Raises:
         ValueError: if ``medium`` is no stage, or the replay does not end at one, at the medium stage or later.
@@ -71,7 +71,7 @@ def pack_actors(arrays: Mapping[str, np.ndarray], medium: int, replay_rows: int)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Command line; 2 with one sentence on standard error if the material is unusable."""
+    """Run the command line; 2 with one sentence on standard error if the raw files cannot be used."""
     parser = argparse.ArgumentParser(
         prog="python -m cfdg_rl.datasets.recorded.pack",
         description="Pack trained behaviour policies and their replay for shipping.",

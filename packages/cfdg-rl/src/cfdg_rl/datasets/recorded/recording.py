@@ -1,8 +1,8 @@
 """The embedded datasets: made on this machine on first use, then kept in D4RL's layout.
 
 Those of locomotion come from shipped behaviour policies. Their levels follow D4RL's definitions: ``random`` an
-untrained actor, ``medium`` an actor part-way through training, ``medium-replay`` every row that this actor's training
-had seen until then, ``medium-expert`` half medium, half expert.
+untrained actor, ``medium`` an actor part-way through training, ``medium-replay`` all rows of this actor's training
+until then, ``medium-expert`` half medium, half expert.
 Those of the point mazes come from a planner; see :mod:`cfdg_rl.datasets.recorded.mazes` for their levels.
 """
 
@@ -17,7 +17,8 @@ import gymnasium
 import mujoco
 import numpy as np
 
-from cfdg_rl.datasets.d4rl import LEVELS, write_hdf5
+from cfdg_rl.datasets.catalogue import LEVELS
+from cfdg_rl.datasets.d4rl import write_hdf5
 from cfdg_rl.datasets.recorded.actor import Actor, fresh_actor, select_actor
 from cfdg_rl.datasets.recorded.mazes import MazeData, record_maze
 from cfdg_rl.datasets.recorded.replay import unpack_replay
@@ -43,11 +44,11 @@ _POLICIES = {"random": ("random",), "medium": ("medium",), "medium-expert": ("me
 
 @dataclass(frozen=True)
 class Recording:
-    """What identifies a recorded file.
+    """Identity of a recorded file.
 
     Attributes:
         family: a key of ``FAMILIES`` or ``MAZES``.
-        level: one of D4RL's four levels; of a maze "play", "diverse" or, where there is but one, "".
+        level: one of D4RL's four levels; of a maze "play", "diverse" or, for the only level of a maze, "".
         rows: rows of the file.
         seed: of the rollout.
     """
@@ -80,7 +81,7 @@ class Recording:
 
 
 def plan_recording(name: str, rows: int | None, seed: int) -> Recording:
-    """The recording of a name such as ``hopper-medium``.
+    """Plan the recording of a name such as ``hopper-medium``.
 
     Args:
         name: one of ``NAMES``.
@@ -94,11 +95,13 @@ def plan_recording(name: str, rows: int | None, seed: int) -> Recording:
     level = name[len(family) + 1 :]
     recording = Recording(family, level, rows or DEFAULT_ROWS, seed)
     if seed < 0:
-        raise ValueError(f"seed must be a non-negative integer, found {seed}")
+        raise ValueError(f"seed is {seed}, expected a non-negative integer")
     policies = len(_POLICIES.get(level, ("one",)))
     least = policies * recording.robot.max_episode_steps
     if rows is not None and rows < least:
-        raise ValueError(f"recorded:{name} needs at least {least:,} rows, {policies} x one whole episode, found {rows}")
+        raise ValueError(
+            f"rows is {rows} for recorded:{name}, expected at least {least:,}, {policies} x one whole episode"
+        )
     if level == "medium-replay":
         stored = replay_rows(recording.env_id)
         return Recording(family, level, min(rows or stored, stored), 0)
@@ -106,7 +109,7 @@ def plan_recording(name: str, rows: int | None, seed: int) -> Recording:
 
 
 def cache_folder(cache: Path | None = None) -> Path:
-    """Folder of the recorded files: ``datasets`` below ``cache``, $CFDG_CACHE or $XDG_CACHE_HOME/cfdg."""
+    """Return the folder of the recorded files: ``datasets`` below ``cache``, $CFDG_CACHE or $XDG_CACHE_HOME/cfdg."""
     if cache is None:
         user = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
         cache = Path(os.environ.get("CFDG_CACHE") or Path(user) / "cfdg")
@@ -114,7 +117,7 @@ def cache_folder(cache: Path | None = None) -> Path:
 
 
 def ensure_recorded(recording: Recording, folder: Path, *, jobs: int = 1, progress: bool = False) -> Path:
-    """The file of a recording, made now if it is not there yet."""
+    """Return the file of a recording, and make it first if it does not exist."""
     path = folder / recording.file_name
     if not path.is_file():
         write_hdf5(path, _columns(recording, jobs, progress), _metadata(recording))
@@ -122,7 +125,8 @@ def ensure_recorded(recording: Recording, folder: Path, *, jobs: int = 1, progre
 
 
 def _columns(recording: Recording, jobs: int, progress: bool) -> Columns:
-    rows, seed = recording.rows, recording.seed
+    rows = recording.rows
+    seed = recording.seed
     if recording.robot.sparse:
         data = MazeData(recording.family.partition("-")[2], recording.level, recording.robot.max_episode_steps)
         return record_maze(data, rows, seed, jobs=jobs, progress=progress)
@@ -132,7 +136,7 @@ def _columns(recording: Recording, jobs: int, progress: bool) -> Columns:
 
 
 def behaviour_actors(recording: Recording) -> list[Actor]:
-    """The policies behind a level, in the order in which their rows lie."""
+    """Load the policies of a level, in the order of their rows."""
     rng = np.random.default_rng(derive_seed(recording.seed, "untrained actor"))
     robot = recording.robot
     if recording.level == "random":
@@ -142,14 +146,15 @@ def behaviour_actors(recording: Recording) -> list[Actor]:
 
 
 def replay_rows(env_id: str) -> int:
-    """Number of replay rows shipped for an environment."""
+    """Count the replay rows shipped for an environment."""
     with np.load(_BEHAVIOUR / f"{env_id}-replay.npz", allow_pickle=False) as file:
         return len(file["terminal"])
 
 
 def replay_columns(recording: Recording) -> Columns:
-    """The first rows of the shipped replay, in D4RL's names."""
-    replay, rows = unpack_replay(load_arrays(_BEHAVIOUR / f"{recording.env_id}-replay.npz")), recording.rows
+    """Unpack the first rows of the shipped replay, in D4RL's names."""
+    replay = unpack_replay(load_arrays(_BEHAVIOUR / f"{recording.env_id}-replay.npz"))
+    rows = recording.rows
     next_obs = np.roll(replay["obs"], -1, axis=0)
     next_obs[replay["end_row"]] = replay["end_next_obs"]
     columns = {

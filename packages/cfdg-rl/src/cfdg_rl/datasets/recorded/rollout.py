@@ -1,6 +1,6 @@
-"""Rolls policies out in Gymnasium into whole trajectories, the same rows however many processes share the work.
+"""Rollouts of policies in Gymnasium: whole trajectories, the same rows for any number of processes.
 
-The rows are split into streams of about 5,000, each with an environment of its own, and streams into chunks of five,
+The rows are split into streams of about 5,000, each with its own environment, and streams into chunks of five,
 whose policy is evaluated as one batch. A chunk is the unit of work and of randomness: its generator depends on the
 seed, the policy's place and the chunk's number alone. A stream ends with the episode in which it reaches its share, so
 only the last trajectory of a recording is ever cut.
@@ -31,7 +31,7 @@ CHUNK_STREAMS = 5  # batches this small are multiplied on one thread, so the thr
 
 @dataclass(frozen=True)
 class Chunk:
-    """Some streams of one policy, rolled out together.
+    """Streams of one policy that are rolled out together.
 
     Attributes:
         env_id: a Gymnasium id of a MuJoCo environment.
@@ -58,7 +58,7 @@ def record(
     Args:
         env_id: a Gymnasium id of a MuJoCo environment with a time limit.
         actors: the policies.
-        rows: exactly so many rows are returned; at least one whole episode per policy.
+        rows: number of rows returned; at least one whole episode per policy.
         seed: the same seed gives the same rows, whatever ``jobs`` is.
         jobs: processes; with more than one, a script that calls this needs the ``__main__`` guard.
         progress: draw a bar.
@@ -85,7 +85,7 @@ def record(
 
 
 def roll_out(chunk: Chunk) -> Columns:
-    """The whole trajectories of a chunk, stream after stream."""
+    """Roll out the whole trajectories of a chunk; their rows stream after stream."""
     rng = np.random.default_rng(chunk.seed)
     stack = EnvStack(chunk.env_id, [int(seed) for seed in rng.integers(2**31, size=chunk.streams)])
     try:
@@ -98,9 +98,10 @@ def roll_out(chunk: Chunk) -> Columns:
 
 
 def _steps(stack: EnvStack, chunk: Chunk, rng: np.random.Generator) -> Iterator[Columns]:
-    """One small table per step of the streams that are not yet done."""
+    """Yield one small table per step, of the streams that are not yet done."""
     width = stack.envs[0].action_space.shape or ()
-    taken, active = np.zeros(chunk.streams, dtype=np.int64), np.arange(chunk.streams)
+    taken = np.zeros(chunk.streams, dtype=np.int64)
+    active = np.arange(chunk.streams)
     while len(active):
         # The batch keeps its size when streams end: another size may round differently.
         action = chunk.actor.act(stack.obs, rng.standard_normal((chunk.streams, *width), dtype=np.float32))[active]
@@ -134,14 +135,14 @@ def _chunks(env_id: str, actor: Actor, rows: int, seed: int) -> list[Chunk]:
 
 
 def last_complete_row(columns: Columns, rows: int) -> int:
-    """End of the last complete trajectory within the first ``rows`` rows, 0 if there is none."""
+    """Find the end of the last complete trajectory within the first ``rows`` rows, 0 if there is none."""
     ends = np.flatnonzero((columns["terminals"] | columns["timeouts"])[:rows])
     return int(ends[-1]) + 1 if len(ends) else 0
 
 
 @contextmanager
 def worker_map(jobs: int) -> Iterator[Any]:
-    """A ``map`` over at most ``jobs`` processes; they are spawned, because forking a threaded process is unsafe."""
+    """Yield a ``map`` over at most ``jobs`` processes, spawned because forking a threaded process is unsafe."""
     if jobs == 1:
         yield map
         return
@@ -150,12 +151,12 @@ def worker_map(jobs: int) -> Iterator[Any]:
 
 
 def counted(results: Iterator[Columns], bar: tqdm) -> Iterator[Columns]:
-    """Hand on the chunks, and their rows to the progress bar."""
+    """Yield the chunks and count their rows in the progress bar."""
     for columns in results:
         bar.update(min(len(columns["rewards"]), bar.total - bar.n))
         yield columns
 
 
 def joined(tables: Sequence[Columns]) -> Columns:
-    """The rows of all tables in one."""
+    """Join the rows of all tables into one."""
     return {key: np.concatenate([table[key] for table in tables]) for key in tables[0]}

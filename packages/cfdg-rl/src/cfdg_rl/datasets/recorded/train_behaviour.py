@@ -1,4 +1,4 @@
-"""Trains the behaviour policies: the raw material that ``python -m cfdg_rl.datasets.recorded.pack`` packs.
+"""Training of the behaviour policies, whose raw files ``python -m cfdg_rl.datasets.recorded.pack`` packs.
 
 Soft actor-critic (Haarnoja et al., 2018) from Stable-Baselines3 (``pip install 'cfdg-rl[behaviour]'``) in Gymnasium's
 ``-v5`` environments, with a snapshot of the actor every 20,000 steps. It writes
@@ -63,14 +63,14 @@ class Training:
     def __post_init__(self) -> None:
         """Refuse runs without a snapshot."""
         if self.steps < self.snapshot_every or self.steps % self.snapshot_every:
-            raise ValueError(f"steps must be a multiple of {self.snapshot_every:,} (a snapshot), found {self.steps:,}")
+            raise ValueError(f"steps is {self.steps:,}, expected a multiple of {self.snapshot_every:,} (a snapshot)")
 
 
 def train(training: Training, out: Path, *, medium_step: int | None = None, progress: bool = False) -> list[Path]:
     """Train one policy and write its three files into ``out``.
 
     Args:
-        training: what to train.
+        training: settings of the run.
         out: folder of the files.
         medium_step: where the replay ends; None takes the stage nearest a third of the last one's return.
         progress: print a line per snapshot to standard error.
@@ -119,7 +119,7 @@ def _learner(training: Training) -> SAC:
 
 
 def extract_actor(learner: SAC) -> Actor:
-    """A copy of the actor of a Stable-Baselines3 SAC with two hidden layers."""
+    """Copy the actor of a Stable-Baselines3 SAC with two hidden layers."""
     policy = learner.policy.actor
     layers = {
         "hidden0": policy.latent_pi[0],
@@ -135,10 +135,11 @@ def extract_actor(learner: SAC) -> Actor:
 
 
 def deterministic_returns(actor: Actor, env_id: str, seed: int, episodes: int = _EPISODES) -> np.ndarray:
-    """Undiscounted returns ``(episodes,)`` of tanh(mean)."""
+    """Play tanh(mean); undiscounted returns ``(episodes,)``."""
     stack = EnvStack(env_id, [seed * episodes + i for i in range(episodes)])
     silence = np.zeros((episodes, *(stack.envs[0].action_space.shape or ())), np.float32)
-    total, active = np.zeros(episodes), np.arange(episodes)
+    total = np.zeros(episodes)
+    active = np.arange(episodes)
     while len(active):
         reward, terminated, truncated = stack.step(actor.act(stack.obs, silence)[active], active)
         total[active] += reward
@@ -148,15 +149,15 @@ def deterministic_returns(actor: Actor, env_id: str, seed: int, episodes: int = 
 
 
 def nearest_a_third(scores: Sequence[dict[str, float]]) -> int:
-    """The step of the snapshot whose mean return is nearest a third of the last one's."""
+    """Find the step of the snapshot whose mean return is nearest a third of the last one's."""
     target = scores[-1]["mean_return"] / 3.0
     return int(min(scores, key=lambda score: abs(score["mean_return"] - target))["step"])
 
 
 def replay_arrays(buffer: ReplayBuffer, rows: int, max_episode_steps: int = 1000) -> dict[str, np.ndarray]:
-    """The first rows of a Stable-Baselines3 replay buffer of one environment, in the layout of ENV-replay.npz.
+    """Copy the first rows of a Stable-Baselines3 replay buffer of one environment, in the layout of ENV-replay.npz.
 
-    An episode that lasted ``max_episode_steps`` ended by the time limit, whatever else happened on its last step.
+    An episode of ``max_episode_steps`` counts as ended by the time limit, even if it also terminated on its last step.
     """
     ended = buffer.dones[:rows, 0].astype(bool)
     last = np.flatnonzero(ended)
@@ -188,7 +189,7 @@ def _write(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Command line; 2 with one sentence on standard error if the settings cannot be run."""
+    """Run the command line; 2 with one sentence on standard error if the settings cannot be run."""
     parser = argparse.ArgumentParser(
         prog="python -m cfdg_rl.datasets.recorded.train_behaviour",
         description="Train SAC, keeping its actors and its replay for python -m cfdg_rl.datasets.recorded.pack.",
