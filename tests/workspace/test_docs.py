@@ -150,3 +150,23 @@ def test_pages_have_the_places_that_benchmarks_fill(page, name):
 def test_no_document_names_a_folder_of_one_machine():
     for page in PAGES:
         assert not re.search(r"(?<!\w)/(tmp|root|opt)/", page.read_text(encoding="utf-8")), page
+
+
+def test_the_code_of_the_rl_readme_runs(tmp_path, monkeypatch):
+    monkeypatch.setenv("CFDG_CACHE", str(tmp_path))
+    page = ROOT / "packages/cfdg-rl/README.md"
+    block = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)[0]
+    small = {
+        '"recorded:hopper-medium"': '"recorded:hopper-medium", rows=1_000',
+        "plan = FinetunePlan(steps=20_000, refresh_every=5_000,": "plan = FinetunePlan(steps=20, refresh_every=9, warm_up=5,",
+        "steps=10_000, batch_size=256": "steps=5, batch_size=16",
+    }
+    for old, new in small.items():
+        assert old in block, f"{old} is not in the first code of {page.name}"
+        block = block.replace(old, new)
+    scope: dict[str, object] = {}
+    exec(compile(block, page.name, "exec"), scope)
+    assert block.count("import") == 1
+    assert scope["step"] == 20
+    assert len(scope["pools"].online) == 20
+    assert scope["metrics"]["loss/critic"].shape == (3,)

@@ -1,4 +1,4 @@
-"""Environments: construction in one place, so that every part of the library steps the same ones."""
+"""Environments: construction, with flat observations and actions in [-1, 1]; stacks of copies are in ``envs.stack``."""
 
 from cfdg_rl.envs.make import EnvShape, inspect_env, make_env
 

@@ -1,1 +1,1 @@
-"""Datasets recorded on this machine: shipped policies and a planner are rolled out in MuJoCo."""
+"""Datasets recorded on this machine: rollouts of shipped policies, shipped replays, and a planner in mazes."""
