@@ -158,7 +158,7 @@ def test_the_code_of_the_rl_readme_runs(tmp_path, monkeypatch):
     block = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)[0]
     small = {
         '"recorded:hopper-medium"': '"recorded:hopper-medium", rows=1_000',
-        "plan = FinetunePlan(steps=20_000, refresh_every=5_000,": "plan = FinetunePlan(steps=20, refresh_every=9, warm_up=5,",
+        "steps=20_000, refresh_every=5_000,": "steps=20, refresh_every=9, warm_up=5,",
         "steps=10_000, batch_size=256": "steps=5, batch_size=16",
     }
     for old, new in small.items():
