@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from cfdg_experiments.report import notes, scores_csv, to_csv, to_json, to_markdown, to_rich, write_report
+from cfdg_experiments.records import scores_csv, to_csv
+from cfdg_experiments.report import notes, to_json, to_markdown, to_rich, write_report
 from cfdg_experiments.statistics import mean_interval
 from cfdg_experiments.summary import count, deviations, summarise
 
