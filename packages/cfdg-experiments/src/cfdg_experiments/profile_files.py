@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, is_dataclass
 from importlib import resources
@@ -16,6 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 from cfdg_experiments.profile import Profile, near_names
 
 PROFILES = ("quick", "reduced", "paper")
+_SHOULD = re.compile(r"^\w+ should (be|have) ")  # how pydantic's messages begin
 
 
 def load_profile(name_or_path: str, overrides: Mapping[str, Any] | None = None) -> Profile:
@@ -46,9 +49,15 @@ def build_profile(tree: Mapping[str, Any], where: str) -> Profile:
     _check_keys(Profile, tree, where, "")
     whole = _merged(json.loads(json.dumps(asdict(Profile(name="")))), tree)
     try:
-        return TypeAdapter(Profile).validate_json(json.dumps(whole), strict=True)
+        return _adapter().validate_json(json.dumps(whole), strict=True)
     except ValidationError as error:
         raise ValueError(f"{where}: {_sentence(error)}") from error
+
+
+@functools.cache
+def _adapter() -> TypeAdapter[Profile]:
+    """Build the checks of every type once: it takes longer than checking a profile."""
+    return TypeAdapter(Profile)
 
 
 def dump_profile(profile: Profile) -> str:
@@ -133,5 +142,6 @@ def _sentence(error: ValidationError) -> str:
     if first["type"] == "value_error":
         message = first["msg"].removeprefix("Value error, ")
         return f"{key}: {message}" if key else message
-    expected = first["msg"].removeprefix("Input should be ")
-    return f"{key} is {first['input']!r}, expected {expected[:1].lower()}{expected[1:]}"
+    if first["type"] == "missing":
+        return f"{key} is missing in {first['input']!r}, expected a value"
+    return f"{key} is {first['input']!r}, expected {_SHOULD.sub('', first['msg'])}"
