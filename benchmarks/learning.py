@@ -130,7 +130,8 @@ def _run(name: str, case: Case, arguments: argparse.Namespace) -> dict[str, Any]
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         result = run_cell(cell, Workspace(Path(folder)), lambda event: _print(event.evaluation))
-    seconds, passed = time.perf_counter() - began, bool(case.reached(result))
+    seconds = time.perf_counter() - began
+    passed = bool(case.reached(result))
     print(f"  data {result.behaviour_score:.1f}, before {result.offline.mean():.1f}, after {result.final.mean():.1f}")
     print(f"  {seconds:.0f} s: {'PASS' if passed else 'FAIL'}", flush=True)
     return {

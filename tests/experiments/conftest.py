@@ -10,7 +10,8 @@ import pytest
 from cfdg_experiments.results import CellResult
 from cfdg_experiments.summary import ReportHeader
 
-HOPPER, CHEETAH = "recorded:hopper-medium", "recorded:halfcheetah-medium"
+HOPPER = "recorded:hopper-medium"
+CHEETAH = "recorded:halfcheetah-medium"
 
 
 def _cell(dataset=HOPPER, arm="base", algorithm="iql", seeds=(0, 1, 2), steps=(0, 100, 200), shift=0.0):

@@ -8,7 +8,8 @@ from cfdg_experiments.profile import profile_for
 from cfdg_experiments.profile_files import load_profile
 from cfdg_experiments.results import CellResult
 
-HOPPER, MAZE = "recorded:hopper-medium", "recorded:pointmaze-umaze"
+HOPPER = "recorded:hopper-medium"
+MAZE = "recorded:pointmaze-umaze"
 
 # Keys of the first version, which named its files by them: a change of a setting's name or default, or of the hash,
 # makes every finished cell run again.
@@ -63,7 +64,10 @@ def test_cells_of_other_settings_are_other_cells():
 
 
 def test_keys_follow_what_a_result_depends_on():
-    base, cfdg, pex, apl = cell(), cell(arm="cfdg"), cell("pex"), cell("apl")
+    base = cell()
+    cfdg = cell(arm="cfdg")
+    pex = cell("pex")
+    apl = cell("apl")
     assert pretrain_key(base) == pretrain_key(cfdg)
     assert cell_key(base) != cell_key(cfdg)
     assert cell_key(cell(diffusion__width=32)) == cell_key(base), "the base arm has no model"

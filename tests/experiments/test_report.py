@@ -46,7 +46,8 @@ def test_rows_carry_the_statistics_of_their_cells(made_up):
 def test_mean_row_speaks_of_the_complete_datasets_only(made_up):
     header = made_up.header()
     cells = made_up.all_cells(header)
-    whole, part = summarise(cells, header)[-1], summarise(cells[:3], header)[-1]
+    whole = summarise(cells, header)[-1]
+    part = summarise(cells[:3], header)[-1]
     assert whole.dataset == "mean of 2/2"
     assert whole.arms["cfdg"].final.mean == pytest.approx(np.mean([cells[1].final, cells[3].final]))
     assert whole.paper["base"].mean == (93 + 69) / 2

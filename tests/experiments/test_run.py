@@ -76,7 +76,7 @@ def test_a_cell_leaves_curves_a_shared_checkpoint_and_nothing_unfinished(space):
     assert result.scores.shape == (2, 3)
     assert np.isfinite(result.metrics["refresh/rejected"][:, 1:]).all()
     assert 20 < result.behaviour_score < 45
-    assert [event.evaluation[0] for event in events if event.evaluation] == [0, 30, 60]
+    assert [event.evaluation.step for event in events if event.evaluation] == [0, 30, 60]
     files = sorted(path.relative_to(space.folder).parts[0] for path in space.folder.rglob("*") if path.is_file())
     assert files == ["cells", "pretrained"]
     again = run_cell(cell_of(), space, lambda event: pytest.fail("a finished cell was run again"))

@@ -243,8 +243,10 @@ def test_durations_read_well():
 
 def test_a_file_and_an_environment_of_ones_own(tmp_path, cache):
     """Pendulum: no MuJoCo, actions in [-2, 2], no reference returns, so that scores are raw returns."""
-    rng, rows = np.random.default_rng(0), 1000
-    angle, speed = rng.uniform(-np.pi, np.pi, rows), rng.uniform(-8, 8, rows)
+    rng = np.random.default_rng(0)
+    rows = 1000
+    angle = rng.uniform(-np.pi, np.pi, rows)
+    speed = rng.uniform(-8, 8, rows)
     with h5py.File(tmp_path / "mine.hdf5", "w") as file:
         file["observations"] = np.stack([np.cos(angle), np.sin(angle), speed], 1).astype(np.float32)
         file["actions"] = rng.uniform(-2, 2, (rows, 1)).astype(np.float32)

@@ -183,7 +183,8 @@ def test_an_error_marks_what_is_open_as_failed(table, made_up):
 
 
 def test_a_cell_of_other_settings_is_another_run_and_a_shared_one_moves(table, made_up):
-    cell, other = made_up.cell(), made_up.cell(arm="cfdg")
+    cell = made_up.cell()
+    other = made_up.cell(arm="cfdg")
     with table(cell_ids={cell.key: "a", other.key: "b"}) as first:
         first.finished(cell)
         first.finished(other)

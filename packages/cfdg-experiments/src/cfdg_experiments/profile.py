@@ -108,7 +108,7 @@ class APLProfile:
     refresh: RefreshSettings = field(default_factory=lambda: RefreshSettings(first_steps=30_000, steps=30_000))
 
     def __post_init__(self) -> None:
-        _members("learner", (self.learner,), LEARNERS)
+        _check_members("learner", (self.learner,), LEARNERS)
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ class Profile:
 
     def __post_init__(self) -> None:
         for name, known in (("arms", tuple(ARMS)), ("algorithms", ALGORITHMS)):
-            _members(name, getattr(self, name), known)
+            _check_members(name, getattr(self, name), known)
         if not self.seeds:
             raise ValueError("seeds is empty, expected at least one seed")
         if len(set(self.seeds)) != len(self.seeds) or min(self.seeds) < 0:
@@ -226,7 +226,7 @@ def near_names(word: str, known: Sequence[str]) -> str:
     return f" (did you mean {' or '.join(matches)}?)" if matches else ""
 
 
-def _members(name: str, found: Sequence[str], known: Sequence[str]) -> None:
+def _check_members(name: str, found: Sequence[str], known: Sequence[str]) -> None:
     if not found:
         raise ValueError(f"{name} is empty, expected some of {', '.join(known)}")
     for value in found:
