@@ -21,9 +21,11 @@ from typing import Any
 
 import torch
 
-from cfdg_experiments.profile import load_profile, settled
-from cfdg_experiments.results import CellResult
-from cfdg_experiments.run import Cell, Workspace, run_cell
+from cfdg_experiments.cells import Cell, Workspace
+from cfdg_experiments.profile import profile_for
+from cfdg_experiments.profile_files import load_profile, parse_overrides
+from cfdg_experiments.results import CellResult, Evaluation
+from cfdg_experiments.run import run_cell
 
 
 @dataclass(frozen=True)
@@ -118,19 +120,16 @@ def main() -> int:
 
 
 def _run(name: str, case: Case, arguments: argparse.Namespace) -> dict[str, Any]:
-    from cfdg_experiments.profile import parse_overrides
-
     changes = {"seeds": arguments.seeds, **case.settings, **parse_overrides(arguments.set)}
-    profile = load_profile("quick", changes)
-    cell = Cell(case.dataset, case.algorithm, "base")
-    own = settled(profile, case.dataset, case.algorithm)
+    own = profile_for(load_profile("quick", changes), case.dataset, case.algorithm)
+    cell = Cell(case.dataset, case.algorithm, "base", own)
     print(f"{name}: {case.claim}")
     print(
         f"  {own.pretrain.steps:,} offline updates, {own.finetune.steps:,} environment steps, seeds {arguments.seeds}"
     )
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        result = run_cell(profile, cell, Workspace(Path(folder)), lambda event: _print(event.evaluation))
+        result = run_cell(cell, Workspace(Path(folder)), lambda event: _print(event.evaluation))
     seconds = time.perf_counter() - began
     passed = bool(case.reached(result))
     print(f"  data {result.behaviour_score:.1f}, before {result.offline.mean():.1f}, after {result.final.mean():.1f}")
@@ -144,10 +143,11 @@ def _run(name: str, case: Case, arguments: argparse.Namespace) -> dict[str, Any]
     }
 
 
-def _print(evaluation: tuple[int, Any, Any] | None) -> None:
+def _print(evaluation: Evaluation | None) -> None:
     if evaluation:
-        step, scores, _ = evaluation
-        print(f"  {step:>7,}  {scores.mean():6.1f}   {' '.join(f'{score:6.1f}' for score in scores)}", flush=True)
+        scores = evaluation.scores
+        each = " ".join(f"{score:6.1f}" for score in scores)
+        print(f"  {evaluation.step:>7,}  {scores.mean():6.1f}   {each}", flush=True)
 
 
 if __name__ == "__main__":

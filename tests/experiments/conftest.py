@@ -10,14 +10,24 @@ import pytest
 from cfdg_experiments.results import CellResult
 from cfdg_experiments.summary import ReportHeader
 
-HOPPER, CHEETAH = "recorded:hopper-medium", "recorded:halfcheetah-medium"
+HOPPER = "recorded:hopper-medium"
+CHEETAH = "recorded:halfcheetah-medium"
 
 
 def _cell(dataset=HOPPER, arm="base", algorithm="iql", seeds=(0, 1, 2), steps=(0, 100, 200), shift=0.0):
     generator = np.random.default_rng(sum(map(ord, dataset + arm + algorithm)))
     scores = 40 + shift + generator.normal(size=(len(seeds), len(steps)))
-    metrics = {"train/episode_return": scores * 30, "refresh/seconds": np.linspace(1, 2, len(steps))}
-    return CellResult(dataset, algorithm, arm, seeds, np.array(steps), scores, 38.5, 12.5, metrics)
+    return CellResult(
+        dataset,
+        algorithm,
+        arm,
+        seeds,
+        steps=np.array(steps),
+        scores=scores,
+        behaviour_score=38.5,
+        seconds=12.5,
+        metrics={"train/episode_return": scores * 30, "refresh/seconds": np.linspace(1, 2, len(steps))},
+    )
 
 
 def _header(datasets=(HOPPER, CHEETAH), algorithms=("iql",), **changes):

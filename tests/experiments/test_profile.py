@@ -1,10 +1,11 @@
-"""Profiles: shipped ones, overrides, and every kind of mistake."""
+"""Profiles: shipped ones, overrides, mistakes, and the settings of one cell."""
 
 import pytest
 import yaml
 
-from cfdg_experiments.grid import cells_of
-from cfdg_experiments.profile import PROFILES, dump_profile, load_profile, parse_overrides
+from cfdg_experiments.cells import cells_of
+from cfdg_experiments.profile import profile_for
+from cfdg_experiments.profile_files import PROFILES, dump_profile, load_profile, parse_overrides
 from cfdg_rl.datasets import suite
 
 
@@ -63,10 +64,10 @@ def keys(tree, prefix=""):
 
 
 def test_every_key_can_be_overridden():
-    tree = yaml.safe_load(dump_profile(load_profile("quick")))
-    for key, value in keys(tree):
+    quick = load_profile("quick")
+    for key, value in keys(yaml.safe_load(dump_profile(quick))):
         again = load_profile("quick", parse_overrides([f"{key}={yaml.safe_dump(value, default_flow_style=True)}"]))
-        assert again == load_profile("quick"), key
+        assert again == quick, key
     assert load_profile("quick", parse_overrides(["finetune.steps=7000"])).finetune.steps == 7000
 
 
@@ -75,19 +76,31 @@ def test_every_key_can_be_overridden():
     [
         ("finetune.step=1", r"profile quick: unknown key finetune.step \(did you mean steps or round_steps\?\)"),
         ("fintune.steps=1", "unknown key fintune .*finetune"),
-        ("finetune.steps=many", "finetune.steps: .*integer, found 'many'"),
-        ("finetune.steps=1.5", "finetune.steps: .*integer"),
-        ("refresh.warm_start=1", "refresh.warm_start: .*boolean"),
+        ("finetune.steps=many", "profile quick: finetune.steps is 'many', expected a valid integer"),
+        ("finetune.steps=1.5", "finetune.steps is 1.5, expected a valid integer"),
+        ("refresh.warm_start=1", "refresh.warm_start is 1, expected a valid boolean"),
+        ("refresh.warm_start='yes'", "refresh.warm_start is 'yes', expected a valid boolean"),
+        ("device=5", "device is 5, expected a valid string"),
+        ("seeds=3", "seeds is 3, expected a valid array"),
+        ("seeds=['1']", "seeds.0 is '1', expected a valid integer"),
+        ("iql.hidden=[16,0.5]", "iql.hidden.1 is 0.5, expected a valid integer"),
+        ("iql.log_std_range=[1,2,3]", r"iql.log_std_range is \[1, 2, 3\], expected at most 2 items"),
+        ("iql.log_std_range=[1]", r"iql.log_std_range.1 is missing in \[1\], expected a value"),
+        ("iql.expectile=null", "iql.expectile is None, expected a valid number"),
+        ("iql=3", "iql is 3, expected an object"),
+        ("diffusion.sampler=hein", "diffusion.sampler is 'hein', expected 'dpm'"),
         ("seeds=[]", "seeds is empty"),
-        ("seeds=[1,1]", "distinct"),
-        ("seeds=[-1]", "not negative"),
-        ("arms=[cfgd]", r"unknown 'cfgd' \(did you mean cfdg"),
-        ("algorithms=[sac]", "unknown 'sac'"),
+        ("seeds=[1,1]", r"seeds is \[1, 1\], expected distinct integers >= 0"),
+        ("seeds=[-1]", r"seeds is \[-1\], expected distinct integers >= 0"),
+        ("arms=[cfgd]", r"arms is 'cfgd' \(did you mean cfdg"),
+        ("algorithms=[sac]", "algorithms is 'sac', expected some of iql, pex, apl"),
         ("data.datasets=[]", "data.datasets is empty"),
-        ("finetune.refresh_every=6000", "T_diff.*longer than the run of 5000"),
-        ("iql.expectile=1.5", "expectile must lie in"),
+        ("finetune.refresh_every=6000", "T_diff.*6000.*5000"),
+        ("iql.expectile=1.5", r"profile quick: iql: expectile.*1\.5"),
         ("diffusion.width=0", "width is 0"),
-        ("name.first=a", "is a value, not a group"),
+        ("apl.replay.gate=20000", "gate is 20000, expected .*less than online_rows, 20000"),
+        ("pretrain.steps=0", "pretrain.steps is 0, expected at least 1"),
+        ("name.first=a", "name is a value, expected a group of keys"),
     ],
 )
 def test_mistakes_are_one_sentence_that_names_the_key(override, message):
@@ -97,7 +110,7 @@ def test_mistakes_are_one_sentence_that_names_the_key(override, message):
 
 
 def test_files_that_are_no_profiles(tmp_path):
-    with pytest.raises(ValueError, match=r"unknown profile 'qick' \(did you mean quick"):
+    with pytest.raises(ValueError, match=r"profile is 'qick' \(did you mean quick"):
         load_profile("qick")
     with pytest.raises(FileNotFoundError, match=r"mine\.yaml does not exist"):
         load_profile(str(tmp_path / "mine.yaml"))
@@ -106,7 +119,7 @@ def test_files_that_are_no_profiles(tmp_path):
     with pytest.raises(ValueError, match=r"bad\.yaml is not YAML"):
         load_profile(str(path))
     path.write_text("- 1")
-    with pytest.raises(ValueError, match="holds a list"):
+    with pytest.raises(ValueError, match="is a list, expected keys and values"):
         load_profile(str(path))
     path.write_text("nam: x")
     with pytest.raises(ValueError, match=r"unknown key nam \(did you mean name"):
@@ -116,3 +129,32 @@ def test_files_that_are_no_profiles(tmp_path):
 def test_overrides_need_an_equals_sign():
     with pytest.raises(ValueError, match="key=value"):
         parse_overrides(["finetune.steps"])
+
+
+def test_override_values_are_yaml():
+    with pytest.raises(ValueError, match=r"override seeds is '\[1', expected a YAML value"):
+        parse_overrides(["seeds=[1"])
+
+
+def test_mazes_have_their_own_rewards_and_evaluations_and_apl_its_own_schedule():
+    profile = load_profile("quick")
+    maze, robot = (profile_for(profile, f"recorded:{name}", "pex") for name in ("pointmaze-umaze", "hopper-medium"))
+    assert (maze.learner, maze.evaluation) == (profile.maze.iql, profile.maze.evaluation)
+    assert (robot.learner, robot.evaluation) == (profile.iql, profile.evaluation)
+    assert (robot.pex, robot.replay) == (profile.pex, None)
+    assert (robot.pretrain, robot.finetune, robot.refresh) == (profile.pretrain, profile.finetune, profile.refresh)
+    apl = profile_for(profile, "recorded:hopper-medium", "apl")
+    assert (apl.pretrain, apl.finetune, apl.refresh) == (
+        profile.apl.pretrain,
+        profile.apl.finetune,
+        profile.apl.refresh,
+    )
+    assert (apl.learner, apl.replay, apl.pex) == (profile.apl.td3_bc, profile.apl.replay, None)
+    other = profile_for(load_profile("quick", {"apl.learner": "conservative"}), "recorded:hopper-medium", "apl")
+    assert other.learner == profile.apl.conservative
+
+
+def test_the_settings_of_a_cell_do_not_depend_on_the_rest_of_the_table():
+    profile = load_profile("quick")
+    alone = load_profile("quick", {"data.datasets": ["recorded:halfcheetah-medium"], "algorithms": ["iql"]})
+    assert set(cells_of(alone)) <= set(cells_of(profile))

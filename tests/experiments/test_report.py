@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from cfdg_experiments.report import notes, scores_csv, to_csv, to_json, to_markdown, to_rich, write_report
+from cfdg_experiments.records import scores_csv, to_csv
+from cfdg_experiments.report import notes, to_json, to_markdown, to_rich, write_report
 from cfdg_experiments.statistics import mean_interval
 from cfdg_experiments.summary import count, deviations, summarise
 
@@ -45,7 +46,8 @@ def test_rows_carry_the_statistics_of_their_cells(made_up):
 def test_mean_row_speaks_of_the_complete_datasets_only(made_up):
     header = made_up.header()
     cells = made_up.all_cells(header)
-    whole, part = summarise(cells, header)[-1], summarise(cells[:3], header)[-1]
+    whole = summarise(cells, header)[-1]
+    part = summarise(cells[:3], header)[-1]
     assert whole.dataset == "mean of 2/2"
     assert whole.arms["cfdg"].final.mean == pytest.approx(np.mean([cells[1].final, cells[3].final]))
     assert whole.paper["base"].mean == (93 + 69) / 2

@@ -45,8 +45,8 @@ def test_late_leaves_out_the_pretrained_agent(made_up):
     [
         ({"scores": np.zeros((2, 3))}, "scores have shape"),
         ({"scores": np.full((3, 3), np.nan)}, "not finite"),
-        ({"steps": np.array([0, 200, 100])}, "do not increase"),
-        ({"seeds": (0, 0, 1)}, "one seed twice"),
+        ({"steps": np.array([0, 200, 100])}, "expected increasing steps"),
+        ({"seeds": (0, 0, 1)}, "expected every seed once"),
         ({"metrics": {"loss": np.zeros(7)}}, "metric 'loss' has shape"),
     ],
 )

@@ -1,14 +1,15 @@
-"""Cells: what a run leaves behind, what it shares, and that a killed one continues bit for bit."""
+"""Runs of cells: their files, shared pre-trainings, and continuation bit for bit after a kill."""
 
 import numpy as np
 import pytest
 import torch
 
 from cfdg_experiments.arms import ARMS
-from cfdg_experiments.grid import cells_of
-from cfdg_experiments.profile import load_profile, settled
+from cfdg_experiments.cells import Cell, Workspace
+from cfdg_experiments.profile import profile_for
+from cfdg_experiments.profile_files import load_profile
 from cfdg_experiments.results import CellResult
-from cfdg_experiments.run import Cell, Session, Workspace, cell_key, pretrain_cell, pretrain_key, run_cell
+from cfdg_experiments.run import CellRun, pretrain_cell, run_cell
 from cfdg_rl.checkpoint import load_checkpoint, save_checkpoint
 
 TINY = {
@@ -43,7 +44,7 @@ TINY = {
     "evaluation.every": 30,
     "evaluation.episodes": 1,
 }
-CELL = Cell("recorded:hopper-medium", "iql", "cfdg")
+HOPPER = "recorded:hopper-medium"
 
 
 def silent(event):
@@ -52,6 +53,10 @@ def silent(event):
 
 def tiny(**changes):
     return load_profile("quick", {**TINY, **{key.replace("__", "."): value for key, value in changes.items()}})
+
+
+def cell_of(algorithm="iql", arm="cfdg", **changes):
+    return Cell(HOPPER, algorithm, arm, profile_for(tiny(**changes), HOPPER, algorithm))
 
 
 @pytest.fixture(scope="module")
@@ -66,24 +71,23 @@ def space(tmp_path, cache):
 
 def test_a_cell_leaves_curves_a_shared_checkpoint_and_nothing_unfinished(space):
     events = []
-    result = run_cell(tiny(), CELL, space, events.append)
+    result = run_cell(cell_of(), space, events.append)
     assert result.steps.tolist() == [0, 30, 60]
     assert result.scores.shape == (2, 3)
     assert np.isfinite(result.metrics["refresh/rejected"][:, 1:]).all()
     assert 20 < result.behaviour_score < 45
-    assert [event.evaluation[0] for event in events if event.evaluation] == [0, 30, 60]
+    assert [event.evaluation.step for event in events if event.evaluation] == [0, 30, 60]
     files = sorted(path.relative_to(space.folder).parts[0] for path in space.folder.rglob("*") if path.is_file())
     assert files == ["cells", "pretrained"]
-    again = run_cell(tiny(), CELL, space, lambda event: pytest.fail("a finished cell was run again"))
+    again = run_cell(cell_of(), space, lambda event: pytest.fail("a finished cell was run again"))
     assert np.array_equal(again.scores, result.scores)
 
 
 def test_both_arms_start_from_the_same_checkpoint(space):
-    profile = tiny()
-    results = [run_cell(profile, Cell(CELL.dataset, "iql", arm), space, silent) for arm in ("base", "cfdg")]
+    results = [run_cell(cell_of(arm=arm), space, silent) for arm in ("base", "cfdg")]
     assert np.array_equal(results[0].offline, results[1].offline)
     assert not np.array_equal(results[0].final, results[1].final)
-    late = [run_cell(tiny(finetune__refresh_every=40), Cell(CELL.dataset, "iql", arm), space, silent) for arm in ARMS]
+    late = [run_cell(cell_of(arm=arm, finetune__refresh_every=40), space, silent) for arm in ARMS]
     assert all(np.array_equal(late[0].scores[:, 1], other.scores[:, 1]) for other in late), "the same until T_diff"
     assert len(list((space.folder / "pretrained").iterdir())) == 1
     assert "refresh/rejected" not in results[0].metrics
@@ -104,16 +108,17 @@ def test_both_arms_start_from_the_same_checkpoint(space):
 )
 def test_a_killed_cell_continues_bit_for_bit(space, algorithm, arm, learner):
     """Stop in the middle between two refreshes, with rings, simulators, coin and the model in motion."""
-    profile, cell = tiny(apl__learner=learner or "conservative"), Cell(CELL.dataset, algorithm, arm)
-    pretrain_cell(profile, cell, space, silent)
-    whole = Session(profile, cell, space)
+    cell = cell_of(algorithm, arm, apl__learner=learner or "conservative")
+    pretrain_cell(cell, space, silent)
+    whole = CellRun(cell, space)
     list(whole.run())
 
     class Killed(Exception):
         pass
 
-    first = Session(profile, cell, space)
-    update, count = first.agent.update, 0
+    first = CellRun(cell, space)
+    update = first.agent.update
+    count = 0
 
     def dying(batch):
         nonlocal count
@@ -123,11 +128,11 @@ def test_a_killed_cell_continues_bit_for_bit(space, algorithm, arm, learner):
         return update(batch)
 
     first.agent.update = dying
-    path = space.checkpoint(profile, cell)
+    path = space.checkpoint(cell)
     with pytest.raises(Killed):
         list(_saving(first, path))
     assert path.exists()
-    second = Session(profile, cell, space)
+    second = CellRun(cell, space)
     list(second.run())
     assert second.result().steps.tolist() == whole.result().steps.tolist()
     assert np.array_equal(second.result().scores, whole.result().scores)
@@ -141,92 +146,51 @@ def test_a_killed_cell_continues_bit_for_bit(space, algorithm, arm, learner):
     assert torch.equal(second.pools.online_synthetic.view(), whole.pools.online_synthetic.view())
 
 
-def _saving(session, path):
-    """The session's events, with its state saved at each of them."""
-    for event in session.run():
-        save_checkpoint(path, session.state())
+def _saving(run, path):
+    """Yield the run's events, with its state saved at each of them."""
+    for event in run.run():
+        save_checkpoint(path, run.state())
         yield event
 
 
 def test_a_killed_pre_training_continues_bit_for_bit(tmp_path, cache, monkeypatch):
-    profile = tiny(pretrain__steps=30)
+    cell = cell_of(pretrain__steps=30)
     spaces = [Workspace(tmp_path / name, cache) for name in ("whole", "killed")]
-    pretrain_cell(profile, CELL, spaces[0], silent)
+    pretrain_cell(cell, spaces[0], silent)
     monkeypatch.setattr("cfdg_experiments.run.SAVE_SECONDS", 0.0)
-    monkeypatch.setattr("cfdg_experiments.run.SPEAK_SECONDS", 0.0)
+    monkeypatch.setattr("cfdg_experiments.run.NOTIFY_SECONDS", 0.0)
 
     def stop(event):
         if event.step == 17:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        pretrain_cell(profile, CELL, spaces[1], stop)
-    pretrain_cell(profile, CELL, spaces[1], silent)
-    files = [load_checkpoint(space.pretrained(profile, CELL))["agent"]["weights"] for space in spaces]
+        pretrain_cell(cell, spaces[1], stop)
+    pretrain_cell(cell, spaces[1], silent)
+    files = [load_checkpoint(space.pretrained(cell))["agent"]["weights"] for space in spaces]
     assert all(torch.equal(files[0][name], files[1][name]) for name in files[0])
 
 
 def test_a_seed_does_not_depend_on_its_company(tmp_path, cache):
     """Replica 1 of seeds (0, 1) is the run of seed 1 alone, up to the rounding of batched products."""
-    cell = Cell(CELL.dataset, "iql", "base")
-    together = run_cell(tiny(), cell, Workspace(tmp_path / "a", cache), silent)
-    alone = run_cell(tiny(seeds=[1]), cell, Workspace(tmp_path / "b", cache), silent)
+    together = run_cell(cell_of(arm="base"), Workspace(tmp_path / "a", cache), silent)
+    alone = run_cell(cell_of(arm="base", seeds=[1]), Workspace(tmp_path / "b", cache), silent)
     assert together.scores[1, 0] == pytest.approx(alone.scores[0, 0], abs=0.05)
 
 
 def test_iql_and_pex_share_their_pre_training_and_apl_has_its_own(space):
-    profile = tiny()
-    scores = {
-        name: run_cell(profile, Cell(CELL.dataset, name, "base"), space, silent).offline for name in ("iql", "apl")
-    }
-    run_cell(profile, Cell(CELL.dataset, "pex", "base"), space, silent)
+    scores = {name: run_cell(cell_of(name, "base"), space, silent).offline for name in ("iql", "apl")}
+    run_cell(cell_of("pex", "base"), space, silent)
     names = sorted(path.name.rsplit("-", 1)[0] for path in (space.folder / "pretrained").iterdir())
     assert names == ["hopper-medium-apl", "hopper-medium-iql"]
     assert not np.array_equal(scores["iql"], scores["apl"])
 
 
-def test_mazes_have_their_own_rewards_and_no_apl():
-    profile = tiny(data__datasets=["recorded:pointmaze-umaze", "recorded:hopper-medium"])
-    own = settled(profile, "recorded:pointmaze-umaze", "pex")
-    assert own.iql.reward == "minus-one"
-    assert own.evaluation.episodes == profile.maze.evaluation.episodes
-    assert settled(profile, "recorded:hopper-medium", "pex") == profile
-    assert settled(profile, "recorded:hopper-medium", "apl").finetune.round_steps == 10
-    cells = {cell.key for cell in cells_of(profile)}
-    assert len(cells) == 2 * 2 * 2 + 2
-    assert ("recorded:pointmaze-umaze", "apl", "base") not in cells
-
-
-def test_hashes_follow_what_a_result_depends_on():
-    profile, base = tiny(), Cell(CELL.dataset, "iql", "base")
-    assert pretrain_key(profile, base) == pretrain_key(profile, CELL)
-    assert cell_key(profile, base) != cell_key(profile, CELL)
-    other_model = tiny(diffusion__width=32)
-    assert cell_key(other_model, base) == cell_key(profile, base), "the base arm has no model"
-    assert cell_key(other_model, CELL) != cell_key(profile, CELL)
-    assert pretrain_key(tiny(seeds=[0]), base) != pretrain_key(profile, base)
-    other_rate = tiny(iql__online_learning_rate=1e-4)
-    assert pretrain_key(other_rate, base) == pretrain_key(profile, base)
-    assert cell_key(other_rate, base) != cell_key(profile, base)
-    assert cell_key(tiny(evaluation__every=20), base) != cell_key(profile, base)
-    pex, apl = (Cell(CELL.dataset, name, "base") for name in ("pex", "apl"))
-    assert pretrain_key(profile, pex) == pretrain_key(profile, base) != pretrain_key(profile, apl)
-    other_choice = tiny(pex__epsilon=0.2)
-    assert cell_key(other_choice, pex) != cell_key(profile, pex)
-    assert cell_key(other_choice, base) == cell_key(profile, base)
-    other_learner = tiny(apl__learner="conservative")
-    assert profile.apl.learner == "td3-bc"
-    assert pretrain_key(other_learner, apl) != pretrain_key(profile, apl)
-    assert cell_key(other_learner, pex) == cell_key(profile, pex)
-    assert cell_key(tiny(apl__replay__gate=12), apl) != cell_key(profile, apl)
-
-
 def test_results_on_disk_are_read_back(space):
-    result = run_cell(tiny(), Cell(CELL.dataset, "iql", "base"), space, silent)
-    path = space.result(tiny(), Cell(CELL.dataset, "iql", "base"))
-    assert np.array_equal(CellResult.from_json(path).scores, result.scores)
+    result = run_cell(cell_of(arm="base"), space, silent)
+    assert np.array_equal(CellResult.from_json(space.result(cell_of(arm="base"))).scores, result.scores)
 
 
 def test_graphs_are_refused_on_a_cpu(space):
     with pytest.raises(ValueError, match="CUDA graphs need an agent on a CUDA device"):
-        run_cell(tiny(capture=True, device="cpu"), CELL, space, silent)
+        run_cell(cell_of(capture=True, device="cpu"), space, silent)

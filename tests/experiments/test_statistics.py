@@ -55,14 +55,16 @@ def test_band_is_the_interval_of_each_column():
 
 @pytest.mark.parametrize("n", [3, 5])
 def test_t_interval_covers_the_mean_of_normal_values(n):
-    generator, trials = np.random.default_rng(n), 2000
+    generator = np.random.default_rng(n)
+    trials = 2000
     found = [mean_interval(generator.normal(size=n)) for _ in range(trials)]
     covered = np.mean([e.low < 0 < e.high for e in found])
     assert covered == pytest.approx(0.95, abs=4 * math.sqrt(0.95 * 0.05 / trials))
 
 
 def test_mean_over_tasks_covers_with_unequal_variances():
-    generator, trials = np.random.default_rng(1), 1000
+    generator = np.random.default_rng(1)
+    trials = 1000
     scales = np.array([1.0, 3.0, 10.0])
     found = [mean_over_tasks([scale * generator.normal(size=4) for scale in scales]) for _ in range(trials)]
     assert np.mean([e.low < 0 < e.high for e in found]) > 0.93
@@ -70,13 +72,15 @@ def test_mean_over_tasks_covers_with_unequal_variances():
 
 def test_mean_over_one_task_is_the_interval_of_that_task():
     values = np.array([1.0, 2.0, 4.0])
-    one, many = mean_interval(values), mean_over_tasks([values])
+    one = mean_interval(values)
+    many = mean_over_tasks([values])
     assert (one.mean, one.low, one.high) == pytest.approx((many.mean, many.low, many.high))
 
 
 def test_equal_tasks_shrink_the_interval_with_the_root_of_their_number_and_more_freedom():
     values = np.array([1.0, 2.0, 4.0])
-    one, four = mean_over_tasks([values]), mean_over_tasks([values] * 4)
+    one = mean_over_tasks([values])
+    four = mean_over_tasks([values] * 4)
     assert four.half_width / one.half_width == pytest.approx(student_quantile(0.95, 8) / student_quantile(0.95, 2) / 2)
 
 

@@ -1,4 +1,4 @@
-"""The command line from words to exit status, and a small table from end to end."""
+"""Command line from words to exit status, and a small table from end to end."""
 
 import csv
 import itertools
@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from cfdg_experiments.cli import main
-from cfdg_experiments.profile import load_profile
+from cfdg_experiments.profile_files import load_profile
 from cfdg_experiments.table import choose_datasets, duration, refresh_steps
 
 TINY = [
@@ -35,7 +35,7 @@ def cache(tmp_path_factory):
 
 
 def cfdg(arguments, cache, **environment):
-    """The command in a process of its own, as a user starts it."""
+    """Run the command in a process of its own, as a user starts it."""
     return subprocess.run(
         [sys.executable, "-c", "import sys; from cfdg_experiments.cli import main; sys.exit(main())", *arguments],
         env={**os.environ, "CFDG_CACHE": str(cache), **environment},
@@ -123,7 +123,7 @@ def test_a_killed_command_continues_and_leaves_no_orphans(tmp_path, cache):
 
 
 def _members(group: int) -> list[int]:
-    """Living processes of a session."""
+    """List the living processes of a session."""
     found = subprocess.run(["ps", "-o", "pid=,stat=", "-s", str(group)], capture_output=True, text=True, check=False)
     return [int(line.split()[0]) for line in found.stdout.splitlines() if "Z" not in line.split()[1]]
 
@@ -134,16 +134,20 @@ def _members(group: int) -> list[int]:
         (["--only", "hoper-medium"], "unknown dataset 'recorded:hoper-medium' (did you mean recorded:hopper-medium"),
         (["--only", "d4rl:hopper-medium"], "hopper_medium-v2.hdf5"),
         (["--set", "finetune.step=1"], "unknown key finetune.step (did you mean steps or round_steps?)"),
-        (["--set", "finetune.steps=x"], "finetune.steps: Input should be a valid integer"),
+        (["--set", "finetune.steps=x"], "finetune.steps is 'x', expected a valid integer"),
         (["--set", "finetune.refresh_every=9000"], "T_diff"),
         (["--seeds"], "seeds is empty, expected at least one seed"),
-        (["--profile", "slow"], "unknown profile 'slow'"),
-        (["--jobs", "0"], "--jobs must be at least 1"),
-        (["--set", "capture=1"], "capture: Input should be a valid boolean"),
-        (["--algorithms", "sac"], "algorithms: unknown 'sac'"),
-        (["--file", "x.hdf5"], "--file and --env go together"),
+        (["--profile", "slow"], "profile is 'slow', expected quick, reduced, paper or a .yaml file"),
+        (["--jobs", "0"], "--jobs is 0, expected at least 1"),
+        (["--set", "capture=1"], "capture is 1, expected a valid boolean"),
+        (["--algorithms", "sac"], "algorithms is 'sac', expected some of iql, pex, apl"),
+        (["--file", "x.hdf5"], "--env is missing beside --file"),
+        (["--env", "Hopper-v5"], "--file is missing beside --env"),
         (["--file", "x.hdf5", "--env", "Hopper-v5"], "x.hdf5 does not exist"),
-        (["--file", "x.hdf5", "--env", "Hopper-v5", "--data", "d4rl"], "excludes --datasets and --data"),
+        (
+            ["--file", "x.hdf5", "--env", "Hopper-v5", "--data", "d4rl"],
+            "--datasets or --data is given, expected neither beside --file",
+        ),
     ],
 )
 def test_bad_input_is_one_sentence_and_status_2(words, message, tmp_path, capsys, monkeypatch):
@@ -158,7 +162,7 @@ def test_bad_input_is_one_sentence_and_status_2(words, message, tmp_path, capsys
 
 
 def hopper_file(folder, **changed):
-    """A file with the name and layout of D4RL's hopper-medium-v2, some columns changed."""
+    """Write a file with the name and layout of D4RL's hopper-medium-v2, some columns changed."""
     rng = np.random.default_rng(0)
     columns = {
         "observations": rng.normal(size=(3000, 11)).astype(np.float32),
@@ -239,8 +243,10 @@ def test_durations_read_well():
 
 def test_a_file_and_an_environment_of_ones_own(tmp_path, cache):
     """Pendulum: no MuJoCo, actions in [-2, 2], no reference returns, so that scores are raw returns."""
-    rng, rows = np.random.default_rng(0), 1000
-    angle, speed = rng.uniform(-np.pi, np.pi, rows), rng.uniform(-8, 8, rows)
+    rng = np.random.default_rng(0)
+    rows = 1000
+    angle = rng.uniform(-np.pi, np.pi, rows)
+    speed = rng.uniform(-8, 8, rows)
     with h5py.File(tmp_path / "mine.hdf5", "w") as file:
         file["observations"] = np.stack([np.cos(angle), np.sin(angle), speed], 1).astype(np.float32)
         file["actions"] = rng.uniform(-2, 2, (rows, 1)).astype(np.float32)

@@ -13,8 +13,11 @@ import numpy as np
 import pytest
 
 from cfdg_experiments import server
+from cfdg_experiments.logged import flatten
+from cfdg_experiments.mlflow_runs import connect
+from cfdg_experiments.results import Evaluation
 from cfdg_experiments.store import QUIET, TrackingError, check_tracking, tracking_uri
-from cfdg_experiments.tracking import Tracker, connect, flatten
+from cfdg_experiments.tracking import Tracker
 
 pytestmark = [  # MLflow and what it imports use things that their dependencies have deprecated
     pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated"),
@@ -25,7 +28,7 @@ SETTINGS = "name: quick\nseeds: [0, 1, 2]\nfinetune:\n  steps: 200\n"
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """One store for all tests, because making the tables takes ten seconds; a test has an experiment of its own."""
+    """Make one store for all tests, because its tables take ten seconds; a test has an experiment of its own."""
     path = tmp_path_factory.mktemp("runs")
     before = {key: os.environ.get(key) for key in (*QUIET, "MLFLOW_TRACKING_URI")}
     os.environ.pop("MLFLOW_TRACKING_URI", None)
@@ -38,7 +41,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture
 def table(folder, request, made_up):
-    """Opens the table of a test, again and again."""
+    """Open the table of a test, again and again."""
     header = made_up.header()
 
     def open_table(settings=SETTINGS, **options):
@@ -106,7 +109,7 @@ def test_live_points_are_not_logged_twice(table, made_up):
     with table() as tracker:
         for index, step in enumerate(cell.steps[:2]):
             metrics = {"train/episode_return": cell.metrics["train/episode_return"][:, index]}
-            tracker.evaluation(cell.key, int(step), cell.scores[:, index], metrics)
+            tracker.evaluation(cell.key, Evaluation(int(step), cell.scores[:, index], metrics))
             tracker.flush()
         run = children(tracker, tracker.table)[0]
         assert run.info.status == "RUNNING"
@@ -133,7 +136,7 @@ def test_an_interrupted_cell_is_killed_and_replaced(table, made_up):
 
     def interrupted():
         with table() as tracker:
-            tracker.evaluation(cell.key, 0, cell.scores[:, 0], {})
+            tracker.evaluation(cell.key, Evaluation(0, cell.scores[:, 0], {}))
             tracker.flush()
             first = children(tracker, tracker.table)[0].info.run_id
             yield tracker, first
@@ -157,7 +160,7 @@ def test_an_interrupted_cell_is_killed_and_replaced(table, made_up):
 
 def test_a_run_left_running_by_a_dead_process_is_killed(table, made_up):
     tracker = table()
-    tracker.evaluation(made_up.cell().key, 0, np.zeros(3), {})
+    tracker.evaluation(made_up.cell().key, Evaluation(0, np.zeros(3), {}))
     left = children(tracker, tracker.table)[0].info.run_id
     with table() as again:
         again.finished(made_up.cell())
@@ -167,7 +170,7 @@ def test_a_run_left_running_by_a_dead_process_is_killed(table, made_up):
 
 def test_an_error_marks_what_is_open_as_failed(table, made_up):
     tracker = table()
-    tracker.evaluation(made_up.cell().key, 0, np.zeros(3), {})
+    tracker.evaluation(made_up.cell().key, Evaluation(0, np.zeros(3), {}))
 
     def fail():
         with tracker:
@@ -180,7 +183,8 @@ def test_an_error_marks_what_is_open_as_failed(table, made_up):
 
 
 def test_a_cell_of_other_settings_is_another_run_and_a_shared_one_moves(table, made_up):
-    cell, other = made_up.cell(), made_up.cell(arm="cfdg")
+    cell = made_up.cell()
+    other = made_up.cell(arm="cfdg")
     with table(cell_ids={cell.key: "a", other.key: "b"}) as first:
         first.finished(cell)
         first.finished(other)
@@ -221,7 +225,7 @@ def test_a_store_that_fails_stops_nothing_and_gets_everything_later(table, made_
 
         with monkeypatch.context() as patch:
             patch.setattr(tracker.client, "log_batch", refuse)
-            tracker.evaluation(cell.key, 0, cell.scores[:, 0], {})
+            tracker.evaluation(cell.key, Evaluation(0, cell.scores[:, 0], {}))
             tracker.finished(cell)
             assert "database is locked" in tracker.how_to_look()
         assert len(caplog.records) == 1
@@ -331,7 +335,7 @@ def test_a_server_that_dies_is_reported(tmp_path, monkeypatch, folder):
     monkeypatch.setattr(server, "ui_command", lambda *_: ["false"])
     said = []
     with pytest.raises(TrackingError, match="ended with status 1"):
-        server.serve_ui(folder, _free_port(), speak=said.append)
+        server.serve_ui(folder, _free_port(), say=said.append)
     assert said == ["Starting MLflow, which takes up to a minute ..."]
 
 
@@ -344,7 +348,7 @@ def _free_port():
 def test_a_tracking_address_elsewhere_is_only_named(tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://host:5000")
     said = []
-    assert server.serve_ui(tmp_path, speak=said.append) == 0
+    assert server.serve_ui(tmp_path, say=said.append) == 0
     assert said == ["MLFLOW_TRACKING_URI is set: the runs are at http://host:5000"]
 
 

@@ -1,4 +1,4 @@
-"""From a profile to a learner: what each algorithm pre-trains, what it fine-tunes, and how its batches are mixed."""
+"""Learners, buffers and mixers, each made from its group of a cell's settings."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from typing import Any
 
 import torch
 
-from cfdg_experiments.arms import ARMS
-from cfdg_experiments.profile import Profile
-from cfdg_rl.agents.apl import APL, APLSettings
-from cfdg_rl.agents.capture import Captured
+from cfdg_experiments.arms import Arm
+from cfdg_experiments.profile import LearnerSettings, MixingSettings, ReplaySettings
+from cfdg_rl.agents.apl import APL
 from cfdg_rl.agents.iql import IQL, IQLSettings
-from cfdg_rl.agents.pex import PEX
+from cfdg_rl.agents.pex import PEX, PEXSettings
 from cfdg_rl.agents.td3_bc import TD3BC, TD3BCSettings
 from cfdg_rl.buffer import FixedRows, Ring
 from cfdg_rl.datasets.load import Dataset
@@ -24,89 +23,81 @@ from cfdg_rl.rewards import REWARDS, RewardMap
 from cfdg_rl.streams import Streams
 from cfdg_rl.transitions import row_width, to_rows
 
-PRETRAINED_AS = {"iql": "iql", "pex": "iql", "apl": "apl"}  # algorithms of one value share their offline checkpoints
-_ONE_MILLION = 1_000_000  # rows of the online ring, first in, first out (PEX)
-_THREE_MILLION = 3_000_000  # rows of the offline ring of the APL repository
+ONLINE_ROWS = 1_000_000  # rows of the online ring, first in, first out (PEX)
+ARCHIVE_ROWS = 3_000_000  # rows of the offline ring of the APL repository
 
 
-def learner_settings(profile: Profile, algorithm: str) -> IQLSettings | APLSettings | TD3BCSettings:
-    """Hyper-parameters of the learner that is pre-trained."""
-    if PRETRAINED_AS[algorithm] == "iql":
-        return profile.iql
-    return profile.apl.td3_bc if profile.apl.learner == "td3-bc" else profile.apl.conservative
-
-
-def offline_learner(profile: Profile, algorithm: str, dims: tuple[int, int], device: torch.device) -> Learner:
-    """An untrained learner for the offline phase; ``dims`` are S and A."""
-    settings, own = learner_settings(profile, algorithm), {"seeds": profile.seeds, "device": device}
+def offline_learner(
+    settings: LearnerSettings, dims: tuple[int, int], seeds: tuple[int, ...], device: torch.device
+) -> Learner:
+    """Make an untrained learner for the offline phase; ``dims`` are S and A."""
     if isinstance(settings, IQLSettings):
-        return IQL(*dims, settings, **own)
-    return TD3BC(*dims, settings, **own) if isinstance(settings, TD3BCSettings) else APL(*dims, settings, **own)
+        return IQL(*dims, settings, seeds=seeds, device=device)
+    if isinstance(settings, TD3BCSettings):
+        return TD3BC(*dims, settings, seeds=seeds, device=device)
+    return APL(*dims, settings, seeds=seeds, device=device)
 
 
-def online_learner(profile: Profile, algorithm: str, offline: Learner) -> Learner:
-    """What a pre-trained learner becomes for fine-tuning: itself, or the policy expansion of it."""
+def online_learner(offline: Learner, pex: PEXSettings | None) -> Learner:
+    """Make the learner of the online phase: the pre-trained one itself, or with ``pex`` its policy expansion."""
     offline.go_online()
-    return PEX(offline, profile.pex) if algorithm == "pex" and isinstance(offline, IQL) else offline
+    return PEX(offline, pex) if pex is not None and isinstance(offline, IQL) else offline
 
 
-def captured(profile: Profile, agent: Learner) -> Learner:
-    """The learner, with its updates replayed as CUDA graphs where the profile asks for it.
-
-    Raises:
-        ValueError: if it asks for it on a CPU.
-    """
-    return Captured(agent) if profile.capture else agent
+def reward_map(settings: LearnerSettings, data: Dataset) -> RewardMap:
+    """Make the one map that dataset and environment share."""
+    return REWARDS[settings.reward](data.episode_returns)
 
 
-def reward_map(profile: Profile, algorithm: str, data: Dataset) -> RewardMap:
-    """The one map that dataset and environment share."""
-    return REWARDS[learner_settings(profile, algorithm).reward](data.episode_returns)
+def plan_of(plan: FinetunePlan, arm: Arm, data: Dataset) -> FinetunePlan:
+    """Give the loop the arm's share of generated rows; a maze's generated rewards snap."""
+    share = plan.online_share if arm.online_share is None else arm.online_share
+    return replace(plan, online_share=share, sparse_reward=data.sparse)
 
 
-def plan_of(profile: Profile, arm: str, data: Dataset) -> FinetunePlan:
-    """The profile's loop with the arm's share of generated rows; a maze's generated rewards snap."""
-    share = ARMS[arm].online_share
-    plan = profile.finetune if share is None else replace(profile.finetune, online_share=share)
-    return replace(plan, sparse_reward=data.sparse)
+def make_mixer(
+    plan: FinetunePlan, mixing: MixingSettings, replay: ReplaySettings | None, streams: Streams
+) -> Concatenated | Bernoulli:
+    """Make the mixer of paradigm 2 from its ``replay`` settings; without them that of paradigm 1."""
+    if replay is not None:
+        return Bernoulli(streams, replay.probability, replay.gate, mixing.synthetic_ratio)
+    return Concatenated(streams, mixing.synthetic_ratio, plan.online_share)
 
 
-def make_mixer(profile: Profile, algorithm: str, plan: FinetunePlan, streams: Streams) -> Concatenated | Bernoulli:
-    """Paradigm 2 for APL, paradigm 1 for the others."""
-    ratio, replay = profile.mixing.synthetic_ratio, profile.apl.replay
-    if algorithm == "apl":
-        return Bernoulli(streams, replay.probability, replay.gate, ratio)
-    return Concatenated(streams, ratio, plan.online_share)
-
-
-def offline_pools(profile: Profile, algorithm: str, data: Dataset, device: torch.device) -> Pools:
-    """The dataset, and rings that stay empty."""
-    columns, reward = row_width(data.obs_dim, data.action_dim), reward_map(profile, algorithm, data)
+def offline_pools(data: Dataset, reward: RewardMap, replicas: int, device: torch.device) -> Pools:
+    """Make the buffers of the offline phase: the dataset, and rings that stay empty."""
+    columns = row_width(data.obs_dim, data.action_dim)
     rows = to_rows(replace(data.transitions, reward=reward(data.transitions.reward))).to(device)
-    first, second, third = (Ring(len(profile.seeds), 1, columns, device) for _ in range(3))
-    return Pools(FixedRows(rows), first, second, third, data.obs_dim, data.action_dim)
+    first, second, third = (Ring(replicas, 1, columns, device) for _ in range(3))
+    return Pools(
+        offline=FixedRows(rows),
+        online=first,
+        offline_synthetic=second,
+        online_synthetic=third,
+        obs_dim=data.obs_dim,
+        action_dim=data.action_dim,
+    )
 
 
-def online_pools(pools: Pools, profile: Profile, algorithm: str, plan: FinetunePlan, augments: bool) -> Pools:
-    """The four buffers of a plan, and for APL the archive; without a generator its rings hold one row."""
-    replicas, columns, device = len(profile.seeds), pools.offline.rows.shape[1], pools.offline.rows.device
-    replay = profile.apl.replay if algorithm == "apl" else None
+def online_pools(pools: Pools, plan: FinetunePlan, replay: ReplaySettings | None, augments: bool) -> Pools:
+    """Make the four buffers of a plan, and APL's archive; without a generator its rings hold one row."""
+    replicas, _, columns = pools.online.rows.shape
     synthetic = plan.synthetic_rows if augments else 1
 
     def ring(rows: int) -> Ring:
-        return Ring(replicas, rows, columns, device)
+        return Ring(replicas, rows, columns, pools.offline.rows.device)
 
     return replace(
         pools,
-        online=ring(min(plan.steps, replay.online_rows if replay else _ONE_MILLION)),
+        online=ring(min(plan.steps, replay.online_rows if replay else ONLINE_ROWS)),
         offline_synthetic=ring(synthetic),
         online_synthetic=ring(synthetic),
-        archive=ring(min(plan.steps, _THREE_MILLION)) if replay and replay.offline_gets_online else None,
+        archive=ring(min(plan.steps, ARCHIVE_ROWS)) if replay and replay.offline_gets_online else None,
     )
 
 
 def save_learner(agent: Learner) -> dict[str, Any]:
-    """Weights, counters, optimisers and random streams."""
+    """Collect weights, counters, optimisers and random streams."""
     return {
         "weights": dict(agent.state_dict()),
         "optimisers": {name: optimiser.state_dict() for name, optimiser in agent.optimisers.items()},
@@ -115,7 +106,7 @@ def save_learner(agent: Learner) -> dict[str, Any]:
 
 
 def load_learner(agent: Learner, state: Mapping[str, Any]) -> None:
-    """The inverse of :func:`save_learner`."""
+    """Restore what :func:`save_learner` collected."""
     agent.load_state_dict(state["weights"])
     for name, optimiser in agent.optimisers.items():
         optimiser.load_state_dict(state["optimisers"][name])

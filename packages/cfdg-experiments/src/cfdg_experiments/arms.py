@@ -1,4 +1,4 @@
-"""The arms of an experiment: what differs between them is a value, never a fork of the loop."""
+"""Arms of an experiment: they differ by a value, never by a fork of the loop."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cfdg_rl.transitions import row_width
 
 @dataclass(frozen=True)
 class Arm:
-    """How an arm augments its data; None leaves the profile's value.
+    """Augmentation of the data in one arm; None leaves the profile's value.
 
     Attributes:
         augments: whether a generator is trained at all.
@@ -52,7 +52,7 @@ class Refitted:
     fits: int = 0
 
     def fit(self, rows: Tensor, labels: Tensor) -> FitReport:
-        """Train on the union of offline and online rows."""
+        """Train on the union of offline and online rows ``(R, N, D)`` with labels ``(R, N)``."""
         warm = self.warm_start and self.fits > 0
         if not warm and self.fits:
             self.model.reset()
@@ -60,15 +60,23 @@ class Refitted:
         return self.model.fit(rows, labels, steps=self.steps if warm else self.first_steps)
 
     def sample(self, labels: Tensor) -> Tensor:
-        """Generate one row per label."""
+        """Generate one row ``(R, n, D)`` per label ``(R, n)``."""
         return self.model.sample(labels)
 
 
 def make_model(
-    arm: Arm, settings: DiffusionSettings, obs_dim: int, action_dim: int, seeds: tuple[int, ...], device: str
+    arm: Arm, settings: DiffusionSettings, dims: tuple[int, int], seeds: tuple[int, ...], device: str
 ) -> ConditionalDiffusion:
-    """The labelled diffusion model of transition rows, its last column (terminal) un-normalised."""
+    """Make the labelled diffusion model of transition rows, its last column (terminal) un-normalised.
+
+    Args:
+        arm: may change the settings.
+        settings: of the model.
+        dims: sizes S and A of observations and actions.
+        seeds: one replica each.
+        device: of the weights.
+    """
     if arm.guidance_weight is not None:
         settings = replace(settings, guidance_weight=arm.guidance_weight)
-    columns = row_width(obs_dim, action_dim)
+    columns = row_width(*dims)
     return ConditionalDiffusion(columns, 2, seeds=seeds, settings=settings, raw_columns=(columns - 1,), device=device)

@@ -1,4 +1,4 @@
-"""The ``cfdg`` command: ``cfdg table1`` runs the paper's Table 1, ``cfdg ui`` opens its runs in MLflow."""
+"""Command line: ``cfdg table1`` runs the paper's Table 1, ``cfdg ui`` opens its runs in MLflow."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Build the parser of the command line."""
     parser = argparse.ArgumentParser(prog="cfdg", description="Classifier-Free Diffusion Generation: experiments.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_table1(commands)
@@ -81,7 +81,7 @@ def _table1(arguments: argparse.Namespace) -> int:
     from cfdg_experiments.table import dry_run, resolve, run_table
 
     if arguments.jobs is not None and arguments.jobs < 1:
-        raise ValueError(f"--jobs must be at least 1, found {arguments.jobs}")
+        raise ValueError(f"--jobs is {arguments.jobs}, expected at least 1")
     profile = resolve(arguments)
     if arguments.dry_run:
         dry_run(profile, arguments.out, arguments.jobs)

@@ -1,8 +1,7 @@
-"""What a person sees while a table grows: progress bars and the table itself, or plain lines in a log."""
+"""Progress of a table: bars and the table itself in a terminal, plain lines in a log."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 
 import numpy as np
@@ -10,9 +9,10 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from cfdg_experiments.cells import Cell, Event
 from cfdg_experiments.report import to_rich
-from cfdg_experiments.results import CellResult
-from cfdg_experiments.run import PRE_TRAINING, Cell, Event, pretraining
+from cfdg_experiments.results import CellKey, CellResult
+from cfdg_experiments.run import Throttle
 from cfdg_experiments.summary import ReportHeader
 
 LINE_SECONDS = 15.0  # between progress lines where there is no terminal
@@ -28,9 +28,11 @@ class Display:
     """
 
     def __init__(self, console: Console, header: ReportHeader, total: int) -> None:
-        self.console, self.header, self.total = console, header, total
+        self.console = console
+        self.header = header
+        self.total = total
         self.results: list[CellResult] = []
-        self.running: dict[tuple[str, str, str], str] = {}
+        self.running: dict[CellKey, str] = {}
         self.progress = Progress(
             TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"), TimeElapsedColumn(),
             console=console,
@@ -38,7 +40,7 @@ class Display:
         self.whole = self.progress.add_task("cells", total=total)
         self.bars: dict[str, TaskID] = {}
         self.live = Live(console=console, refresh_per_second=2, get_renderable=self.render, transient=True)
-        self.spoken = time.perf_counter()
+        self.lines = Throttle(LINE_SECONDS)
 
     def __enter__(self) -> Display:
         """Begin to draw, where there is a terminal."""
@@ -52,22 +54,21 @@ class Display:
             self.live.stop()
 
     def render(self) -> Group:
-        """The bars above the table as it stands."""
+        """Draw the bars above the unfinished table."""
         return Group(self.progress, to_rich(self.results, self.header, self.running, full=False))
 
     def event(self, event: Event) -> None:
-        """Show where a job is; a cell takes the place of its dataset's pre-training."""
-        if event.job not in self.bars:
-            if not event.job.endswith(PRE_TRAINING):
-                self._hide(pretraining(*event.key[:2]))
-            self.bars[event.job] = self.progress.add_task(event.job, total=event.total)
-        self.progress.update(self.bars[event.job], completed=event.step, total=event.total)
+        """Show the progress of a cell; its fine-tuning replaces the pre-training that it shares."""
+        name = event.cell.pretraining
+        if event.phase == "fine-tuning":
+            self._hide(name)
+            name = event.cell.name
+        self._advance(name, event)
         if event.evaluation:
-            step, scores, _ = event.evaluation
-            self.running[event.key] = f"{np.mean(scores):.1f} at {step:,}"
-        if not self.console.is_terminal and time.perf_counter() - self.spoken > LINE_SECONDS:
-            self.spoken = time.perf_counter()
-            self.note(f"{event.job}: step {event.step:,} of {event.total:,}")
+            score = np.mean(event.evaluation.scores)
+            self.running[event.cell.key] = f"{score:.1f} at {event.evaluation.step:,}"
+        if not self.console.is_terminal and self.lines.ready():
+            self.note(f"{name}: step {event.step:,} of {event.total:,}")
 
     def finished(self, cell: Cell, result: CellResult) -> None:
         """Put a finished cell into the table."""
@@ -80,14 +81,20 @@ class Display:
             self.note(f"finished {len(self.results)} of {self.total}: {cell.name} {scores} in {result.seconds:.0f} s")
 
     def note(self, text: str) -> None:
-        """Say something above the table."""
+        """Print a line above the table."""
         self.console.print(text, highlight=False, soft_wrap=True)
 
-    def _hide(self, job: str) -> None:
-        if job in self.bars:
-            self.progress.update(self.bars[job], visible=False)
+    def _advance(self, name: str, event: Event) -> None:
+        """Move the bar of a job, which its first event makes."""
+        if name not in self.bars:
+            self.bars[name] = self.progress.add_task(name, total=event.total)
+        self.progress.update(self.bars[name], completed=event.step, total=event.total)
+
+    def _hide(self, name: str) -> None:
+        if name in self.bars:
+            self.progress.update(self.bars[name], visible=False)
 
 
 def unfinished(total: int, results: Mapping[Cell, CellResult]) -> str:
-    """One line about what a repeated command skips."""
+    """Say in one line how many cells a repeated command skips."""
     return f"{len(results)} of {total} cells are finished already and are skipped"

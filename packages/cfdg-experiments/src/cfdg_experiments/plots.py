@@ -34,7 +34,7 @@ DOTS_PER_INCH = 150
 def learning_curves(
     results: Sequence[CellResult], header: ReportHeader, refresh_steps: Mapping[str, Sequence[int]] | None = None
 ) -> Figure:
-    """One panel per algorithm and dataset: mean score against environment steps, with the 95 % t interval over seeds.
+    """Draw mean scores against environment steps with the 95 % t interval over seeds, a panel per dataset.
 
     Args:
         results: the finished cells; panels of unfinished datasets say so.
@@ -42,7 +42,7 @@ def learning_curves(
         refresh_steps: by algorithm, the environment steps at which the generator was refitted, drawn as ticks at the
             foot of each panel.
     """
-    cells = {result.key: result for result in results}
+    cells: dict[tuple[str, str, str], CellResult] = {result.key: result for result in results}
     figure, panels = _panel_grid(header)
     for (algorithm, dataset), axes in panels.items():
         arms = {arm: cells[dataset, algorithm, arm] for arm in header.arms if (dataset, algorithm, arm) in cells}
@@ -53,7 +53,7 @@ def learning_curves(
 
 
 def final_scores(results: Sequence[CellResult], header: ReportHeader) -> Figure:
-    """Two panels per algorithm: final score of each arm, and its paired difference from the reference, per dataset."""
+    """Draw the final score of each arm, and its paired difference from the reference: two panels per algorithm."""
     rows = [row for row in summarise(results, header) if row.arms]
     groups = {algorithm: [row for row in rows if row.algorithm == algorithm] for algorithm in header.algorithms}
     groups = {algorithm: group for algorithm, group in groups.items() if group}
@@ -81,7 +81,7 @@ def _figure(width: float, height: float) -> Figure:
 
 
 def _panel_grid(header: ReportHeader) -> tuple[Figure, dict[tuple[str, str], Axes]]:
-    """Axes by (algorithm, dataset), at most four in a line; unused places stay empty."""
+    """Make the axes by (algorithm, dataset), at most four in a line; unused places stay empty."""
     columns = min(len(header.datasets), COLUMNS)
     lines = math.ceil(len(header.datasets) / columns)
     height = lines * len(header.algorithms) * PANEL[1] + 1.1
@@ -160,7 +160,7 @@ def _tidy(axes: Axes) -> None:
 
 
 def _captions(figure: Figure, source: Axes, header: ReportHeader, reading: str) -> None:
-    """Legend above, and below what was run, how to read it, and whether it can be held against the paper."""
+    """Write the legend above; below, the run, how to read it, and a warning where it is not the paper's protocol."""
     handles, labels = source.get_legend_handles_labels()
     if handles:
         figure.legend(
@@ -178,7 +178,7 @@ def _captions(figure: Figure, source: Axes, header: ReportHeader, reading: str) 
 
 
 def _point_panels(left: Axes, right: Axes, rows: Sequence[Row], header: ReportHeader) -> None:
-    """Final scores on the left, differences on the right, first dataset on top; arms of a row stand slightly apart."""
+    """Draw final scores left and differences right, first dataset on top; arms of a row stand slightly apart."""
     heights = np.arange(len(rows), dtype=float)[::-1]
     for index, arm in enumerate(header.arms):
         offset = 0.12 * ((len(header.arms) - 1) / 2 - index)

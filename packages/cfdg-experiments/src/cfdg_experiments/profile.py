@@ -1,18 +1,10 @@
-"""Profiles: everything a table depends on, as YAML that is checked key by key."""
+"""Profiles: the settings of a table, and those of one of its cells."""
 
 from __future__ import annotations
 
-import contextlib
 import difflib
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
-from importlib import resources
-from pathlib import Path
-from typing import Any, get_type_hints
-
-import yaml
-from pydantic import TypeAdapter, ValidationError
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from cfdg_diffusion import DiffusionSettings
 from cfdg_experiments.arms import ARMS
@@ -23,14 +15,16 @@ from cfdg_rl.agents.td3_bc import TD3BCSettings
 from cfdg_rl.datasets.load import suite
 from cfdg_rl.finetune import FinetunePlan
 
-PROFILES = ("quick", "reduced", "paper")
-ALGORITHMS = ("iql", "pex", "apl")
+PRETRAINED_AS = {"iql": "iql", "pex": "iql", "apl": "apl"}  # algorithms of one value share their offline checkpoints
+ALGORITHMS = tuple(PRETRAINED_AS)
 LEARNERS = ("conservative", "td3-bc")
+
+LearnerSettings = IQLSettings | APLSettings | TD3BCSettings  # of the learner that is pre-trained
 
 
 @dataclass(frozen=True)
 class DataSettings:
-    """Which datasets, and how much of each."""
+    """Datasets of a table, and how much is read of each."""
 
     datasets: tuple[str, ...] = ("recorded:hopper-medium",)
     rows: int | None = None  # rows to record or to keep; null is the source's default
@@ -54,7 +48,7 @@ class MixingSettings:
 
 @dataclass(frozen=True)
 class RefreshSettings:
-    """How the generator is trained at a refresh; the paper states none of these."""
+    """Training of the generator at a refresh; the paper states none of these."""
 
     first_steps: int = 100_000  # SynthER, EDIS
     steps: int = 100_000
@@ -63,7 +57,7 @@ class RefreshSettings:
 
 @dataclass(frozen=True)
 class EvaluationSettings:
-    """When and how long the mean policy is played in environments of its own."""
+    """Evaluation of the mean policy in separate environments."""
 
     every: int = 10_000  # environment steps; PEX
     episodes: int = 10  # PEX; the final score averages them
@@ -71,7 +65,7 @@ class EvaluationSettings:
 
 @dataclass(frozen=True)
 class MazeSettings:
-    """What takes the place of the groups of the same name for mazes, whose reward is sparse."""
+    """Overrides of the groups of the same name, for mazes (sparse reward)."""
 
     iql: IQLSettings = field(default_factory=lambda: IQLSettings(reward="minus-one"))
     evaluation: EvaluationSettings = field(default_factory=lambda: EvaluationSettings(episodes=100))
@@ -88,12 +82,12 @@ class ReplaySettings:
 
     def __post_init__(self) -> None:
         if not 0 <= self.gate < self.online_rows:
-            raise ValueError(f"gate must lie in [0, {self.online_rows}), the rows of the ring, found {self.gate}")
+            raise ValueError(f"gate is {self.gate}, expected 0 or more and less than online_rows, {self.online_rows}")
 
 
 @dataclass(frozen=True)
 class APLProfile:
-    """APL's agent, and what takes the place of the groups of the same name for it."""
+    """Settings of APL's agent, and overrides of the groups of the same name for APL."""
 
     learner: str = "conservative"  # the repository's default engine; "td3-bc" is the other
     conservative: APLSettings = field(default_factory=APLSettings)
@@ -114,7 +108,7 @@ class APLProfile:
     refresh: RefreshSettings = field(default_factory=lambda: RefreshSettings(first_steps=30_000, steps=30_000))
 
     def __post_init__(self) -> None:
-        _members("learner", (self.learner,), LEARNERS)
+        _check_members("learner", (self.learner,), LEARNERS)
 
 
 @dataclass(frozen=True)
@@ -141,147 +135,100 @@ class Profile:
 
     def __post_init__(self) -> None:
         for name, known in (("arms", tuple(ARMS)), ("algorithms", ALGORITHMS)):
-            _members(name, getattr(self, name), known)
+            _check_members(name, getattr(self, name), known)
         if not self.seeds:
             raise ValueError("seeds is empty, expected at least one seed")
         if len(set(self.seeds)) != len(self.seeds) or min(self.seeds) < 0:
-            raise ValueError(f"seeds must be distinct and not negative, found {list(self.seeds)}")
+            raise ValueError(f"seeds is {list(self.seeds)}, expected distinct integers >= 0")
         if not self.data.datasets:
             raise ValueError("data.datasets is empty, expected at least one dataset")
         for key, value in (("pretrain.steps", self.pretrain.steps), ("evaluation.every", self.evaluation.every)):
             if value < 1:
-                raise ValueError(f"{key} must be at least 1, found {value}")
+                raise ValueError(f"{key} is {value}, expected at least 1")
 
 
-def applies(algorithm: str, dataset: str) -> bool:
-    """Whether a table has this cell: the paper has no APL on mazes, whose raw rewards APL cannot learn from."""
+@dataclass(frozen=True)
+class CellProfile:
+    """The settings of one cell: those of a profile, with the groups of its dataset and algorithm chosen.
+
+    Attributes:
+        seeds: R seeds, trained side by side as replicas.
+        device: "auto", "cpu", "cuda" or "cuda:K".
+        capture: replay the learner's updates as CUDA graphs.
+        rows: rows to record or to keep of the dataset; None is the source's default.
+        data_seed: seed of the recorder.
+        learner: hyper-parameters of the learner that is pre-trained.
+        pex: policy expansion for fine-tuning; None for the algorithms without it.
+        replay: mixing by paradigm 2 (APL); None is paradigm 1.
+        pretrain: the offline phase.
+        finetune: the online phase.
+        mixing: the composition of an online batch.
+        diffusion: the generator.
+        refresh: the generator's training.
+        evaluation: frequency and length of evaluations.
+    """
+
+    seeds: tuple[int, ...]
+    device: str
+    capture: bool
+    rows: int | None
+    data_seed: int
+    learner: LearnerSettings
+    pex: PEXSettings | None
+    replay: ReplaySettings | None
+    pretrain: PretrainSettings
+    finetune: FinetunePlan
+    mixing: MixingSettings
+    diffusion: DiffusionSettings
+    refresh: RefreshSettings
+    evaluation: EvaluationSettings
+
+
+def has_cell(algorithm: str, dataset: str) -> bool:
+    """Tell if a table has this cell: the paper has no APL on mazes, whose raw rewards APL cannot learn from."""
     return algorithm != "apl" or suite(dataset) != "maze"
 
 
-def settled(profile: Profile, dataset: str | None, algorithm: str) -> Profile:
-    """The profile as it stands for one dataset and algorithm: their own groups take the place of the general ones."""
-    if dataset is not None and suite(dataset) == "maze":
-        profile = replace(profile, iql=profile.maze.iql, evaluation=profile.maze.evaluation)
-    if algorithm == "apl":
-        own = profile.apl
-        profile = replace(profile, pretrain=own.pretrain, finetune=own.finetune, refresh=own.refresh)
-    return profile
+def schedule_for(profile: Profile, algorithm: str) -> Profile | APLProfile:
+    """Return the part of the profile whose ``pretrain``, ``finetune`` and ``refresh`` hold for the algorithm."""
+    return profile.apl if algorithm == "apl" else profile
 
 
-def _members(name: str, found: Sequence[str], known: Sequence[str]) -> None:
-    if not found:
-        raise ValueError(f"{name} is empty, expected some of {', '.join(known)}")
-    for value in found:
-        if value not in known:
-            raise ValueError(f"{name}: unknown {value!r}{near(value, known)}, expected some of {', '.join(known)}")
+def profile_for(profile: Profile, dataset: str, algorithm: str) -> CellProfile:
+    """Choose the groups of one dataset and algorithm: a maze's and APL's own ones replace the general ones."""
+    schedule = schedule_for(profile, algorithm)
+    special = profile.maze if suite(dataset) == "maze" else profile
+    return CellProfile(
+        seeds=profile.seeds,
+        device=profile.device,
+        capture=profile.capture,
+        rows=profile.data.rows,
+        data_seed=profile.data.seed,
+        learner=_apl_learner(profile.apl) if algorithm == "apl" else special.iql,
+        pex=profile.pex if algorithm == "pex" else None,
+        replay=profile.apl.replay if algorithm == "apl" else None,
+        pretrain=schedule.pretrain,
+        finetune=schedule.finetune,
+        mixing=profile.mixing,
+        diffusion=profile.diffusion,
+        refresh=schedule.refresh,
+        evaluation=special.evaluation,
+    )
 
 
-def near(word: str, known: Sequence[str]) -> str:
-    """The ``(did you mean ...?)`` of an error message, or nothing."""
+def _apl_learner(apl: APLProfile) -> LearnerSettings:
+    return apl.td3_bc if apl.learner == "td3-bc" else apl.conservative
+
+
+def near_names(word: str, known: Sequence[str]) -> str:
+    """Return the ``(did you mean ...?)`` of an error message, or nothing."""
     matches = difflib.get_close_matches(word, known, n=3, cutoff=0.5)
     return f" (did you mean {' or '.join(matches)}?)" if matches else ""
 
 
-def load_profile(name_or_path: str, overrides: Mapping[str, Any] | None = None) -> Profile:
-    """Read a shipped profile or a YAML file, and change the dotted keys of ``overrides``.
-
-    Raises:
-        ValueError: if the profile, a key, a type or a value is wrong; the message names file and key.
-        FileNotFoundError: if there is no such file.
-    """
-    where, text = _read(name_or_path)
-    try:
-        tree = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ValueError(f"{where} is not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(tree, dict):
-        raise ValueError(f"{where} holds a {type(tree).__name__}, expected keys and values")
-    for key, value in (overrides or {}).items():
-        _set(tree, key, value)
-    return build_profile(tree, where)
-
-
-def build_profile(tree: Mapping[str, Any], where: str) -> Profile:
-    """Check every key and type of a nested mapping and build the profile."""
-    _known_keys(Profile, tree, where, "")
-    whole = _merged(json.loads(json.dumps(asdict(Profile(name="")))), tree)
-    try:
-        return TypeAdapter(Profile).validate_json(json.dumps(whole), strict=True)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        key = ".".join(str(part) for part in first["loc"])
-        message = first["msg"].removeprefix("Value error, ")
-        found = f", found {first['input']!r}" if first["type"] != "value_error" else ""
-        raise ValueError(f"{where}: {key + ': ' if key else ''}{message}{found}") from error
-
-
-def dump_profile(profile: Profile) -> str:
-    """The profile as YAML that :func:`load_profile` reads back unchanged."""
-    return yaml.safe_dump(json.loads(json.dumps(asdict(profile))), sort_keys=False)
-
-
-def parse_overrides(pairs: Sequence[str]) -> dict[str, Any]:
-    """``key.path=value`` words of the command line as a mapping; values are YAML.
-
-    Raises:
-        ValueError: if a word has no ``=``.
-    """
-    found = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not equals or not key:
-            raise ValueError(f"override {pair!r} is not of the form key=value, such as finetune.steps=2000")
-        found[key] = _number(yaml.safe_load(value))
-    return found
-
-
-def _number(value: object) -> object:
-    """YAML 1.1 takes 3e-4 for a word, because it has no dot."""
-    if isinstance(value, str):
-        with contextlib.suppress(ValueError):
-            return float(value)
-    return value
-
-
-def _read(name_or_path: str) -> tuple[str, str]:
-    if name_or_path in PROFILES:
-        source = resources.files("cfdg_experiments") / "profiles" / f"{name_or_path}.yaml"
-        return f"profile {name_or_path}", source.read_text(encoding="utf-8")
-    path = Path(name_or_path)
-    if path.suffix not in (".yaml", ".yml"):
-        raise ValueError(
-            f"unknown profile {name_or_path!r}{near(name_or_path, PROFILES)}, "
-            f"expected {', '.join(PROFILES)} or a .yaml file"
-        )
-    if not path.exists():
-        raise FileNotFoundError(f"profile {path} does not exist")
-    return f"profile {path}", path.read_text(encoding="utf-8")
-
-
-def _set(tree: dict[str, Any], key: str, value: object) -> None:
-    *groups, last = key.split(".")
-    for group in groups:
-        tree = tree.setdefault(group, {})
-        if not isinstance(tree, dict):
-            raise ValueError(f"override {key}: {group} is a value, not a group of keys")
-    tree[last] = value
-
-
-def _merged(defaults: Mapping[str, Any], tree: Mapping[str, Any]) -> dict[str, Any]:
-    """``tree`` with the keys that it does not mention; a group keeps its own defaults, APL's plan for one."""
-    both = {
-        key: _merged(defaults[key], value)
-        for key, value in tree.items()
-        if isinstance(defaults.get(key), dict) and isinstance(value, dict)
-    }
-    return {**defaults, **tree, **both}
-
-
-def _known_keys(kind: type, tree: Mapping[str, Any], where: str, prefix: str) -> None:
-    """Refuse unknown keys, with near names, before any type is looked at."""
-    hints, names = get_type_hints(kind), [item.name for item in fields(kind)]
-    for key, value in tree.items():
-        if key not in names:
-            raise ValueError(f"{where}: unknown key {prefix}{key}{near(str(key), names)}")
-        if is_dataclass(hints[key]) and isinstance(value, dict):
-            _known_keys(hints[key], value, where, f"{prefix}{key}.")
+def _check_members(name: str, found: Sequence[str], known: Sequence[str]) -> None:
+    if not found:
+        raise ValueError(f"{name} is empty, expected some of {', '.join(known)}")
+    for value in found:
+        if value not in known:
+            raise ValueError(f"{name} is {value!r}{near_names(value, known)}, expected some of {', '.join(known)}")

@@ -1,4 +1,4 @@
-"""The numbers of the paper's Table 1, to be printed beside ours and never mixed with them.
+"""Numbers of the paper's Table 1, to be printed beside ours and never mixed with them.
 
 Source: "Offline-to-Online Reinforcement Learning with Classifier-Free Diffusion Generation", Table 1: normalised score
 after online fine-tuning on D4RL v2, mean ± standard deviation over 5 seeds, printed to integers. IQL and PEX: 1M
@@ -94,8 +94,13 @@ PRINTED_TOTALS = {
 }
 
 
+def paper_label(algorithm: str) -> str:
+    """Return the title of a column with the paper's numbers."""
+    return PAPER_LABELS.get(algorithm, PAPER_LABEL)
+
+
 def paper_row(dataset: str) -> str | None:
-    """The row of Table 1 a dataset name stands beside, or None where the paper has no counterpart.
+    """Find the row of Table 1 that a dataset stands beside, or None where the paper has no counterpart.
 
     ``d4rl:hopper-medium-v2`` and ``recorded:hopper-medium`` both give ``hopper-medium``; the second only has the same
     environment and level, not the same data. Other D4RL versions and Minari datasets have no counterpart.
@@ -111,6 +116,6 @@ def paper_row(dataset: str) -> str | None:
 
 
 def published(dataset: str, algorithm: str, arm: str) -> PublishedScore | None:
-    """The paper's number for one of our cells, or None where there is none."""
+    """Find the paper's number for one of our cells, or None where there is none."""
     row = paper_row(dataset)
     return TABLE_1.get(algorithm, {}).get(row, {}).get(arm) if row else None

@@ -1,13 +1,14 @@
-"""One finished cell of a table, and the file it lives in."""
+"""Curves of a cell, while it runs and when it is finished, and the file of a finished one."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,6 +16,34 @@ from cfdg_rl.files import atomic_write
 
 FORMAT = 1
 LATE_EVALUATIONS = 10  # evaluations averaged by CellResult.late
+
+
+class CellKey(NamedTuple):
+    """The place of a cell in a table."""
+
+    dataset: str
+    algorithm: str
+    arm: str
+
+    @property
+    def name(self) -> str:
+        """``dataset/algorithm/arm``, for messages and run names."""
+        return "/".join(self)
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """Scores and other metrics of R replicas at one environment step.
+
+    Attributes:
+        step: environment steps so far.
+        scores: ``(R,)`` normalised scores.
+        metrics: other values by name, each ``(R,)``.
+    """
+
+    step: int
+    scores: np.ndarray
+    metrics: Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,38 +87,39 @@ class CellResult:
         if self.scores.shape != shape or 0 in shape:
             raise ValueError(f"{self.name}: scores have shape {self.scores.shape}, expected {shape} (seeds, steps)")
         if len(set(self.seeds)) != len(self.seeds):
-            raise ValueError(f"{self.name}: seeds {self.seeds} contain one seed twice")
+            raise ValueError(f"{self.name}: seeds is {self.seeds}, expected every seed once")
         if np.any(np.diff(self.steps) <= 0):
-            raise ValueError(f"{self.name}: steps do not increase: {self.steps.tolist()}")
+            raise ValueError(f"{self.name}: steps is {self.steps.tolist()}, expected increasing steps")
         if not np.all(np.isfinite(self.scores)):
-            raise ValueError(f"{self.name}: scores contain a value that is not finite")
+            raise ValueError(f"{self.name}: a score is not finite, expected finite scores")
         for key, values in self.metrics.items():
             if values.shape not in (shape, shape[1:]):
-                raise ValueError(f"{self.name}: metric {key!r} has shape {values.shape}, not {shape} or {shape[1:]}")
+                expected = f"expected {shape} or {shape[1:]}"
+                raise ValueError(f"{self.name}: metric {key!r} has shape {values.shape}, {expected}")
 
     @property
-    def key(self) -> tuple[str, str, str]:
-        """(dataset, algorithm, arm)."""
-        return (self.dataset, self.algorithm, self.arm)
+    def key(self) -> CellKey:
+        """Place of the cell in the table."""
+        return CellKey(self.dataset, self.algorithm, self.arm)
 
     @property
     def name(self) -> str:
-        """The key as one word for messages and run names."""
-        return "/".join(self.key)
+        """``dataset/algorithm/arm``, for messages and run names."""
+        return self.key.name
 
     @property
     def offline(self) -> np.ndarray:
-        """``(R,)`` score of the first evaluation, before any online step."""
+        """Scores ``(R,)`` of the first evaluation, before any online step."""
         return self.scores[:, 0]
 
     @property
     def final(self) -> np.ndarray:
-        """``(R,)`` score of the last evaluation."""
+        """Scores ``(R,)`` of the last evaluation."""
         return self.scores[:, -1]
 
     @property
     def late(self) -> np.ndarray:
-        """``(R,)`` mean of the last up to 10 evaluations, step 0 left out unless it is the only one."""
+        """Mean scores ``(R,)`` of the last up to 10 evaluations, without step 0 unless it is the only one."""
         online = self.scores[:, self.steps > 0]
         return online[:, -LATE_EVALUATIONS:].mean(axis=1) if online.shape[1] else self.final
 
@@ -120,6 +150,54 @@ class CellResult:
             raise ValueError(f"result {path} is damaged: {error}") from error
 
 
+class Curves:
+    """The evaluations of a cell so far; a metric that an evaluation lacks is NaN there.
+
+    Args:
+        seeds: R seeds of the cell.
+    """
+
+    def __init__(self, seeds: Sequence[int]) -> None:
+        self.seeds = tuple(seeds)
+        self.steps: list[int] = []
+        self._rows: dict[str, list[list[float]]] = defaultdict(list)  # by name and evaluation, R values
+
+    def add(self, evaluation: Evaluation) -> None:
+        """Append an evaluation."""
+        for name, values in {"score": evaluation.scores, **evaluation.metrics}.items():
+            self._padded(name).append([float(value) for value in values])
+        self.steps.append(evaluation.step)
+
+    def result(self, key: CellKey, *, behaviour_score: float, seconds: float) -> CellResult:
+        """Return the curves so far, each ``(R, K)``, as the result of a cell."""
+        curves = {name: np.array(self._padded(name)).T for name in self._rows}
+        return CellResult(
+            *key,
+            seeds=self.seeds,
+            steps=np.array(self.steps),
+            scores=curves.pop("score"),
+            behaviour_score=behaviour_score,
+            seconds=seconds,
+            metrics=curves,
+        )
+
+    def state(self) -> dict[str, Any]:
+        """Return the evaluations for a checkpoint."""
+        return {"curves": dict(self._rows), "steps": list(self.steps)}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Continue from a :meth:`state`; other entries of the checkpoint are left alone."""
+        self._rows = defaultdict(list, {name: list(rows) for name, rows in state["curves"].items()})
+        self.steps = list(state["steps"])
+
+    def _padded(self, name: str) -> list[list[float]]:
+        """Fill a curve, in place, with NaN for the evaluations at which its metric did not exist."""
+        rows = self._rows[name]
+        missing = [math.nan] * len(self.seeds)
+        rows.extend([missing] * (len(self.steps) - len(rows)))
+        return rows
+
+
 def _read_object(path: Path) -> dict[str, Any]:
     if not path.exists():
         raise FileNotFoundError(f"result {path} does not exist")
@@ -128,7 +206,7 @@ def _read_object(path: Path) -> dict[str, Any]:
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"result {path} is not JSON ({error})") from error
     if not isinstance(values, dict):
-        raise ValueError(f"result {path} holds a {type(values).__name__}, expected an object")
+        raise ValueError(f"result {path} is a {type(values).__name__}, expected an object")
     return values
 
 
@@ -140,7 +218,7 @@ def _arrays(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:  # noqa: ANN401 - whatever JSON can say
-    """Arrays and tuples to lists, NaN and infinities to null, all the way down."""
+    """Turn arrays and tuples into lists, NaN and infinities into None, at every depth."""
     if isinstance(value, np.ndarray):
         return plain(value.tolist())
     if isinstance(value, (list, tuple)):

@@ -20,12 +20,12 @@ GRACE_SECONDS = 10.0  # for the server to end by itself
 
 
 def ui_command(uri: str, port: int = 5000, host: str = "127.0.0.1") -> list[str]:
-    """The command that serves the runs of a database."""
+    """Return the command that serves the runs of a database."""
     server = [sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port), "--workers", "1"]
     return [*server, "--backend-store-uri", uri]
 
 
-def serve_ui(folder: Path, port: int = 5000, host: str = "127.0.0.1", speak: Callable[[str], None] = print) -> int:
+def serve_ui(folder: Path, port: int = 5000, host: str = "127.0.0.1", say: Callable[[str], None] = print) -> int:
     """Serve the runs of ``folder`` until Ctrl-C; returns the exit status.
 
     Raises:
@@ -33,19 +33,19 @@ def serve_ui(folder: Path, port: int = 5000, host: str = "127.0.0.1", speak: Cal
     """
     uri = tracking_uri(folder)
     if uri.startswith(("http://", "https://")):
-        speak(f"MLFLOW_TRACKING_URI is set: the runs are at {uri}")
+        say(f"MLFLOW_TRACKING_URI is set: the runs are at {uri}")
         return 0
     check_tracking(folder)
     if uri.startswith("sqlite:///") and not (path := database_path(uri)).exists():
         raise TrackingError(f"there is no MLflow database {path}; `cfdg table1` makes it")
     _check_port(host, port)
-    speak("Starting MLflow, which takes up to a minute ...")
+    say("Starting MLflow, which takes up to a minute ...")
     server = subprocess.Popen(
         ui_command(uri, port, host), env={**os.environ, **QUIET}, start_new_session=True, stdout=subprocess.DEVNULL
     )
     try:
         _wait_until_ready(server, f"http://{host}:{port}")
-        speak(f"MLflow is at http://{host}:{port} (Ctrl-C ends it)")
+        say(f"MLflow is at http://{host}:{port} (Ctrl-C ends it)")
         return server.wait()
     except KeyboardInterrupt:
         return 0

@@ -1,4 +1,4 @@
-"""Means over seeds and what they are worth: intervals, interquartile mean, probability of improvement.
+"""Means over seeds and their uncertainty: intervals, interquartile mean, probability of improvement.
 
 Two intervals, each where it is honest:
 
@@ -15,16 +15,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
+from scipy import stats
 
 Strata = Sequence[np.ndarray]  # one array per task; the last axis is the seed
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean with its interval; ``low`` and ``high`` are NaN where the seeds are too few to say (n < 2).
+    """A mean with its interval; ``low`` and ``high`` are NaN where there are too few seeds (n < 2).
 
     Attributes:
         mean: the point estimate.
@@ -42,24 +42,17 @@ class Estimate:
 
     @property
     def half_width(self) -> float:
-        """Half of the interval's length, what is printed behind ±."""
+        """Half of the interval's length, printed behind ±."""
         return (self.high - self.low) / 2
 
 
-@lru_cache(maxsize=1024)
 def student_quantile(confidence: float, degrees: float) -> float:
-    """The t with P(|T| < t) = ``confidence`` for Student's T with ``degrees`` >= 1 of freedom.
-
-    With T = sqrt(degrees) tan(a), the density of ``a`` is proportional to cos(a)^(degrees - 1): summed on a grid.
-    """
-    angle = np.linspace(0.0, math.pi / 2, 200_001)
-    density = np.cos(angle) ** (degrees - 1)
-    mass = np.concatenate([[0.0], np.cumsum(density[1:] + density[:-1])])
-    return math.sqrt(degrees) * math.tan(float(np.interp(confidence, mass / mass[-1], angle)))
+    """Return the t with P(|T| < t) = ``confidence`` for Student's T with ``degrees`` > 0 of freedom."""
+    return float(stats.t.ppf((1 + confidence) / 2, degrees))
 
 
 def mean_interval(values: np.ndarray, confidence: float = 0.95) -> Estimate:
-    """Mean over seeds of ``(n,)`` values with its Student t interval."""
+    """Average ``(n,)`` values over seeds, with the Student t interval."""
     n = len(values)
     mean = float(np.mean(values))
     if n < 2:
@@ -70,8 +63,9 @@ def mean_interval(values: np.ndarray, confidence: float = 0.95) -> Estimate:
 
 
 def mean_band(values: np.ndarray, confidence: float = 0.95) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean, lower and upper end ``(K,)`` of :func:`mean_interval` for each column of ``(n, K)`` values."""
-    n, mean = len(values), np.mean(values, axis=0)
+    """Return mean, lower and upper end ``(K,)`` of :func:`mean_interval` for each column of ``(n, K)`` values."""
+    n = len(values)
+    mean = np.mean(values, axis=0)
     if n < 2:
         return mean, np.full_like(mean, math.nan), np.full_like(mean, math.nan)
     half = student_quantile(confidence, n - 1) * np.std(values, axis=0, ddof=1) / math.sqrt(n)
@@ -81,10 +75,10 @@ def mean_band(values: np.ndarray, confidence: float = 0.95) -> tuple[np.ndarray,
 def paired_scores(
     base: np.ndarray, base_seeds: Sequence[int], other: np.ndarray, other_seeds: Sequence[int]
 ) -> np.ndarray:
-    """``(2, n)`` scores of base and other for the n seeds both have, in base's order.
+    """Return the scores ``(2, n)`` of base and other for the n seeds that both have, in base's order.
 
-    Both arms of a seed start from the same pre-trained checkpoint, so that in other - base what the checkpoint
-    contributes cancels; :func:`mean_interval` of those differences is the paired t interval.
+    Both arms of a seed start from the same pre-trained checkpoint, whose contribution cancels in other - base;
+    :func:`mean_interval` of those differences is the paired t interval.
 
     Raises:
         ValueError: if the two have no seed in common.
@@ -93,17 +87,20 @@ def paired_scores(
     right = dict(zip(other_seeds, other.tolist(), strict=True))
     common = [seed for seed in left if seed in right]
     if not common:
-        raise ValueError(f"no seed in common: base has {list(base_seeds)}, the other arm {list(other_seeds)}")
+        raise ValueError(
+            f"no seed in common: base has {list(base_seeds)}, the other arm {list(other_seeds)}, expected a shared one"
+        )
     return np.array([[scores[seed] for seed in common] for scores in (left, right)])
 
 
 def mean_over_tasks(strata: Strata, confidence: float = 0.95) -> Estimate:
-    """Mean of the task means; t interval with Welch and Satterthwaite's degrees of freedom, tasks being fixed.
+    """Average the task means; t interval with Welch and Satterthwaite's degrees of freedom, for fixed tasks.
 
     Only the seeds are random here: the interval says how far other seeds would move the mean of these very tasks.
     """
     means = [float(np.mean(stratum)) for stratum in strata]
-    mean, tasks = float(np.mean(means)), len(strata)
+    mean = float(np.mean(means))
+    tasks = len(strata)
     if any(len(stratum) < 2 for stratum in strata):
         return Estimate(mean, math.nan, math.nan, math.nan, tasks)
     parts = [float(np.var(stratum, ddof=1)) / len(stratum) / tasks**2 for stratum in strata]
@@ -116,14 +113,12 @@ def mean_over_tasks(strata: Strata, confidence: float = 0.95) -> Estimate:
 
 
 def interquartile_mean(strata: Strata) -> np.ndarray:
-    """Mean of the middle half of all scores ``(..., n)`` of all tasks; a quarter (rounded down) is cut at each end."""
-    pooled = np.sort(np.concatenate(list(strata), axis=-1), axis=-1)
-    cut = pooled.shape[-1] // 4
-    return pooled[..., cut : pooled.shape[-1] - cut].mean(axis=-1)
+    """Average the middle half of all scores ``(..., n)`` of all tasks; a quarter (rounded down) is cut at each end."""
+    return stats.trim_mean(np.concatenate(list(strata), axis=-1), 0.25, axis=-1)
 
 
 def probability_of_improvement(strata: Strata) -> np.ndarray:
-    """P(other > base) + P(other = base) / 2 over random seeds, averaged over tasks; each stratum is ``(2, ..., n)``."""
+    """Average P(other > base) + P(other = base) / 2 over tasks, for random seeds; each stratum is ``(2, ..., n)``."""
     parts = []
     for base, other in strata:
         gap = other[..., :, None] - base[..., None, :]
@@ -139,7 +134,7 @@ def bootstrap(
     draws: int = 2_000,
     confidence: float = 0.95,
 ) -> Estimate:
-    """Percentile bootstrap of a statistic, seeds resampled with replacement within each task.
+    """Estimate a statistic with a percentile bootstrap: seeds are resampled with replacement within each task.
 
     Args:
         statistic: maps strata whose axis before the last is the draw, ``(..., draws, n)``, to ``(draws,)``.

@@ -1,4 +1,4 @@
-"""Where MLflow's store is, and whether it can be used: known within seconds, without importing MLflow."""
+"""Address of MLflow's store, and a check within seconds that it can be used, without importing MLflow."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class TrackingError(ValueError):
 
 
 def tracking_uri(folder: Path, uri: str | None = None) -> str:
-    """``uri``, else the environment's MLFLOW_TRACKING_URI, else an SQLite file in ``folder``, by absolute path."""
+    """Return ``uri``, else MLFLOW_TRACKING_URI of the environment, else an SQLite file in ``folder``, absolute."""
     return uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(folder.resolve() / DATABASE).as_posix()}"
 
 
@@ -43,7 +43,7 @@ def check_tracking(folder: Path, uri: str | None = None) -> None:
 
 
 def database_path(uri: str) -> Path:
-    """The file of an ``sqlite:///`` address."""
+    """Return the file of an ``sqlite:///`` address."""
     return Path(uri.removeprefix("sqlite:///"))
 
 
@@ -54,7 +54,7 @@ def _check_database(path: Path) -> None:
     if not path.exists():
         return
     if not path.is_file() or not os.access(path, os.R_OK | os.W_OK):
-        raise TrackingError(f"MLflow database {path} is not a file that can be read and written")
+        raise TrackingError(f"MLflow database {path} is not readable and writable, expected a file that is")
     with path.open("rb") as file:
         start = file.read(16)
     if start != b"SQLite format 3\0":
@@ -62,7 +62,7 @@ def _check_database(path: Path) -> None:
 
 
 def _check_server(address: str) -> None:
-    """Any HTTP answer will do: proxies and hosted servers have no ``/health``."""
+    """Accept any HTTP answer: proxies and hosted servers have no ``/health``."""
     try:
         with urllib.request.urlopen(f"{address.rstrip('/')}/health", timeout=ANSWER_SECONDS):
             return

@@ -1,4 +1,4 @@
-"""What the finished cells of a table say: rows, means, differences, and how far this is from the paper's protocol.
+"""Summary of a table: rows, means and differences of its finished cells, and deviations from the paper's protocol.
 
 The paper's numbers stand in fields of their own and never enter a mean, difference or interval of ours.
 """
@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from cfdg_experiments.profile import applies
+from cfdg_experiments.profile import has_cell
 from cfdg_experiments.published import PAPER_ARMS, PAPER_OFFLINE_STEPS, PAPER_ONLINE_STEPS, PAPER_SEEDS, published
-from cfdg_experiments.results import CellResult
+from cfdg_experiments.results import CellKey, CellResult
 from cfdg_experiments.statistics import (
     Estimate,
     bootstrap,
@@ -24,12 +24,12 @@ from cfdg_experiments.statistics import (
     probability_of_improvement,
 )
 
-CellKey = tuple[str, str, str]  # dataset, algorithm, arm
+PENDING = "pending"  # the text of a cell that is not finished
 
 
 @dataclass(frozen=True)
 class ReportHeader:
-    """What made a table.
+    """Description of a table: everything but its results.
 
     Attributes:
         profile: name of the profile, such as ``quick``.
@@ -57,21 +57,22 @@ class ReportHeader:
 
     @property
     def sources(self) -> str:
-        """Where the data come from, such as ``recorded``."""
+        """Sources of the data, such as ``recorded``."""
         return ", ".join(dict.fromkeys(name.partition(":")[0] for name in self.datasets))
 
     def cells(self) -> list[CellKey]:
-        """Every cell of the full table."""
-        return [(d, a, arm) for a in self.algorithms for d in self.datasets_of(a) for arm in self.arms]
+        """List every cell of the full table."""
+        pairs = [(dataset, name) for name in self.algorithms for dataset in self.datasets_of(name)]
+        return [CellKey(*pair, arm) for pair in pairs for arm in self.arms]
 
     def datasets_of(self, algorithm: str) -> list[str]:
-        """The rows of an algorithm: the paper has no APL on mazes."""
-        return [dataset for dataset in self.datasets if applies(algorithm, dataset)]
+        """List the rows of an algorithm: the paper has no APL on mazes."""
+        return [dataset for dataset in self.datasets if has_cell(algorithm, dataset)]
 
 
 @dataclass(frozen=True)
 class ArmSummary:
-    """One arm of one row: the score before online training, after it, and averaged over its last evaluations."""
+    """One arm of one row: its score before online training, after it, and averaged over the last evaluations."""
 
     offline: Estimate
     final: Estimate
@@ -97,7 +98,7 @@ class Row:
         arms: summaries of the finished arms.
         differences: arm minus the reference arm in the final score, for arms finished like the reference.
         paper: the paper's numbers by arm, where it has them.
-        is_mean: whether this is a mean over datasets.
+        is_mean: true of a mean over datasets.
     """
 
     algorithm: str
@@ -110,8 +111,8 @@ class Row:
 
 
 def summarise(results: Sequence[CellResult], header: ReportHeader) -> list[Row]:
-    """One row per algorithm and dataset in the header's order, and a row of means after each algorithm."""
-    cells = {result.key: result for result in results}
+    """Make one row per algorithm and dataset in the header's order, and a row of means after each algorithm."""
+    cells: dict[tuple[str, str, str], CellResult] = {result.key: result for result in results}
     rows = []
     for algorithm in header.algorithms:
         datasets = header.datasets_of(algorithm)
@@ -138,14 +139,21 @@ def _dataset_row(algorithm: str, dataset: str, arms: Mapping[str, CellResult], r
     numbers = {arm: published(dataset, algorithm, arm) for arm in PAPER_ARMS}
     paper = {arm: PaperScore(score.mean, score.std) for arm, score in numbers.items() if score is not None}
     behaviour = next((cell.behaviour_score for cell in arms.values()), None)
-    return Row(algorithm, dataset, behaviour, summaries, differences, paper)
+    return Row(
+        algorithm=algorithm,
+        dataset=dataset,
+        behaviour=behaviour,
+        arms=summaries,
+        differences=differences,
+        paper=paper,
+    )
 
 
 def _mean_row(rows: Sequence[Row], found: Sequence[Mapping[str, CellResult]], name: str, header: ReportHeader) -> Row:
-    """Means over the datasets that have every arm, so that all columns speak of the same datasets."""
+    """Average over the datasets that have every arm, so that all columns are of the same datasets."""
     title = f"mean of {len(rows)}/{len(header.datasets_of(name))}"
     if not rows:
-        return Row(name, title, None, {}, {}, {}, is_mean=True)
+        return Row(name, title, behaviour=None, arms={}, differences={}, paper={}, is_mean=True)
     arms = {
         arm: ArmSummary(
             mean_over_tasks([cells[arm].offline for cells in found]),
@@ -158,30 +166,39 @@ def _mean_row(rows: Sequence[Row], found: Sequence[Mapping[str, CellResult]], na
         arm: mean_over_tasks([_gaps(cells, header.arms[0], arm) for cells in found]) for arm in header.arms[1:]
     }
     behaviour = float(np.mean([math.nan if row.behaviour is None else row.behaviour for row in rows]))
-    return Row(name, title, behaviour, arms, differences, _paper_means(rows), is_mean=True)
+    return Row(
+        algorithm=name,
+        dataset=title,
+        behaviour=behaviour,
+        arms=arms,
+        differences=differences,
+        paper=_paper_means(rows),
+        is_mean=True,
+    )
 
 
 def _paired(cells: Mapping[str, CellResult], reference: str, arm: str) -> np.ndarray:
-    """``(2, n)`` final scores of the reference and the arm."""
-    base, other = cells[reference], cells[arm]
+    """Return the final scores ``(2, n)`` of the reference and the arm."""
+    base = cells[reference]
+    other = cells[arm]
     return paired_scores(base.final, base.seeds, other.final, other.seeds)
 
 
 def _gaps(cells: Mapping[str, CellResult], reference: str, arm: str) -> np.ndarray:
-    """``(n,)`` final score of the arm minus that of the reference."""
+    """Return the final scores ``(n,)`` of the arm minus those of the reference."""
     return np.diff(_paired(cells, reference, arm), axis=0)[0]
 
 
 def _paper_means(rows: Sequence[Row]) -> dict[str, PaperScore]:
-    """Mean of the paper's means over the same datasets, if it has all of them."""
+    """Average the paper's means over the same datasets, if it has all of them."""
     if not all(row.paper for row in rows):
         return {}
     return {arm: PaperScore(float(np.mean([row.paper[arm].mean for row in rows])), math.nan) for arm in rows[0].paper}
 
 
 def summary_lines(results: Sequence[CellResult], header: ReportHeader) -> list[str]:
-    """Interquartile mean and probability of improvement per algorithm, over the datasets that have both arms."""
-    cells = {result.key: result for result in results}
+    """Say interquartile mean and probability of improvement per algorithm, over the datasets that have both arms."""
+    cells: dict[tuple[str, str, str], CellResult] = {result.key: result for result in results}
     generator = np.random.default_rng(header.bootstrap_seed)
     reference, *others = header.arms
     lines = []
@@ -198,7 +215,7 @@ def summary_lines(results: Sequence[CellResult], header: ReportHeader) -> list[s
 
 
 def _complete(cells: Mapping[str, CellResult | None]) -> dict[str, CellResult] | None:
-    """The cells if none is missing."""
+    """Return the cells if none is missing."""
     found = {arm: cell for arm, cell in cells.items() if cell is not None}
     return found if len(found) == len(cells) else None
 
@@ -215,7 +232,7 @@ def _summary_line(title: str, pairs: Sequence[np.ndarray], generator: np.random.
 
 
 def deviations(header: ReportHeader) -> list[str]:
-    """In which points the run differs from the paper's protocol; empty only for the paper's own."""
+    """List the points in which a run differs from the paper's protocol; empty only for the paper's own."""
     found = [] if header.profile == "paper" else [f"profile {header.profile}"]
     if header.sources != "d4rl" or not all(name.endswith("-v2") for name in header.datasets):
         found.append(f"{header.sources} data (paper: D4RL v2)")
@@ -223,7 +240,8 @@ def deviations(header: ReportHeader) -> list[str]:
         if steps != PAPER_OFFLINE_STEPS:
             found.append(f"{count(steps)} offline updates (paper: {count(PAPER_OFFLINE_STEPS)})")
     for algorithm in header.algorithms:
-        ours, theirs = header.online_steps[algorithm], PAPER_ONLINE_STEPS.get(algorithm)
+        ours = header.online_steps[algorithm]
+        theirs = PAPER_ONLINE_STEPS.get(algorithm)
         if ours != theirs:
             paper = "none" if theirs is None else count(theirs)
             found.append(f"{count(ours)} environment steps for {algorithm.upper()} (paper: {paper})")
@@ -233,7 +251,7 @@ def deviations(header: ReportHeader) -> list[str]:
 
 
 def caption(header: ReportHeader) -> str:
-    """One line: profile, data, steps and seeds; short enough for the foot of a figure."""
+    """Say profile, data, steps and seeds in one line, short enough for the foot of a figure."""
     offline, online = (
         " / ".join(dict.fromkeys(count(steps[algorithm]) for algorithm in header.algorithms))
         for steps in (header.offline_steps, header.online_steps)
@@ -246,12 +264,12 @@ def caption(header: ReportHeader) -> str:
 
 
 def short_name(dataset: str, header: ReportHeader) -> str:
-    """The dataset without its source where all rows have the same source (the caption names it)."""
+    """Leave out the dataset's source where all rows have the same one (the caption names it)."""
     return dataset.partition(":")[2] if "," not in header.sources and ":" in dataset else dataset
 
 
 def count(number: int) -> str:
-    """1000000 as 1M, 20000 as 20k, 1500 as 1.5k."""
+    """Write 1000000 as 1M, 20000 as 20k, 1500 as 1.5k."""
     for unit, name in ((1_000_000, "M"), (1_000, "k")):
         if number >= unit:
             return f"{number / unit:.6g}{name}"

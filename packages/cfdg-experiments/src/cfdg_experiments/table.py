@@ -1,4 +1,4 @@
-"""Table 1 from command line to report: settle the profile, prepare the data, run the grid, write the results."""
+"""Table 1 from command line to report: resolve the profile, prepare the data, run the cells, write the results."""
 
 from __future__ import annotations
 
@@ -6,31 +6,32 @@ import argparse
 import fnmatch
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
-from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from cfdg_experiments.cells import Cell, Event, Workspace, cell_key, cells_of, finished_cells
 from cfdg_experiments.display import Display, unfinished
-from cfdg_experiments.grid import cells_of, finished_cells, run_grid
-from cfdg_experiments.profile import Profile, dump_profile, load_profile, near, parse_overrides, settled
+from cfdg_experiments.grid import run_grid
+from cfdg_experiments.profile import Profile, near_names, schedule_for
+from cfdg_experiments.profile_files import dump_profile, load_profile, parse_overrides
 from cfdg_experiments.report import to_rich, write_report
 from cfdg_experiments.results import CellResult, write_text
-from cfdg_experiments.run import Cell, Event, Workspace, cell_key
 from cfdg_experiments.store import check_tracking
 from cfdg_experiments.summary import ReportHeader, count
+from cfdg_experiments.text_table import rich_table
 from cfdg_experiments.tracking import Tracker
 from cfdg_rl.datasets.load import dataset_names, load_dataset, resolve_name
 
 
 def resolve(arguments: argparse.Namespace) -> Profile:
-    """The profile with everything that the command line changes.
+    """Load the profile with everything that the command line changes.
 
     Raises:
         ValueError: if a name, key, type or value is wrong.
@@ -47,7 +48,7 @@ def resolve(arguments: argparse.Namespace) -> Profile:
 
 
 def own_file(file: Path | None, env_id: str | None, only: Sequence[str] | None, source: str | None) -> list[str] | None:
-    """The user's own HDF5 file and environment as the table's one dataset; None where neither is given.
+    """Name the user's own HDF5 file and environment as the table's one dataset; None where neither is given.
 
     Raises:
         ValueError: if only one of them is given, or a selection besides.
@@ -55,14 +56,18 @@ def own_file(file: Path | None, env_id: str | None, only: Sequence[str] | None, 
     if file is None and env_id is None:
         return None
     if file is None or env_id is None:
-        raise ValueError("--file and --env go together: an HDF5 file in D4RL's layout and the id of its environment")
+        given, other = ("--env", "--file") if file is None else ("--file", "--env")
+        raise ValueError(
+            f"{other} is missing beside {given}, expected --file and --env together: an HDF5 file in D4RL's layout and "
+            "the id of its environment"
+        )
     if only or source:
-        raise ValueError("--file is the table's one dataset, so it excludes --datasets and --data")
+        raise ValueError("--datasets or --data is given, expected neither beside --file, the table's one dataset")
     return [resolve_name(f"hdf5:{file}@{env_id}")]
 
 
 def choose_datasets(datasets: Sequence[str], only: Sequence[str] | None, source: str | None) -> list[str]:
-    """The profile's datasets, those of ``only`` (patterns allowed), or either taken from another source.
+    """List the profile's datasets, those of ``only`` (patterns allowed), or either taken from another source.
 
     Raises:
         ValueError: if a name or pattern matches no dataset, with near names.
@@ -77,7 +82,7 @@ def choose_datasets(datasets: Sequence[str], only: Sequence[str] | None, source:
 
 
 def _from_source(name: str, source: str) -> str:
-    """The dataset of the same task in another source; the recorded mazes have a point in place of the ant."""
+    """Name the dataset of the same task in another source; the recorded mazes have a point in place of the ant."""
     task = name.partition(":")[2].removesuffix("-v2")
     bodies = ("antmaze", "pointmaze") if source == "recorded" else ("pointmaze", "antmaze")
     task = task.replace(*bodies)
@@ -91,33 +96,24 @@ def _matches(name: str) -> list[str]:
     versioned = [name, f"{name}-v2"] if name.startswith("d4rl:") else [name]
     found = [other for other in known if any(fnmatch.fnmatch(other, pattern) for pattern in versioned)]
     if not found:
-        raise ValueError(f"unknown dataset {name!r}{near(name, known)}")
+        raise ValueError(f"unknown dataset {name!r}{near_names(name, known)}")
     return found
 
 
 def dry_run(profile: Profile, out: Path, jobs: int | None) -> None:
-    """Print every run of the table, what is finished already, and an estimate from a short measurement."""
+    """Print every run of the table, those that are finished already, and an estimate from a short measurement."""
     from cfdg_experiments.estimate import estimate_seconds
 
-    space, jobs = workspace(out), jobs or default_jobs(profile)
-    done = finished_cells(profile, space)
-    table = Table(
-        title=f"profile {profile.name}: {len(profile.seeds)} seeds per cell, as replicas", box=box.SIMPLE_HEAD
-    )
-    for column in ("dataset", "algorithm", "arm", "offline updates", "online steps", "state"):
-        table.add_column(column, overflow="fold", no_wrap=column == "dataset")
+    space = workspace(out)
     cells = cells_of(profile)
-    for cell in cells:
-        state = "finished" if cell in done else "to run"
-        own = settled(profile, cell.dataset, cell.algorithm)
-        counts = (count(own.pretrain.steps), count(own.finetune.steps))
-        table.add_row(cell.dataset, cell.algorithm, cell.arm, *counts, state)
+    jobs = jobs or default_jobs(profile, len(cells))
+    done = finished_cells(cells, space)
     waiting = [cell for cell in cells if cell not in done]
-    fresh = {space.pretrained(profile, cell): cell for cell in waiting}
+    fresh = {space.pretrained(cell): cell for cell in waiting}
     torch.set_num_threads(1)
-    seconds = estimate_seconds(profile, waiting, [cell for path, cell in fresh.items() if not path.exists()]) / jobs
+    seconds = estimate_seconds(waiting, [cell for path, cell in fresh.items() if not path.exists()]) / jobs
     console = Console()
-    console.print(table)
+    console.print(_plan_table(profile, cells, done))
     console.print(
         f"{len(cells) * len(profile.seeds)} seed runs in {len(cells)} groups, {len(waiting)} groups to run; "
         f"about {duration(seconds)} with {jobs} jobs on this machine's CPU, measured just now; "
@@ -125,46 +121,64 @@ def dry_run(profile: Profile, out: Path, jobs: int | None) -> None:
     )
 
 
+def _plan_table(profile: Profile, cells: Sequence[Cell], done: Collection[Cell]) -> Table:
+    """List the cells with their steps, and if they are finished."""
+    titles = ("dataset", "algorithm", "arm", "offline updates", "online steps", "state")
+    lines = []
+    for cell in cells:
+        steps = (count(cell.profile.pretrain.steps), count(cell.profile.finetune.steps))
+        lines.append([*cell.key, *steps, "finished" if cell in done else "to run"])
+    return rich_table(titles, lines, title=f"profile {profile.name}: {len(profile.seeds)} seeds per cell, as replicas")
+
+
 def run_table(profile: Profile, out: Path, jobs: int | None) -> None:
-    """Run what is missing, showing progress, and leave table, curves and MLflow runs behind."""
+    """Run the missing cells, showing progress, and leave table, curves and MLflow runs behind."""
     console = Console()
-    space, jobs = workspace(out), jobs or default_jobs(profile)
+    space = workspace(out)
+    cells = cells_of(profile)
+    jobs = jobs or default_jobs(profile, len(cells))
     check_writable(out)
     check_tracking(out)
     _prepare_data(profile, space, jobs, console)
     header = make_header(profile)
-    done = finished_cells(profile, space)
-    cells = cells_of(profile)
+    done = finished_cells(cells, space)
     folder = out / f"table1-{profile.name}"
     write_text(folder / "settings.yaml", dump_profile(profile))
-    ids = {cell.key: cell_key(profile, cell) for cell in cells}
+    ids = {cell.key: cell_key(cell) for cell in cells}
     tracker = Tracker.open(out, f"table1-{profile.name}", header, dump_profile(profile), cell_ids=ids)
     with tracker, Display(console, header, len(cells)) as display:
-        if done:
-            display.note(unfinished(len(cells), done))
-        for cell, result in done.items():
-            display.finished(cell, result)
-            tracker.finished(result)
-        _run_missing(profile, space, jobs, display, tracker)
+        _show_finished(done, len(cells), display, tracker)
+        _run_missing(cells, space, jobs, display, tracker)
         results = display.results
         files = write_report(results, header, folder, refresh_steps(profile))
         tracker.report(files)
-    _say_goodbye(console, results, header, folder, tracker)
+    console.print(to_rich(results, header))
+    console.print(f"\nTable, curves and scores: {folder}", highlight=False, soft_wrap=True)
+    console.print(tracker.how_to_look(), highlight=False, soft_wrap=True)
 
 
-def _run_missing(profile: Profile, space: Workspace, jobs: int, display: Display, tracker: Tracker) -> None:
+def _show_finished(done: Mapping[Cell, CellResult], total: int, display: Display, tracker: Tracker) -> None:
+    """Show and track the cells that a repeated command skips."""
+    if done:
+        display.note(unfinished(total, done))
+    for cell, result in done.items():
+        display.finished(cell, result)
+        tracker.finished(result)
+
+
+def _run_missing(cells: Sequence[Cell], space: Workspace, jobs: int, display: Display, tracker: Tracker) -> None:
     """Run the grid with display and tracker listening."""
 
-    def speak(event: Event) -> None:
+    def notify(event: Event) -> None:
         display.event(event)
         if event.evaluation:
-            tracker.evaluation(event.key, *event.evaluation)
+            tracker.evaluation(event.cell.key, event.evaluation)
 
     def finished(cell: Cell, result: CellResult) -> None:
         display.finished(cell, result)
         tracker.finished(result)
 
-    run_grid(profile, space, jobs, speak, finished)
+    run_grid(cells, space, jobs, notify, finished)
 
 
 def _prepare_data(profile: Profile, space: Workspace, jobs: int, console: Console) -> None:
@@ -181,31 +195,23 @@ def _prepare_data(profile: Profile, space: Workspace, jobs: int, console: Consol
         )
 
 
-def _say_goodbye(
-    console: Console, results: Sequence[CellResult], header: ReportHeader, folder: Path, tracker: Tracker
-) -> None:
-    console.print(to_rich(results, header))
-    console.print(f"\nTable, curves and scores: {folder}", highlight=False, soft_wrap=True)
-    console.print(tracker.how_to_look(), highlight=False, soft_wrap=True)
-
-
 def refresh_steps(profile: Profile) -> dict[str, range]:
-    """By algorithm, the environment steps at which the synthetic buffers are filled anew."""
-    plans = {algorithm: settled(profile, None, algorithm).finetune for algorithm in profile.algorithms}
+    """List, by algorithm, the environment steps at which the synthetic buffers are filled anew."""
+    plans = {algorithm: schedule_for(profile, algorithm).finetune for algorithm in profile.algorithms}
     return {name: range(plan.refresh_every, plan.steps, plan.refresh_every) for name, plan in plans.items()}
 
 
 def make_header(profile: Profile) -> ReportHeader:
-    """What made this table."""
+    """Describe the table, the machine and the software."""
     packages = ("cfdg-diffusion", "cfdg-rl", "cfdg-experiments", "torch", "gymnasium", "mujoco", "numpy")
-    own = {algorithm: settled(profile, None, algorithm) for algorithm in profile.algorithms}
+    own = {algorithm: schedule_for(profile, algorithm) for algorithm in profile.algorithms}
     software: Mapping[str, str] = {"python": platform.python_version(), **{name: version(name) for name in packages}}
     return ReportHeader(
         profile=profile.name,
         datasets=profile.data.datasets,
         algorithms=profile.algorithms,
-        offline_steps={name: plans.pretrain.steps for name, plans in own.items()},
-        online_steps={name: plans.finetune.steps for name, plans in own.items()},
+        offline_steps={name: schedule.pretrain.steps for name, schedule in own.items()},
+        online_steps={name: schedule.finetune.steps for name, schedule in own.items()},
         seeds=profile.seeds,
         arms=profile.arms,
         machine=machine(profile),
@@ -214,22 +220,22 @@ def make_header(profile: Profile) -> ReportHeader:
 
 
 def machine(profile: Profile) -> str:
-    """One line about the hardware."""
+    """Describe the hardware in one line."""
     if profile.device != "cpu" and torch.cuda.is_available():
         return torch.cuda.get_device_name()
     return f"{os.cpu_count()} cores {platform.machine()}, CPU only"
 
 
 def workspace(out: Path) -> Workspace:
-    """Where a table keeps its files; CFDG_CACHE moves the datasets."""
+    """Make the workspace of a table's folder; CFDG_CACHE moves the datasets."""
     return Workspace(out.resolve())
 
 
-def default_jobs(profile: Profile) -> int:
-    """One job per core on a CPU; one job on a GPU, which the replica axis fills."""
+def default_jobs(profile: Profile, cells: int) -> int:
+    """Choose one job per core on a CPU; one job on a GPU, which the replica axis fills."""
     if profile.device != "cpu" and torch.cuda.is_available():
         return 1
-    return max(1, min(os.cpu_count() or 1, len(cells_of(profile))))
+    return max(1, min(os.cpu_count() or 1, cells))
 
 
 def check_writable(out: Path) -> None:
@@ -246,7 +252,7 @@ def check_writable(out: Path) -> None:
 
 
 def duration(seconds: float) -> str:
-    """Seconds in words: minutes below two hours, hours below two days."""
+    """Say seconds in words: minutes below two hours, hours below two days."""
     if seconds < 7200:
         return f"{max(1, round(seconds / 60))} min"
     return f"{seconds / 3600:.1f} h" if seconds < 172_800 else f"{seconds / 86_400:.1f} days"

@@ -1,0 +1,138 @@
+"""Cells of a table: their settings, the keys that name their files, and the events of a running one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from cfdg_experiments.arms import ARMS, Arm
+from cfdg_experiments.profile import PRETRAINED_AS, CellProfile, Profile, has_cell, profile_for
+from cfdg_experiments.results import CellKey, CellResult, Evaluation
+
+Phase = Literal["pre-training", "fine-tuning"]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One (dataset, algorithm, arm) of a table with its own settings: everything that its curves depend on.
+
+    Attributes:
+        dataset: with its source, such as ``recorded:hopper-medium``.
+        algorithm: ``iql``, ``pex`` or ``apl``.
+        arm: a name of :data:`~cfdg_experiments.arms.ARMS`.
+        profile: the settings of this cell.
+    """
+
+    dataset: str
+    algorithm: str
+    arm: str
+    profile: CellProfile
+
+    @property
+    def key(self) -> CellKey:
+        """Place of the cell in the table."""
+        return CellKey(self.dataset, self.algorithm, self.arm)
+
+    @property
+    def name(self) -> str:
+        """``dataset/algorithm/arm``, for messages and run names."""
+        return self.key.name
+
+    @property
+    def augmentation(self) -> Arm:
+        """Settings of the arm."""
+        return ARMS[self.arm]
+
+    @property
+    def pretraining(self) -> str:
+        """Name of the offline phase, which every arm of a dataset shares, and IQL with PEX."""
+        return f"{self.dataset}/{PRETRAINED_AS[self.algorithm]} pre-training"
+
+
+def cells_of(profile: Profile) -> list[Cell]:
+    """List every cell, in the order of the table, and choose the settings of each."""
+    pairs = [(name, algorithm) for algorithm in profile.algorithms for name in profile.data.datasets]
+    settings = {pair: profile_for(profile, *pair) for pair in pairs if has_cell(pair[1], pair[0])}
+    return [Cell(*pair, arm, own) for pair, own in settings.items() for arm in profile.arms]
+
+
+@dataclass(frozen=True)
+class Event:
+    """Progress of a running cell, and a new evaluation if there is one.
+
+    Attributes:
+        cell: the cell.
+        phase: "pre-training" or "fine-tuning".
+        step: steps of the phase that are done.
+        total: steps of the phase.
+        evaluation: the evaluation at this step, or None.
+    """
+
+    cell: Cell
+    phase: Phase
+    step: int
+    total: int
+    evaluation: Evaluation | None = None
+
+
+Listener = Callable[[Event], None]
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The folder of a table's files, and the one where datasets are cached (None: the user's cache folder)."""
+
+    folder: Path
+    cache: Path | None = None
+
+    def pretrained(self, cell: Cell) -> Path:
+        """Return the offline checkpoint that every arm of a dataset shares, and IQL with PEX."""
+        name = f"{_slug(cell.dataset)}-{PRETRAINED_AS[cell.algorithm]}-{pretrain_key(cell)}.safetensors"
+        return self.folder / "pretrained" / name
+
+    def checkpoint(self, cell: Cell) -> Path:
+        """Return the file of an unfinished cell's state."""
+        return self.folder / "unfinished" / f"{_slug(cell.name)}-{cell_key(cell)}.safetensors"
+
+    def result(self, cell: Cell) -> Path:
+        """Return the file of a finished cell's curves."""
+        return self.folder / "cells" / f"{_slug(cell.name)}-{cell_key(cell)}.json"
+
+
+def finished_cells(cells: Iterable[Cell], space: Workspace) -> dict[Cell, CellResult]:
+    """Read the results that are on disk already."""
+    paths = {cell: space.result(cell) for cell in cells}
+    return {cell: CellResult.from_json(path) for cell, path in paths.items() if path.exists()}
+
+
+def pretrain_key(cell: Cell) -> str:
+    """Hash everything that an offline checkpoint depends on."""
+    own = cell.profile
+    data = {"rows": own.rows, "seed": own.data_seed}
+    agent = asdict(own.learner) | {"online_learning_rate": None}  # for fine-tuning alone
+    pretrained_as = PRETRAINED_AS[cell.algorithm]
+    parts = [cell.dataset, pretrained_as, data, agent, asdict(own.pretrain), list(own.seeds)]
+    return _hash(parts)
+
+
+def cell_key(cell: Cell) -> str:
+    """Hash everything that a cell's curves depend on."""
+    own = cell.profile
+    groups: list[Any] = [own.learner, own.finetune, own.mixing]
+    groups += [group for group in (own.pex, own.replay) if group is not None]
+    groups.append(own.evaluation)
+    if cell.augmentation.augments:
+        groups += [own.diffusion, own.refresh]
+    return _hash([pretrain_key(cell), cell.algorithm, cell.arm, *(asdict(group) for group in groups)])
+
+
+def _slug(name: str) -> str:
+    return name.replace("recorded:", "").replace(":", "-").replace("/", "-")
+
+
+def _hash(parts: list[Any]) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]

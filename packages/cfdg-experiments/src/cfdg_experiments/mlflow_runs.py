@@ -1,0 +1,156 @@
+"""Runs of one MLflow experiment, always named by their id.
+
+The only place that imports MLflow, where it is first needed: the import takes seconds. MLflow's notion of an active
+run, which is global, is not used.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cfdg_experiments.store import QUIET, TrackingError, database_path
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Metric, Run
+
+BATCH = 1000  # metrics per call, MLflow's limit
+PARAMETERS = 100  # parameters per call, MLflow's limit
+PARENT_TAG = "mlflow.parentRunId"
+
+
+def connect(uri: str) -> MlflowClient:
+    """Make a quiet client without telemetry; a missing SQLite database is made first.
+
+    Raises:
+        TrackingError: if the store refuses.
+    """
+    for key, value in QUIET.items():
+        os.environ.setdefault(key, value)  # MLflow reads these only from the environment
+    try:
+        from mlflow import MlflowClient
+
+        for name in ("mlflow", "alembic"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+        if uri.startswith("sqlite:///") and not (path := database_path(uri)).exists():
+            _create_database(path, MlflowClient)
+        client = MlflowClient(tracking_uri=uri)
+        client.search_experiments(max_results=1)
+    except Exception as error:  # of SQLAlchemy, requests or MLflow
+        raise TrackingError(f"MLflow store {uri} cannot be used: {first_line(error)}") from error
+    return client
+
+
+def open_experiment(client: MlflowClient, name: str, location: str | None) -> str:
+    """Return the id of an experiment, made or taken out of the bin where necessary.
+
+    Args:
+        client: from :func:`connect`.
+        name: of the experiment.
+        location: URI of a new experiment's artifacts; None leaves it to the server.
+    """
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        return client.create_experiment(name, artifact_location=location)
+    if found.lifecycle_stage == "deleted":
+        client.restore_experiment(found.experiment_id)
+    return found.experiment_id
+
+
+class Runs:
+    """The runs of one experiment: finding, making, filling and ending them.
+
+    Args:
+        client: from :func:`connect`.
+        experiment: id of the experiment.
+        tags: of every run that is made.
+    """
+
+    def __init__(self, client: MlflowClient, experiment: str, tags: Mapping[str, str]) -> None:
+        self.client = client
+        self.experiment = experiment
+        self.tags = {"mlflow.source.name": "cfdg", **tags}
+        self._logged: set[tuple[str, str, int]] = set()  # run, metric, step
+
+    def find(self, tag: str, value: str) -> list[Run]:
+        """List the runs with a tag of this value."""
+        return list(self.client.search_runs([self.experiment], f"tags.`{tag}` = '{value}'", max_results=1000))
+
+    def create(self, name: str, tags: Mapping[str, str], parent: str | None = None) -> str:
+        """Begin a run, below another one if ``parent`` is its id; returns its id."""
+        above = {} if parent is None else {PARENT_TAG: parent}
+        tags = {**self.tags, **above, **tags}
+        return self.client.create_run(self.experiment, tags=tags, run_name=name).info.run_id
+
+    def move(self, run: str, parent: str) -> None:
+        """Put a run below another one."""
+        self.client.set_tag(run, PARENT_TAG, parent)
+
+    def discard(self, run: Run) -> None:
+        """Mark an earlier, unfinished attempt and the runs below it as killed, and put them in MLflow's bin."""
+        for child in [*self.find(PARENT_TAG, run.info.run_id), run]:
+            if child.info.status == "RUNNING":
+                self.client.set_terminated(child.info.run_id, "KILLED")
+            self.client.delete_run(child.info.run_id)
+
+    def parameters(self, run: str, values: Mapping[str, Any]) -> None:
+        """Log parameters as text; empty ones are left out."""
+        from mlflow.entities import Param
+
+        parameters = [Param(key, str(value)) for key, value in values.items() if str(value)]
+        for start in range(0, len(parameters), PARAMETERS):
+            self.client.log_batch(run, params=parameters[start : start + PARAMETERS])
+
+    def points(self, run: str, curves: Mapping[str, np.ndarray], steps: np.ndarray) -> None:
+        """Log the points ``(K,)`` of curves at ``steps`` ``(K,)`` that are finite and were not logged before."""
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        new: list[Metric] = [
+            Metric(name, float(value), now, int(step))
+            for name, curve in curves.items()
+            for step, value in zip(steps, curve, strict=True)
+            if math.isfinite(value) and (run, name, int(step)) not in self._logged
+        ]
+        for start in range(0, len(new), BATCH):
+            batch = new[start : start + BATCH]
+            self.client.log_batch(run, metrics=batch)
+            self._logged |= {(run, metric.key, metric.step) for metric in batch}
+
+    def end(self, run: str, status: str) -> None:
+        """End a run as FINISHED, FAILED or KILLED."""
+        self.client.set_terminated(run, status)
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, or its type if it has none."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def _create_database(path: Path, client: type[MlflowClient]) -> None:
+    """Make the tables under a temporary name: they take 10 s, and a kill or a second command in between spoils them."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        client(tracking_uri=f"sqlite:///{temporary.absolute().as_posix()}").search_experiments(max_results=1)
+        _keep_first(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _keep_first(temporary: Path, path: Path) -> None:
+    """Rename the file unless another command was faster and uses its own already."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        return
+    except OSError:  # a file system without hard links
+        os.replace(temporary, path)

@@ -1,0 +1,94 @@
+"""Cells: their list, their own settings, and the keys that name their files."""
+
+import pytest
+
+from cfdg_experiments import cells as cells_module
+from cfdg_experiments.cells import Cell, Workspace, cell_key, cells_of, finished_cells, pretrain_key
+from cfdg_experiments.profile import profile_for
+from cfdg_experiments.profile_files import load_profile
+from cfdg_experiments.results import CellResult
+
+HOPPER = "recorded:hopper-medium"
+MAZE = "recorded:pointmaze-umaze"
+
+# Keys of the first version, which named its files by them: a change of a setting's name or default, or of the hash,
+# makes every finished cell run again.
+FIRST_KEYS = {
+    ("quick", "recorded:halfcheetah-medium", "iql", "base"): ("33b7683588a4", "ac71a53e45bf"),
+    ("quick", "recorded:halfcheetah-medium", "iql", "cfdg"): ("33b7683588a4", "bc9f3b770296"),
+    ("quick", "recorded:pointmaze-medium-play", "pex", "cfdg"): ("0b7e0bd78746", "fe695c5d1103"),
+    ("quick", "recorded:halfcheetah-medium", "apl", "cfdg"): ("5a9a25751b15", "fa082c4ded26"),
+    ("paper", "d4rl:antmaze-large-play-v2", "iql", "cfdg"): ("3aa42d3830fd", "99e7e6530f78"),
+    ("paper", "d4rl:hopper-medium-v2", "pex", "base"): ("e1483f71a840", "6104a79538ac"),
+    ("paper", "d4rl:hopper-medium-v2", "apl", "cfdg"): ("71e8bac1b4e5", "4d90e8da7cdf"),
+}
+
+
+def cell(algorithm="iql", arm="base", **changes):
+    profile = load_profile("quick", {key.replace("__", "."): value for key, value in changes.items()})
+    return Cell(HOPPER, algorithm, arm, profile_for(profile, HOPPER, algorithm))
+
+
+@pytest.mark.parametrize(("place", "keys"), FIRST_KEYS.items())
+def test_workspaces_of_the_first_version_are_continued(place, keys):
+    found = {cell.key: cell for cell in cells_of(load_profile(place[0]))}[place[1:]]
+    assert (pretrain_key(found), cell_key(found)) == keys
+
+
+def test_a_table_has_every_pair_but_apl_on_mazes():
+    profile = load_profile("quick", {"data.datasets": [MAZE, HOPPER]})
+    cells = cells_of(profile)
+    assert [cell.key for cell in cells[:3]] == [(MAZE, "iql", "base"), (MAZE, "iql", "cfdg"), (HOPPER, "iql", "base")]
+    assert len(cells) == 2 * 2 * 2 + 2
+    assert not [cell for cell in cells if (cell.dataset, cell.algorithm) == (MAZE, "apl")]
+
+
+def test_the_settings_of_a_pair_are_chosen_once(monkeypatch):
+    chosen = []
+
+    def counting(profile, dataset, algorithm):
+        chosen.append((dataset, algorithm))
+        return profile_for(profile, dataset, algorithm)
+
+    monkeypatch.setattr(cells_module, "profile_for", counting)
+    cells = cells_of(load_profile("quick"))
+    assert len(chosen) == len(set(chosen)) == len(cells) / 2
+
+
+def test_cells_of_other_settings_are_other_cells():
+    assert cell() == cell()
+    assert cell() != cell(iql__expectile=0.8)
+    assert cell().key == cell(iql__expectile=0.8).key == (HOPPER, "iql", "base")
+    assert cell(algorithm="pex").pretraining == cell().pretraining == f"{HOPPER}/iql pre-training"
+    assert cell(algorithm="apl").pretraining != cell().pretraining
+
+
+def test_keys_follow_what_a_result_depends_on():
+    base = cell()
+    cfdg = cell(arm="cfdg")
+    pex = cell("pex")
+    apl = cell("apl")
+    assert pretrain_key(base) == pretrain_key(cfdg)
+    assert cell_key(base) != cell_key(cfdg)
+    assert cell_key(cell(diffusion__width=32)) == cell_key(base), "the base arm has no model"
+    assert cell_key(cell(arm="cfdg", diffusion__width=32)) != cell_key(cfdg)
+    assert pretrain_key(cell(seeds=[0])) != pretrain_key(base)
+    assert pretrain_key(cell(data__rows=20_000)) != pretrain_key(base)
+    other_rate = cell(iql__online_learning_rate=1e-4)
+    assert pretrain_key(other_rate) == pretrain_key(base)
+    assert cell_key(other_rate) != cell_key(base)
+    assert cell_key(cell(evaluation__every=20)) != cell_key(base)
+    assert pretrain_key(pex) == pretrain_key(base) != pretrain_key(apl)
+    assert cell_key(cell("pex", pex__epsilon=0.2)) != cell_key(pex)
+    assert cell_key(cell(pex__epsilon=0.2)) == cell_key(base)
+    assert pretrain_key(cell("apl", apl__learner="conservative")) != pretrain_key(apl)
+    assert cell_key(cell("pex", apl__learner="conservative")) == cell_key(pex)
+    assert cell_key(cell("apl", apl__replay__gate=12)) != cell_key(apl)
+
+
+def test_finished_cells_are_found_by_their_settings(tmp_path, made_up):
+    space = Workspace(tmp_path)
+    made_up.cell().to_json(space.result(cell()))
+    found = finished_cells([cell(), cell(arm="cfdg"), cell(iql__expectile=0.8)], space)
+    assert list(found) == [cell()]
+    assert isinstance(found[cell()], CellResult)

@@ -1,0 +1,20 @@
+"""Worker processes, and their end when a cell fails."""
+
+import multiprocessing
+
+import pytest
+
+from cfdg_experiments.cells import Cell, Workspace
+from cfdg_experiments.grid import run_grid
+from cfdg_experiments.profile import profile_for
+from cfdg_experiments.profile_files import load_profile
+
+
+def test_a_cell_that_fails_ends_the_others_at_once(tmp_path):
+    """One worker trains for ever; the other has no data."""
+    profile = load_profile("quick", {"seeds": [0], "device": "cpu", "data.rows": 10_000, "pretrain.steps": 10**9})
+    names = ("recorded:hopper-medium", f"hdf5:{tmp_path / 'none.hdf5'}@Hopper-v5")
+    cells = [Cell(name, "iql", "base", profile_for(profile, name, "iql")) for name in names]
+    with pytest.raises(FileNotFoundError, match=r"none\.hdf5 does not exist"):
+        run_grid(cells, Workspace(tmp_path / "runs", tmp_path / "cache"), 2, lambda event: None, lambda *_: None)
+    assert not multiprocessing.active_children()
