@@ -1,16 +1,19 @@
-"""Files that appear whole: under which permissions, what is left when something goes wrong."""
+"""Trees that come back as they were; files that appear whole, under which permissions, what an error leaves."""
 
+import math
 import os
 import stat
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from cfdg_diffusion import storage
 from cfdg_diffusion.cli.table_files import write_text, written
 from cfdg_diffusion.quality import report
-from cfdg_diffusion.storage import complete
+from cfdg_diffusion.storage import atomic_write, leaves, nested
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
 
@@ -32,7 +35,7 @@ def table_to(path):
 
 
 WRITERS = {
-    "model": lambda path: storage.save(path, {}, {"weight": torch.zeros(3)}),
+    "model": lambda path: storage.save(path, {"weight": torch.zeros(3)}),
     "table": table_to,
     "text": lambda path: write_text(path, "{}"),
 }
@@ -72,7 +75,7 @@ def test_what_replaces_a_private_file_is_private_while_it_is_written(tmp_path):
     path = tmp_path / "secret.csv"
     path.write_text("old")
     path.chmod(0o600)
-    with complete(path) as partial:
+    with atomic_write(path) as partial:
         assert mode(partial) == 0o600
         partial.write_text("new")
     assert path.read_text() == "new"
@@ -83,7 +86,7 @@ def test_what_a_killed_process_left_has_no_say(tmp_path):
     left = path.with_name(f".{path.name}.{os.getpid()}.partial")
     left.write_text("left")
     left.chmod(0o400)
-    with complete(path) as partial:
+    with atomic_write(path) as partial:
         assert partial.read_text() == ""
     (tmp_path / "plain").write_text("as open() makes it")
     assert mode(path) == mode(tmp_path / "plain")
@@ -94,7 +97,7 @@ def test_an_exception_leaves_the_old_file_and_nothing_beside_it(tmp_path):
     path.write_text("old")
 
     def interrupted():
-        with complete(path) as partial:
+        with atomic_write(path) as partial:
             partial.write_text("half")
             raise KeyboardInterrupt
 
@@ -102,3 +105,47 @@ def test_an_exception_leaves_the_old_file_and_nothing_beside_it(tmp_path):
         interrupted()
     assert path.read_text() == "old"
     assert [found.name for found in tmp_path.iterdir()] == ["old.csv"]
+
+
+TREE = {
+    "kind": "test",
+    "sizes": [1, 2.5, None, True, "text", -math.inf, 2**70],
+    "weights": {"first": torch.arange(6.0).view(2, 3).T, "step": torch.tensor(7), "empty": torch.zeros(0, 3)},
+    "arrays": [{"edges": np.array([1.5, 2.5])}, np.array([[True], [False]])],
+    "nothing": {},
+}
+
+
+def assert_same(found, expected):
+    assert type(found) is type(expected)
+    if isinstance(expected, dict):
+        assert list(found) == list(expected)
+        for name, value in expected.items():
+            assert_same(found[name], value)
+    elif isinstance(expected, list):
+        for one, other in zip(found, expected, strict=True):
+            assert_same(one, other)
+    elif isinstance(expected, torch.Tensor | np.ndarray):
+        assert found.dtype == expected.dtype
+        assert found.shape == expected.shape
+        assert bool((found == expected).all())
+    else:
+        assert found == expected
+
+
+def test_a_tree_comes_back_as_it_was(tmp_path):
+    storage.save(tmp_path / "folder" / "tree", TREE)
+    assert_same(storage.load(tmp_path / "folder" / "tree"), TREE)
+
+
+def test_a_header_that_names_no_tensor_of_the_file_is_refused(tmp_path):
+    metadata = {"format": "cfdg-diffusion", "version": "2", "tree": '{"a": {"tensor": "b"}}'}
+    save_file({"a": torch.zeros(1)}, tmp_path / "tree", metadata=metadata)
+    with pytest.raises(ValueError, match="tree has a header that cannot be read: KeyError"):
+        storage.load(tmp_path / "tree")
+
+
+def test_dotted_names_and_nested_trees_are_the_same():
+    tree = {"a": {"b": 1, "c": {"d": 2}}, "e": 3}
+    assert leaves(tree) == {"a.b": 1, "a.c.d": 2, "e": 3}
+    assert nested(leaves(tree)) == nested(tree) == tree

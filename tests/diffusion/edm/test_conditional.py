@@ -6,7 +6,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from cfdg_diffusion import ConditionalDiffusion, DiffusionSettings
+from cfdg_diffusion import ConditionalDiffusion, DiffusionSettings, NotFittedError
+from cfdg_diffusion.edm.losses import looks
+from cfdg_diffusion.storage import leaves
 
 TINY = DiffusionSettings(width=16, blocks=1, batch_size=32, steps=20, sampling_steps=5, precision="fp32", chunk_rows=8)
 ROWS = torch.randn(60, 3, generator=torch.Generator().manual_seed(0)) * torch.tensor([1.0, 20.0, 0.1]) + 5
@@ -15,6 +17,13 @@ LABELS = torch.arange(60) % 2
 
 def tiny(**arguments):
     return ConditionalDiffusion(3, 2, **{"settings": TINY} | arguments)
+
+
+def assert_same(state, other):
+    state, other = leaves(state), leaves(other)
+    assert state.keys() == other.keys()
+    for name, tensor in state.items():
+        assert torch.equal(tensor, other[name]), name
 
 
 @pytest.fixture(scope="module")
@@ -96,8 +105,8 @@ def test_a_raw_column_is_learnt_in_its_own_units():
     model = ConditionalDiffusion(3, 2, settings=settings, raw_columns=(2,))
     model.fit(rows, LABELS)
     state = model.state_dict()
-    assert state["normaliser.mean"][0, 2] == 0
-    assert state["normaliser.std"][0, 2] == 1
+    assert state["normaliser"]["mean"][0, 2] == 0
+    assert state["normaliser"]["std"][0, 2] == 1
     flags = model.sample(LABELS.repeat(10))[:, 2] > 0.5
     assert float((flags == LABELS.repeat(10).bool()).float().mean()) > 0.97
 
@@ -148,7 +157,8 @@ def test_a_remainder_changes_no_row_before_it(fitted_state):
 
 def test_samples_come_from_the_averaged_weights(fitted_state):
     samples = []
-    for changed in ({}, {"learner.weights": torch.zeros_like(fitted_state["learner.weights"])}):
+    learner = fitted_state["learner"]
+    for changed in ({}, {"learner": learner | {"weights": torch.zeros_like(learner["weights"])}}):
         model = tiny()
         model.load_state_dict(fitted_state | changed)
         samples.append(model.sample(LABELS))
@@ -183,7 +193,7 @@ def test_a_second_fit_takes_the_statistics_of_its_own_rows():
     model = tiny()
     model.fit(ROWS, LABELS)
     model.fit(ROWS + 100, LABELS)
-    torch.testing.assert_close(model.state_dict()["normaliser.mean"][0], (ROWS + 100).mean(0), atol=1e-3, rtol=1e-5)
+    torch.testing.assert_close(model.state_dict()["normaliser"]["mean"][0], (ROWS + 100).mean(0), atol=1e-3, rtol=1e-5)
 
 
 def test_the_report_counts_labels_and_notes_losses():
@@ -192,6 +202,38 @@ def test_the_report_counts_labels_and_notes_losses():
     assert report.losses.shape == (len(report.loss_steps), 2)
     assert report.loss_steps == (*range(3, 121, 3),)
     assert report.seconds > 0
+
+
+def test_whoever_iterates_sees_the_losses_of_each_step_and_may_stop():
+    whole, broken = tiny(seeds=(0, 1)), tiny(seeds=(0, 1))
+    report = whole.fit(ROWS, LABELS)
+    means = list(looks(broken.training(ROWS, LABELS), TINY.steps))
+    assert [step for step, _ in means] == list(report.loss_steps)
+    assert torch.equal(torch.stack([mean for _, mean in means]), report.losses)
+    assert_same(broken.state_dict(), whole.state_dict())
+    broken.reset()
+    for step, losses in broken.training(ROWS, LABELS):
+        assert losses.shape == (2,)
+        if step == 7:
+            break
+    assert int(broken.state_dict()["learner"]["updates"]) == 7
+
+
+def test_training_continues_after_any_step_bit_for_bit():
+    whole, first, second = tiny(), tiny(), tiny()
+    whole.fit(ROWS, LABELS)
+    for step, _ in first.training(ROWS, LABELS):
+        if step == 7:
+            break
+    second.load_state_dict(first.state_dict())
+    assert [step for step, _ in second.training(ROWS, LABELS, start=7)] == list(range(8, TINY.steps + 1))
+    assert_same(second.state_dict(), whole.state_dict())
+
+
+@pytest.mark.parametrize("start", [-1, 20])
+def test_a_start_outside_the_training_is_refused(fitted, start):
+    with pytest.raises(ValueError, match=f"start is {start}, expected a step from 0 to 19"):
+        fitted.training(ROWS, LABELS, start=start)
 
 
 def test_a_loaded_state_continues_bit_for_bit(fitted_state):
@@ -203,8 +245,7 @@ def test_a_loaded_state_continues_bit_for_bit(fitted_state):
     original.fit(ROWS, LABELS)
     original.fit(ROWS, LABELS)
     assert torch.equal(first.sample(LABELS), original.sample(LABELS))
-    for name, tensor in first.state_dict().items():
-        assert torch.equal(tensor, original.state_dict()[name]), name
+    assert_same(first.state_dict(), original.state_dict())
 
 
 def test_a_saved_model_samples_and_trains_on_identically(tmp_path):
@@ -239,17 +280,23 @@ def test_a_cut_file_is_refused(fitted, tmp_path):
             ConditionalDiffusion.load(tmp_path / "cut")
 
 
-HEADER = {"format": "cfdg-diffusion", "version": "1"}
+HEADER = {"format": "cfdg-diffusion", "version": "2"}
+OLD = HEADER | {"version": "1"}
+SIZES = '{"columns": 3, "num_labels": 2, "settings": {}, "categories": []}'
 
 
 @pytest.mark.parametrize(
     ("header", "message"),
     [
         ({}, "has format None, expected 'cfdg-diffusion'"),
-        (HEADER | {"version": "2"}, "has version '2', this package reads version 1: update"),
+        (HEADER | {"version": "3"}, "has version '3', expected 1 to 2: update"),
         (HEADER, "has a header that cannot be read"),
-        (HEADER | {"arguments": '{"columns": 3}'}, "does not describe a model of this version"),
-        (HEADER | {"arguments": '{"columns": 3, "num_labels": 2, "settings": {}}'}, "missing or unknown"),
+        (HEADER | {"tree": '{"arguments": {"columns": 3}}'}, "does not describe a model of this version"),
+        (HEADER | {"tree": f'{{"arguments": {SIZES}, "state": {{"x": {{"tensor": "x"}}}}}}'}, "missing or unknown"),
+        (HEADER | {"tree": '{"x": {"tensor": "y"}}'}, "has a header that cannot be read"),
+        (OLD, "has a header that cannot be read"),
+        (OLD | {"arguments": '{"columns": 3}'}, "does not describe a model of this version"),
+        (OLD | {"arguments": SIZES}, "missing or unknown"),
     ],
 )
 def test_a_foreign_file_is_refused(tmp_path, header, message):
@@ -270,7 +317,7 @@ def test_a_state_of_another_model_is_refused_and_changes_nothing(fitted):
         fitted.load_state_dict(other)
     with pytest.raises(ValueError, match=r"\['label_counts'\] missing or unknown"):
         fitted.load_state_dict({name: tensor for name, tensor in before.items() if name != "label_counts"})
-    assert all(torch.equal(tensor, before[name]) for name, tensor in fitted.state_dict().items())
+    assert_same(fitted.state_dict(), before)
 
 
 NAN = ROWS.clone()
@@ -301,7 +348,7 @@ def test_a_refused_fit_changes_nothing(fitted):
     before = fitted.state_dict()
     with pytest.raises(ValueError, match="not finite"):
         fitted.fit(NAN, LABELS)
-    assert all(torch.equal(tensor, before[name]) for name, tensor in fitted.state_dict().items())
+    assert_same(fitted.state_dict(), before)
 
 
 def test_a_label_without_rows_cannot_be_sampled(fitted):
@@ -312,7 +359,7 @@ def test_a_label_without_rows_cannot_be_sampled(fitted):
 
 
 def test_an_unfitted_model_cannot_sample():
-    with pytest.raises(ValueError, match="label 0 had no rows"):
+    with pytest.raises(NotFittedError, match="label 0 had no rows"):
         tiny().sample(LABELS)
 
 

@@ -99,7 +99,7 @@ def test_many_rows_begin_from_edms_skip_connection():
     rows, labels = draw(1000)
     model = ConditionalDiffusion(3, 2, settings=FEW)
     model.fit(rows[0], labels[0])
-    assert not any("gaussians" in name for name in model.state_dict())
+    assert "gaussians" not in model.state_dict()
 
 
 def test_the_gaussians_are_saved_and_restored(tmp_path):
@@ -115,8 +115,8 @@ def test_gaussians_of_another_size_are_refused():
     model = ConditionalDiffusion(3, 2, settings=FEW)
     model.fit(rows[0], labels[0])
     state = model.state_dict()
-    state["gaussians.axes"] = torch.eye(4)[None]
-    with pytest.raises(ValueError, match="'axes' has shape"):
+    state["gaussians"]["axes"] = torch.eye(4)[None]
+    with pytest.raises(ValueError, match=r"'gaussians\.axes' has shape"):
         model.load_state_dict(state)
 
 
@@ -124,12 +124,12 @@ def test_a_later_fit_keeps_the_gaussians_of_the_first_until_a_reset():
     rows, labels = draw(100)
     model = ConditionalDiffusion(3, 2, settings=FEW)
     model.fit(rows[0], labels[0])
-    before = model.state_dict()["gaussians.mean"]
+    before = model.state_dict()["gaussians"]["mean"]
     model.fit(rows[0, :150] + 1, labels[0, :150])
-    assert torch.equal(model.state_dict()["gaussians.mean"], before)
+    assert torch.equal(model.state_dict()["gaussians"]["mean"], before)
     model.reset()
     model.fit(rows[0, :150], labels[0, :150])
-    assert not torch.equal(model.state_dict()["gaussians.mean"], before)
+    assert not torch.equal(model.state_dict()["gaussians"]["mean"], before)
 
 
 def test_a_table_that_grows_beyond_a_few_rows_is_trained_on():

@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cfdg_diffusion import forget, guided
+from cfdg_diffusion import drop_labels, guided
 
 NULL = 2
 LABELS = torch.tensor([[0, 1, 1, 0], [1, 1, 0, 0]])
@@ -57,16 +57,16 @@ def test_one_shared_noise_level_equals_the_same_level_for_each_row(weight):
 
 @settings(deadline=None)
 @given(st.floats(0, 1))
-def test_labels_are_forgotten_with_the_probability_asked_for(p_uncond):
+def test_labels_are_dropped_with_the_probability_asked_for(p_uncond):
     uniform = torch.rand(4, 20_000, generator=torch.Generator().manual_seed(0))
     labels = torch.arange(20_000).expand(4, -1) % NULL
-    dropped = forget(labels, p_uncond, NULL, uniform)
+    dropped = drop_labels(labels, p_uncond, NULL, uniform)
     assert float((dropped == NULL).float().mean()) == pytest.approx(p_uncond, abs=0.01)
     kept = dropped != NULL
     assert torch.equal(dropped[kept], labels[kept])
 
 
 @pytest.mark.parametrize(("p_uncond", "share"), [(0.0, 0.0), (1.0, 1.0)])
-def test_never_and_always_forgetting_are_exact(p_uncond, share):
+def test_never_and_always_dropping_are_exact(p_uncond, share):
     uniform = torch.tensor([0.0, 0.5, 1 - 2**-24])
-    assert (forget(torch.zeros(3, dtype=torch.long), p_uncond, 1, uniform) == 1).float().mean() == share
+    assert (drop_labels(torch.zeros(3, dtype=torch.long), p_uncond, 1, uniform) == 1).float().mean() == share

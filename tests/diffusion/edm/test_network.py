@@ -40,7 +40,7 @@ def test_the_forward_pass_is_the_formula(normed):
     features = torch.cat([noise[0][:, None], angles.sin(), angles.cos()], dim=1)
     silu = torch.nn.functional.silu
     h = x[0] @ weights["input"] + weights["input_bias"]
-    h = h + silu(features @ weights["noise"] + weights["label"][labels[0]]) @ weights["told"]
+    h = h + silu(features @ weights["noise"] + weights["label"][labels[0]]) @ weights["condition"]
     for block in range(2):
         read = layer_norm(h) if normed else silu(h)
         inner = read @ weights[f"first{block}"] + weights[f"first{block}_bias"]

@@ -3,19 +3,27 @@
 import datetime
 import json
 import string
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
-from safetensors.torch import load, save
 
+from cfdg_diffusion import storage
 from cfdg_diffusion.tabular.columns import CodecSettings, TableCodec
 
 ROWS = 300
+
+
+def through_a_file(state):
+    json.dumps(state, allow_nan=False, default=lambda array: array.dtype.name)  # JSON has no infinity
+    with tempfile.TemporaryDirectory() as folder:
+        storage.save(Path(folder) / "state", state)
+        return storage.load(Path(folder) / "state")
 
 
 def draws(seed=0):
@@ -101,8 +109,7 @@ TEXTS = {
 def test_categories_and_booleans_come_back_with_dtype_levels_order_and_what_is_missing(name):
     series = TEXTS[name].rename("x")
     codec = TableCodec.learn(series.to_frame())
-    arguments, arrays = codec.state()
-    for made in (codec, TableCodec.restore(json.loads(json.dumps(arguments)), arrays)):
+    for made in (codec, TableCodec.restore(through_a_file(codec.state()))):
         back = made.decode(made.encode(series.to_frame(), draws()))["x"]
         pd.testing.assert_series_equal(back, series)
         if series.dtype == object:
@@ -221,15 +228,12 @@ def test_tables_of_any_schema_come_back_and_any_rows_decode_to_that_schema(table
 @given(tables())
 def test_json_and_arrays_give_the_same_codec_back_through_a_file(table):
     codec = TableCodec.learn(table)
-    arguments, arrays = codec.state()
-    arguments = json.loads(json.dumps(arguments, allow_nan=False))
-    tensors = load(save({name: torch.from_numpy(array.copy()) for name, array in arrays.items()}))
-    again = TableCodec.restore(arguments, {name: tensor.numpy() for name, tensor in tensors.items()})
+    again = TableCodec.restore(through_a_file(codec.state()))
     rows = codec.encode(table, draws())
     assert (again.encode(table, draws()) == rows).all()
     assert_frame_equal(again.decode(rows), codec.decode(rows))
     assert again.describe() == codec.describe()
-    assert again.state()[0] == codec.state()[0]
+    assert repr(again.state()) == repr(codec.state())
     assert (again.decode(rows).dtypes == table.dtypes).all()
 
 
@@ -481,16 +485,21 @@ def test_calls_that_do_not_fit_are_refused_in_one_sentence():
 
 
 def test_states_of_another_version_or_without_a_part_are_refused():
-    arguments, arrays = TableCodec.learn(mixed()).state()
+    state = TableCodec.learn(mixed()).state()
     with pytest.raises(ValueError, match="version 99, expected 1"):
-        TableCodec.restore({**arguments, "version": 99}, arrays)
+        TableCodec.restore({**state, "version": 99})
     with pytest.raises(ValueError, match="version None"):
-        TableCodec.restore({}, arrays)
-    for name in arrays:
+        TableCodec.restore({})
+    for part in ("columns", "names_dtype"):
         with pytest.raises(ValueError, match="cannot be read"):
-            TableCodec.restore(arguments, {key: array for key, array in arrays.items() if key != name})
-    with pytest.raises(ValueError, match="cannot be read"):
-        TableCodec.restore({key: value for key, value in arguments.items() if key != "columns"}, arrays)
+            TableCodec.restore({name: value for name, value in state.items() if name != part})
+    for column in state["columns"]:
+        for part in (column, *column["components"]):
+            for name in list(part):
+                value = part.pop(name)
+                with pytest.raises(ValueError, match="cannot be read"):
+                    TableCodec.restore(state)
+                part[name] = value
 
 
 def test_a_zone_without_a_name_is_refused():

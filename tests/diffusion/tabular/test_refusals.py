@@ -231,28 +231,37 @@ def test_foreign_files(path, model):
 
 def test_newer_files(path):
     tensors = load_file(path)
-    save_file(tensors, path, metadata={"format": "cfdg-diffusion", "version": "2", "arguments": "{}"})
-    refused(path, "has version '2', this package reads version 1: update cfdg-diffusion")
+    save_file(tensors, path, metadata={"format": "cfdg-diffusion", "version": "3", "tree": "{}"})
+    refused(path, "has version '3', expected 1 to 2: update cfdg-diffusion")
 
 
-@pytest.mark.parametrize("key", ["seed", "settings", "order", "names_dtype", "labels", "codec", "history"])
+@pytest.mark.parametrize("key", ["seed", "settings", "schema", "history", "model", "order", "labels", "codec"])
 @pytest.mark.parametrize("damage", ["missing", "wrong"])
-def test_files_with_a_damaged_header(path, key, damage):
-    arguments, tensors = storage.load(path)
+def test_files_with_a_damaged_tree(path, key, damage):
+    tree = storage.load(path)
+    part = tree if key in tree else tree["schema"]
     if damage == "missing":
-        del arguments[key]
+        del part[key]
     else:
-        arguments[key] = "nonsense"
-    storage.save(path, arguments, tensors)
+        part[key] = "nonsense"
+    storage.save(path, tree)
     refused(path, "does not describe a model of this version")
 
 
 def test_files_with_damaged_tensors(path):
-    arguments, tensors = storage.load(path)
-    for name in ("model.learner.weights", "labels.keys", "codec.0.0.knots"):
-        storage.save(path, arguments, {key: tensor for key, tensor in tensors.items() if key != name})
+    whole = storage.load(path)
+    component = whole["schema"]["codec"]["columns"][0]["components"][0]
+    for part, name in (
+        (whole["model"]["learner"], "weights"),
+        (whole["schema"]["labels"], "keys"),
+        (component["scale"], "knots"),
+    ):
+        value = part.pop(name)
+        storage.save(path, whole)
         refused(path, "does not describe a model of this version")
-    storage.save(path, arguments, {**tensors, "model.learner.weights": torch.zeros(1, 3)})
+        part[name] = value
+    whole["model"]["learner"]["weights"] = torch.zeros(1, 3)
+    storage.save(path, whole)
     refused(path, "shape")
 
 

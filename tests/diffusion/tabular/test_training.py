@@ -7,10 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from tqdm import tqdm
 
 from cfdg_diffusion import ConditionalDiffusion, DiffusionSettings, Range, TabularDiffusion, TabularSettings
-from cfdg_diffusion.tabular.early_stopping import Plan, Watch
+from cfdg_diffusion.tabular.early_stopping import EarlyStopping
 from cfdg_diffusion.tabular.training import move_back
 
 TINY = TabularSettings(
@@ -80,15 +79,13 @@ def test_few_rows_give_a_larger_share_to_judge(rows, share, judging):
 
 
 def test_a_kill_while_all_rows_are_learnt_keeps_the_checkpoint(tmp_path, monkeypatch):
-    path, train = tmp_path / "fit.checkpoint", ConditionalDiffusion.fit
+    path = tmp_path / "fit.checkpoint"
     whole = TabularDiffusion(settings=TINY).fit(visits(60), steps=5000)
 
-    def killed(self, *args, monitor=None, **options):
-        if monitor is None:
-            raise Killed
-        return train(self, *args, monitor=monitor, **options)
+    def killed(*args, **options):
+        raise Killed
 
-    monkeypatch.setattr(ConditionalDiffusion, "fit", killed)
+    monkeypatch.setattr(ConditionalDiffusion, "fit", killed)  # which learns all rows in one go
     with pytest.raises(Killed):
         TabularDiffusion(settings=TINY).fit(visits(60), steps=5000, checkpoint=path, checkpoint_every=0)
     monkeypatch.undo()
@@ -238,23 +235,42 @@ def test_a_saved_model_goes_on_with_its_random_stream(tmp_path):
     pd.testing.assert_frame_equal(TabularDiffusion.load(tmp_path / "model.safetensors").sample(9), model.sample(9))
 
 
-class Judged:
-    """Stands for a model whose held-out losses are known."""
+class Weights:
+    """Stands for a model whose weights are known."""
 
-    def __init__(self, losses):
-        self.losses = iter(losses)
-
-    def held_out_loss(self, rows, labels):
-        return next(self.losses)
+    def __init__(self, value):
+        self.value = value
 
     def state_dict(self):
-        return {}
+        return {"value": self.value}
+
+
+def looked_at(losses, patience=3):
+    """Early stopping after looks at these held-out losses, at steps 10, 20, ..."""
+    stopping = EarlyStopping(patience)
+    for step, loss in enumerate(losses, start=1):
+        stopping.look(10 * step, loss, Weights(step))
+    return stopping
 
 
 @pytest.mark.parametrize(("last", "ends"), [(1.005, False), (1.02, True)])
 def test_training_goes_on_while_the_held_out_loss_is_as_good_as_the_best(last, ends):
     """Weights settle at the end, when the learning rate is 0: a loss that is merely flat is no reason to stop."""
-    watch = Watch(Judged([1.0, 1.1, 1.1, last]), np.zeros((5, 1)), np.zeros(5), Plan(steps=100, patience=3))
-    watch.bar = tqdm(disable=True)
-    assert [watch(step, 1.0) for step in (10, 20, 30, 40)] == [False, False, False, ends]
-    assert watch.history.stopped == ("early" if ends else "steps")
+    stopping = looked_at([1.0, 1.1, 1.1, last])
+    assert stopping.is_due(last) == ends
+    assert stopping.is_settled(last) != ends
+
+
+def test_patience_counts_the_looks_since_the_best():
+    assert not looked_at([1.0, 2.0, 2.0]).is_due(2.0)
+    assert looked_at([1.0, 2.0, 2.0, 2.0]).is_due(2.0)
+    assert not looked_at([1.0, 2.0, 0.9, 2.0, 2.0]).is_due(2.0)
+
+
+def test_the_weights_of_the_lowest_loss_are_kept_and_restored():
+    stopping = looked_at([3.0, 1.0, 2.0])
+    assert (stopping.best, stopping.best_step, stopping.weights) == (1.0, 20, {"value": 2})
+    again = EarlyStopping(patience=3)
+    again.restore(stopping.state())
+    again.look(40, 1.5, Weights(4))
+    assert (again.best_step, again.looks_since_best) == (20, 2)

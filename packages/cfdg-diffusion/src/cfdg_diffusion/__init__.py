@@ -1,9 +1,12 @@
 """Synthetic tables: EDM diffusion with classifier-free guidance for rows, columns and labels."""
 
-from cfdg_diffusion.edm.conditional import ConditionalDiffusion, DiffusionSettings, FitReport
-from cfdg_diffusion.edm.guidance import LabelledDenoise, forget, guided, held
+from cfdg_diffusion.edm.checks import NotFittedError
+from cfdg_diffusion.edm.conditional import ConditionalDiffusion
+from cfdg_diffusion.edm.guidance import LabelledDenoise, drop_labels, guided, inpaint
+from cfdg_diffusion.edm.losses import FitReport
 from cfdg_diffusion.edm.noise import Denoise
 from cfdg_diffusion.edm.sampler import Churn, dpm_solver_2m, heun, karras_sigmas, leap_sigmas
+from cfdg_diffusion.edm.settings import DiffusionSettings
 from cfdg_diffusion.edm.streams import Streams
 from cfdg_diffusion.tabular.constraints import FixedCombinations, Inequality, Predicate, Range
 from cfdg_diffusion.tabular.model import TabularDiffusion, TabularSettings
@@ -19,16 +22,17 @@ __all__ = [
     "FixedCombinations",
     "Inequality",
     "LabelledDenoise",
+    "NotFittedError",
     "Predicate",
     "Range",
     "Streams",
     "TabularDiffusion",
     "TabularSettings",
     "dpm_solver_2m",
-    "forget",
+    "drop_labels",
     "guided",
-    "held",
     "heun",
+    "inpaint",
     "karras_sigmas",
     "leap_sigmas",
 ]

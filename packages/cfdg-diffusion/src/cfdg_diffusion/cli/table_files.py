@@ -16,7 +16,7 @@ import pandas as pd
 
 from cfdg_diffusion.cli import parquet
 from cfdg_diffusion.cli.csv_cells import MISSING, DateFormat, Evidence, cast, parse_dates
-from cfdg_diffusion.storage import complete
+from cfdg_diffusion.storage import atomic_write
 
 CHUNK = 50_000
 """Rows that are read, generated and written at a time: some tens of MB."""
@@ -260,7 +260,7 @@ def written(path: Path | None, dates: Mapping[str, DateFormat] | None = None) ->
         yield _csv_writer(sys.stdout.buffer, dates, ",")
         sys.stdout.buffer.flush()
         return
-    with complete(path) as partial:
+    with atomic_write(path) as partial:
         if _suffix(path) == ".parquet":
             with parquet.writer(partial, dates) as write:
                 yield write
@@ -271,7 +271,7 @@ def written(path: Path | None, dates: Mapping[str, DateFormat] | None = None) ->
 
 def write_text(path: Path, text: str) -> None:
     """Write a file of text, complete or not at all."""
-    with complete(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_text(text, encoding="utf-8")
 
 

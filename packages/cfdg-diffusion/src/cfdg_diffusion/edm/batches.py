@@ -9,7 +9,7 @@ from cfdg_diffusion.edm.streams import Streams
 
 
 class BalancedRows:
-    """Draws batches with replacement, the same number of rows (to within one) for every label present.
+    """Source of batches with replacement, the same number of rows (to within one) for every label present.
 
     Rows and labels may each be shared by all replicas, in which case they are stored once.
 
@@ -33,7 +33,7 @@ class BalancedRows:
         self._rows_each = rows.shape[1] if len(rows) > 1 else 0  # 0: every replica reads the same rows
 
     def draw(self, streams: Streams, batch_size: int) -> tuple[Tensor, Tensor]:
-        """Rows ``(R, B, D)`` and their labels ``(R, B)``.
+        """Draw rows ``(R, B, D)`` and their labels ``(R, B)``.
 
         Labels are drawn systematically: B evenly spaced points with one random shift cut the unit interval into equal
         parts, which gives each label exactly its share in expectation and within one row in every batch.

@@ -14,13 +14,13 @@ LabelledDenoise = Callable[[Tensor, Tensor, Tensor], Tensor]
 """``(x (..., N, D), sigma broadcastable to (..., N), labels (..., N)) -> (..., N, D)``."""
 
 
-def forget(labels: Tensor, p_uncond: float, null: int, uniform: Tensor) -> Tensor:
-    """Training half: each label becomes ``null`` with probability ``p_uncond``.
+def drop_labels(labels: Tensor, p_uncond: float, null: int, uniform: Tensor) -> Tensor:
+    """Replace each label by ``null`` with probability ``p_uncond``: the training half, label dropout.
 
     Args:
         labels: ``(..., N)`` integers.
         p_uncond: probability in [0, 1].
-        null: the label that stands for "not told".
+        null: the label that stands for no label.
         uniform: ``(..., N)`` draws in [0, 1).
     """
     return torch.where(uniform < p_uncond, null, labels)
@@ -33,16 +33,16 @@ def guided(
     null: int,
     interval: tuple[float, float] = (0.0, math.inf),
 ) -> Denoise:
-    """Sampling half, equation 7 of the paper in denoiser form: D~ = (1 + w) D(x; c) - w D(x; null).
+    """Guide a denoiser by equation 7 of the paper in denoiser form: D~ = (1 + w) D(x; c) - w D(x; null).
 
     The score is affine in D and the weights add up to 1, so the combination of scores is that of denoisers. Both
-    halves run in one pass of 2N rows; ``weight`` 0 needs N rows only.
+    terms run in one pass of 2N rows; ``weight`` 0 needs N rows only.
 
     Args:
         denoiser: the labelled denoiser.
         labels: ``(..., N)`` integers c.
         weight: w, one or ``(..., N)``; 0 is the plain conditional model, -1 the unconditional one.
-        null: the label the model was trained on after :func:`forget`.
+        null: the label the model was trained on after :func:`drop_labels`.
         interval: noise levels at which guidance acts (Kynkaanniemi et al. 2024); outside them w is 0.
     """
     if not isinstance(weight, Tensor) and weight == 0:
@@ -61,8 +61,8 @@ def guided(
     return denoise
 
 
-def held(denoise: Denoise, clean: Tensor, known: Tensor, noise: Tensor) -> Denoise:
-    """A denoiser that is told some columns: they enter at the right noise level and come out as they are.
+def inpaint(denoise: Denoise, clean: Tensor, known: Tensor, noise: Tensor) -> Denoise:
+    """Denoiser whose ``known`` columns enter at the present noise level and leave with their clean values.
 
     Args:
         denoise: any denoiser.
@@ -71,8 +71,8 @@ def held(denoise: Denoise, clean: Tensor, known: Tensor, noise: Tensor) -> Denoi
         noise: ``(..., N, D)`` standard normal draws, the same at every noise level.
     """
 
-    def told(x: Tensor, sigma: Tensor) -> Tensor:
-        there = torch.where(known, clean + sigma[..., None] * noise, x)
-        return torch.where(known, clean, denoise(there, sigma))
+    def denoise_rest(x: Tensor, sigma: Tensor) -> Tensor:
+        noisy = torch.where(known, clean + sigma[..., None] * noise, x)
+        return torch.where(known, clean, denoise(noisy, sigma))
 
-    return told
+    return denoise_rest

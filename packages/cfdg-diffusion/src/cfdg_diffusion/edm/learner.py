@@ -1,8 +1,10 @@
-"""What is learnt: the flat weights of R replicas with their Adam, gradient clip and moving average."""
+"""Flat weights of R replicas with their Adam optimiser, gradient clip and moving average."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,7 +17,7 @@ _EAGER_UPDATES = 100
 
 
 class Learner:
-    """Weights ``(R, P)`` and all that updates them, each one kernel over the flat tensor.
+    """Weights ``(R, P)``, Adam and their moving average; each update is one kernel over the flat tensor.
 
     Args:
         weights: ``(R, P)`` initial float32 weights.
@@ -30,12 +32,13 @@ class Learner:
     def __init__(self, weights: Tensor, gradient_clip: float, ema_decay: float) -> None:
         self.weights = weights.detach().clone().requires_grad_()
         self.average = weights.detach().clone()
-        self._gradient_clip, self._ema_decay = gradient_clip, ema_decay
+        self._gradient_clip = gradient_clip
+        self._ema_decay = ema_decay
         self._updates = 0
         self._adam = torch.optim.Adam([self.weights], betas=(0.9, 0.99), fused=True)  # betas of SynthER
 
     def step(self, losses: Tensor, learning_rate: float) -> None:
-        """One update of every replica; the gradient of the sum of ``losses (R,)`` keeps the replicas independent."""
+        """Update every replica; the gradient of the sum of ``losses (R,)`` keeps the replicas independent."""
         (gradient,) = torch.autograd.grad(losses.sum(), self.weights)
         self.weights.grad = clipped(gradient, self._gradient_clip)
         self._adam.param_groups[0]["lr"] = learning_rate
@@ -44,34 +47,42 @@ class Learner:
         if self._updates <= _EAGER_UPDATES or self._updates % _AVERAGE_EVERY == 0:
             self.average.lerp_(self.weights.detach(), 1 - ema_decay(self._updates, self._ema_decay))
 
-    def state(self) -> dict[str, Tensor]:
-        """Everything that changes, as tensors by name."""
+    def state(self) -> dict[str, Any]:
+        """Copy everything that changes, as a tree of tensors."""
         zeros = torch.zeros_like(self.weights)
         fresh = {"step": torch.zeros(()), "exp_avg": zeros, "exp_avg_sq": zeros}
         adam = self._adam.state.get(self.weights) or fresh
-        state = {"weights": self.weights, "average": self.average, "updates": torch.tensor(self._updates)}
-        state |= {f"adam.{name}": adam[name] for name in fresh}
-        return {name: tensor.detach().clone() for name, tensor in state.items()}
+        return {
+            "weights": self.weights.detach().clone(),
+            "average": self.average.clone(),
+            "updates": torch.tensor(self._updates),
+            "adam": {name: adam[name].detach().clone() for name in fresh},
+        }
 
-    def load(self, state: Mapping[str, Tensor]) -> None:
+    def restore(self, state: Mapping[str, Any]) -> None:
         """Continue exactly where :meth:`state` was taken."""
         with torch.no_grad():
             self.weights.copy_(state["weights"])
             self.average.copy_(state["average"])
         self._updates = int(state["updates"])
-        adam = {name: state[f"adam.{name}"].clone() for name in ("step", "exp_avg", "exp_avg_sq")}
+        adam = {name: tensor.clone() for name, tensor in state["adam"].items()}
         self._adam.load_state_dict({"state": {0: adam}, "param_groups": self._adam.state_dict()["param_groups"]})
 
 
 def clipped(gradient: Tensor, largest: float) -> Tensor:
-    """The gradient ``(R, P)`` with each replica's norm at most ``largest``; a joint norm would couple the replicas."""
+    """Scale the gradient ``(R, P)`` of each replica to a norm of at most ``largest``: a joint one would couple them."""
     norms = torch.linalg.vector_norm(gradient, dim=1, keepdim=True)
     return gradient * (largest / (norms + 1e-6)).clamp(max=1.0)
 
 
 def ema_decay(update: int, highest: float) -> float:
-    """Decay of the moving average at update k = 1, 2, ...: min(highest, 1 - (1 + k)^(-2/3)).
+    """Compute the decay of the moving average at update k = 1, 2, ...: min(highest, 1 - (1 + k)^(-2/3)).
 
     The warm-up of ema-pytorch, as SynthER uses it: early averages forget the random start soon.
     """
     return min(highest, 1 - (1 + update) ** (-2 / 3))
+
+
+def cosine(done: int, steps: int) -> float:
+    """Compute the share of the learning rate, 1 to 0, that remains after ``done`` of all steps."""
+    return 0.5 * (1 + math.cos(math.pi * done / steps))

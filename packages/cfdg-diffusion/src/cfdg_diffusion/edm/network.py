@@ -1,4 +1,4 @@
-"""The denoiser's body: a residual MLP told its noise level and label, with a replica axis in every weight."""
+"""Residual MLP conditioned on noise level and label, with a replica axis in every weight."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class ResidualMLP:
         shapes = {
             "noise": (2 * _FREQUENCIES + 1, width),
             "label": (self.labels + 1, width),
-            "told": (width, width),
+            "condition": (width, width),
             "input": (self.columns, width),
             "input_bias": (1, width),
         }
@@ -85,7 +85,7 @@ class ResidualMLP:
     def __call__(self, weights: Weights, x: Tensor, c_noise: Tensor, labels: Tensor) -> Tensor:
         """Rows ``x (R, N, D)``, ``c_noise`` broadcastable to ``(R, N)``, ``labels (R, N)`` -> ``(R, N, O)`` float32."""
         dtype = weights["input"].dtype
-        h = torch.bmm(x.to(dtype), weights["input"]) + self._told(weights, c_noise, labels)
+        h = torch.bmm(x.to(dtype), weights["input"]) + self._conditioning(weights, c_noise, labels)
         for block in range(self.blocks):
             read = functional.layer_norm(h, (self.width,)) if self.normed else functional.silu(h)
             inner = _linear(weights, f"first{block}", read)
@@ -93,8 +93,8 @@ class ResidualMLP:
         h = functional.layer_norm(h, (self.width,))
         return _linear(weights, "output", functional.silu(h)).float()
 
-    def _told(self, weights: Weights, c_noise: Tensor, labels: Tensor) -> Tensor:
-        """What F is told beside the row, ``(R, N, width)``, with the bias of the input.
+    def _conditioning(self, weights: Weights, c_noise: Tensor, labels: Tensor) -> Tensor:
+        """Noise level and label as one vector per row ``(R, N, width)``, with the bias of the input.
 
         When all rows share one noise level, as in sampling, it depends on the label alone and is computed per label.
         """
@@ -102,19 +102,19 @@ class ResidualMLP:
         features = _noise_features(c_noise).to(table.dtype).expand(len(table), -1, -1)
         noise = torch.bmm(features, weights["noise"])
         if c_noise.shape[-1] == 1:
-            return look_up(_told(weights, noise + table), labels)
-        return _told(weights, noise + look_up(table, labels))
+            return embed(_project(weights, noise + table), labels)
+        return _project(weights, noise + embed(table, labels))
 
 
-def _told(weights: Weights, told: Tensor) -> Tensor:
-    return torch.baddbmm(weights["input_bias"], functional.silu(told), weights["told"])
+def _project(weights: Weights, features: Tensor) -> Tensor:
+    return torch.baddbmm(weights["input_bias"], functional.silu(features), weights["condition"])
 
 
 def _linear(weights: Weights, name: str, x: Tensor) -> Tensor:
     return torch.baddbmm(weights[f"{name}_bias"], x, weights[name])
 
 
-def waves(x: Tensor, octaves: int) -> Tensor:
+def fourier_features(x: Tensor, octaves: int) -> Tensor:
     """Sines and cosines ``(..., 2 octaves D)`` of columns ``(..., D)`` at wavelengths of 4, 2, 1, ...
 
     A linear map of the columns alone learns fine structure last (Tancik et al. 2020, "Fourier features").
@@ -130,8 +130,8 @@ def _noise_features(c_noise: Tensor) -> Tensor:
     return torch.cat([c_noise[..., None], angles.sin(), angles.cos()], dim=-1)
 
 
-def look_up(table: Tensor, labels: Tensor) -> Tensor:
-    """Rows ``(R, N, width)`` of the tables ``(R, L + 1, width)`` at ``labels (R, N)``."""
+def embed(table: Tensor, labels: Tensor) -> Tensor:
+    """Look up rows ``(R, N, width)`` of the tables ``(R, L + 1, width)`` at ``labels (R, N)``."""
     replica = torch.arange(len(table), device=table.device)[:, None]
     return functional.embedding(labels + replica * table.shape[1], table.flatten(0, 1))
 

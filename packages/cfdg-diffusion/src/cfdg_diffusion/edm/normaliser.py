@@ -1,4 +1,4 @@
-"""Columns in original units <-> columns of mean 0 and standard deviation 1, per replica."""
+"""Normaliser of columns to mean 0 and standard deviation 1, per replica, and back to original units."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ class Normaliser:
     std: Tensor
 
     def encode(self, rows: Tensor) -> Tensor:
-        """Original units ``(R, N, D)`` -> model space."""
+        """Map rows ``(R, N, D)`` from original units to model space."""
         divisor = torch.where(self.std > 0, self.std, 1.0)
         return (rows - self.mean[:, None]) / divisor[:, None]
 
     def decode(self, rows: Tensor) -> Tensor:
-        """Model space ``(R, N, D)`` -> original units."""
+        """Map rows ``(R, N, D)`` from model space to original units."""
         return torch.addcmul(self.mean[:, None], rows, self.std[:, None])
 
 
 def measure(rows: Tensor, shares: Tensor, raw_columns: Sequence[int]) -> Normaliser:
-    """Statistics of weighted rows, in float64.
+    """Measure weighted rows, in float64.
 
     Args:
         rows: ``(R or 1, N, D)`` in original units.
@@ -47,21 +47,23 @@ def measure(rows: Tensor, shares: Tensor, raw_columns: Sequence[int]) -> Normali
     Returns:
         A normaliser with leading axis 1 if neither argument has one per replica.
     """
-    replicas, raw = max(len(rows), len(shares)), set(raw_columns)
-    taken = [column for column in range(rows.shape[2]) if column not in raw]  # the others need no float64 copy
+    replicas = max(len(rows), len(shares))
+    measured = sorted(set(range(rows.shape[2])) - set(raw_columns))  # the others need no float64 copy
     moments = [
-        _moments(rows[replica % len(rows)][:, taken].double(), shares[replica % len(shares)])
+        _moments(rows[replica % len(rows)][:, measured].double(), shares[replica % len(shares)])
         for replica in range(replicas)
     ]
     found_mean, found_std = (torch.stack(parts) for parts in zip(*moments, strict=True))
     found_std[found_std <= _CONSTANT * torch.hypot(found_mean, found_std)] = 0
-    mean, std = torch.zeros(replicas, rows.shape[2]).to(found_mean), torch.ones(replicas, rows.shape[2]).to(found_std)
-    mean[:, taken], std[:, taken] = found_mean, found_std
+    mean = found_mean.new_zeros(replicas, rows.shape[2])
+    std = found_std.new_ones(replicas, rows.shape[2])
+    mean[:, measured] = found_mean
+    std[:, measured] = found_std
     return Normaliser(mean.float(), std.float())
 
 
 def _moments(rows: Tensor, shares: Tensor) -> tuple[Tensor, Tensor]:
-    """Weighted mean and standard deviation ``(D,)`` of ``rows (N, D)``."""
+    """Compute the weighted mean and standard deviation ``(D,)`` of ``rows (N, D)``."""
     origin = rows[0]  # of a constant column nothing is left but this value, to the last bit
     from_origin = rows - origin
     mean = shares @ from_origin

@@ -1,4 +1,4 @@
-"""Noise schedule and samplers: free functions of any callable denoiser (Karras et al. 2022; Lu et al. 2022)."""
+"""Noise schedules and samplers: free functions of any callable denoiser (Karras et al. 2022; Lu et al. 2022)."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ import torch
 from torch import Tensor
 
 from cfdg_diffusion.edm.noise import Denoise
+from cfdg_diffusion.edm.settings import DiffusionSettings, Sampler
+
+_INPAINTING_STEPS = 40
 
 
 def karras_sigmas(steps: int, sigma_min: float = 0.002, sigma_max: float = 80.0, rho: float = 7.0) -> Tensor:
-    """Noise levels ``(steps + 1,)`` from ``sigma_max`` down to ``sigma_min``, then 0, in float64 (EDM equation 5).
+    """Compute noise levels ``(steps + 1,)`` from ``sigma_max`` to ``sigma_min``, then 0, in float64 (EDM equation 5).
 
     Raises:
         ValueError: if ``steps`` is below 1 or the levels are not 0 < ``sigma_min`` < ``sigma_max``.
@@ -30,7 +33,7 @@ def karras_sigmas(steps: int, sigma_min: float = 0.002, sigma_max: float = 80.0,
 
 
 def leap_sigmas(steps: int, sigma_min: float, sigma_max: float, rho: float, leap: float) -> Tensor:
-    """:func:`karras_sigmas` from ``leap`` down, after a first step that goes there from ``sigma_max``.
+    """Compute :func:`karras_sigmas` from ``leap`` down, after a first step that goes there from ``sigma_max``.
 
     At noise levels far above the spread of the data the denoiser gives the mean of all rows, whatever the noisy row:
     one step is exact there, and to start at ``leap`` without it would be to start around 0 instead of that mean.
@@ -47,9 +50,37 @@ def leap_sigmas(steps: int, sigma_min: float, sigma_max: float, rho: float, leap
     return torch.cat([sigmas.new_full((1,), sigma_max), sigmas])
 
 
+def schedule(settings: DiffusionSettings, steps: int | None = None, *, inpaints: bool = False) -> Tensor:
+    """Compute the noise levels ``(steps + 1,)`` of the settings.
+
+    Args:
+        settings: their range, spacing and leap.
+        steps: None takes the settings', or 40 for inpainting.
+        inpaints: whether cells are known; then known and generated cells have to settle at the high levels too, so
+            that no step leaps over these.
+
+    Raises:
+        ValueError: if ``steps`` is below 1.
+    """
+    if steps is None:
+        steps = _INPAINTING_STEPS if inpaints else settings.sampling_steps
+    if inpaints or not settings.sigma_leap:
+        return karras_sigmas(steps, settings.sigma_min, settings.sigma_max, settings.rho)
+    return leap_sigmas(steps, settings.sigma_min, settings.sigma_max, settings.rho, settings.sigma_leap)
+
+
+def solve(sampler: Sampler, denoise: Denoise, x: Tensor, sigmas: Tensor, normal: Callable[[], Tensor]) -> Tensor:
+    """Go from noise to data with the sampler of that name; arguments and shapes are those of :func:`heun`."""
+    if sampler == "dpm":
+        return dpm_solver_2m(denoise, x, sigmas)
+    if sampler == "heun":
+        return heun(denoise, x, sigmas)
+    return heun(denoise, x, sigmas, Churn(), normal)
+
+
 @dataclass(frozen=True)
 class Churn:
-    """How much fresh noise the stochastic sampler adds, and where (EDM algorithm 2).
+    """Fresh noise of the stochastic sampler: its amount, and the noise levels it acts at (EDM algorithm 2).
 
     The defaults are SynthER's for transitions: EDM's for ImageNet-64 with twice its churn.
     """
@@ -60,7 +91,7 @@ class Churn:
     s_noise: float = 1.003
 
     def gamma(self, sigma: float, steps: int) -> float:
-        """Relative increase of the noise level ``sigma`` before a step, at most sqrt(2) - 1."""
+        """Compute the relative increase of the noise level ``sigma`` before a step, at most sqrt(2) - 1."""
         return min(self.s_churn / steps, math.sqrt(2) - 1) if self.s_tmin <= sigma <= self.s_tmax else 0.0
 
 
@@ -71,7 +102,7 @@ def heun(
     churn: Churn | None = None,
     normal: Callable[[], Tensor] | None = None,
 ) -> Tensor:
-    """Heun's method for the probability-flow ODE (EDM algorithm 1), stochastic with ``churn`` (algorithm 2).
+    """Solve the probability-flow ODE by Heun's method (EDM algorithm 1), stochastic with ``churn`` (algorithm 2).
 
     Calls the denoiser twice per step, once in a step that ends at 0.
 
@@ -99,13 +130,14 @@ def heun(
 
 
 def dpm_solver_2m(denoise: Denoise, x: Tensor, sigmas: Tensor) -> Tensor:
-    """DPM-Solver++(2M): second order at one call per step (Lu et al. 2022b, algorithm 2), in lambda = -ln sigma.
+    """Solve by DPM-Solver++(2M): second order at one call per step (Lu et al. 2022b, algorithm 2), lambda = -ln sigma.
 
     Args and shapes are those of :func:`heun`. The first step, having no past, and a last step to 0, where lambda is
     infinite, are of first order.
     """
     levels = sigmas.tolist()
-    past, past_width = x, math.inf
+    past = x
+    past_width = math.inf
     for sigma, following in pairwise(levels):
         clean = denoise(x, _level(x, sigma))
         if following == 0:
@@ -113,12 +145,13 @@ def dpm_solver_2m(denoise: Denoise, x: Tensor, sigmas: Tensor) -> Tensor:
         width = math.log(sigma / following)
         slope = width / (2 * past_width)
         x = torch.lerp(clean + slope * (clean - past), x, following / sigma)
-        past, past_width = clean, width
+        past = clean
+        past_width = width
     return x
 
 
 def _heun_step(denoise: Denoise, x: Tensor, sigma: float, following: float) -> Tensor:
-    """One step of dx/dsigma = (x - D(x; sigma)) / sigma; the Euler step is all there is when it ends at 0."""
+    """Take one step of dx/dsigma = (x - D(x; sigma)) / sigma; the Euler step is all there is when it ends at 0."""
     clean = denoise(x, _level(x, sigma))
     if following == 0:
         return clean

@@ -1,4 +1,4 @@
-"""One random stream per replica: a seed draws the same numbers whatever other seeds run beside it."""
+"""Random streams, one per replica: a seed draws the same numbers whatever other seeds run beside it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Streams:
 
     Args:
         seeds: one non-negative integer per replica.
-        purpose: what the draws are for; streams of one seed with different purposes are independent.
+        purpose: use of the draws; streams of one seed with different purposes are independent.
         device: where the numbers are drawn and live.
 
     Raises:
@@ -29,19 +29,19 @@ class Streams:
         self._generators = [torch.Generator(self.device).manual_seed(_derive(seed, purpose)) for seed in seeds]
 
     def __len__(self) -> int:
-        """Number of replicas R."""
+        """Count the replicas R."""
         return len(self._generators)
 
     def normal(self, *shape: int) -> Tensor:
-        """Standard normal draws ``(R, *shape)``."""
+        """Draw standard normal numbers ``(R, *shape)``."""
         return torch.stack([torch.randn(shape, generator=g, device=self.device) for g in self._generators])
 
     def uniform(self, *shape: int) -> Tensor:
-        """Uniform draws in [0, 1), shape ``(R, *shape)``."""
+        """Draw uniform numbers in [0, 1), shape ``(R, *shape)``."""
         return torch.stack([torch.rand(shape, generator=g, device=self.device) for g in self._generators])
 
     def state(self) -> Tensor:
-        """The state of every stream, ``(R, n)`` bytes on the CPU, for a checkpoint."""
+        """Copy the state of every stream, ``(R, n)`` bytes on the CPU."""
         return torch.stack([generator.get_state() for generator in self._generators])
 
     def restore(self, state: Tensor) -> None:
@@ -51,6 +51,6 @@ class Streams:
 
 
 def _derive(seed: int, purpose: str) -> int:
-    """A 63-bit seed, well mixed so that seeds 0, 1, 2 are unrelated and purposes do not share numbers."""
+    """Derive a 63-bit seed, well mixed so that seeds 0, 1, 2 are unrelated and purposes do not share numbers."""
     words = np.random.SeedSequence([seed, zlib.crc32(purpose.encode())]).generate_state(2, np.uint32)
     return int(words[0]) << 31 ^ int(words[1])

@@ -18,7 +18,7 @@ from cfdg_diffusion.quality.tables import Tables, read_tables
 from cfdg_diffusion.quality.trees import require_scikit_learn
 from cfdg_diffusion.quality.trends import Trends, trends
 from cfdg_diffusion.quality.utility import Utility, utility
-from cfdg_diffusion.storage import complete
+from cfdg_diffusion.storage import atomic_write
 
 ROWS = 20_000
 """Default cap on the rows of each table: 20,000 x 15 takes some 20 s on one core."""
@@ -79,7 +79,7 @@ class Report:
 
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
-        with complete(target) as partial:
+        with atomic_write(target) as partial:
             partial.write_text(as_page(self, title), encoding="utf-8")
         return target
 

@@ -151,21 +151,17 @@ class LabelCodec:
             return pd.DataFrame(index=pd.RangeIndex(len(labels)))
         return self.codec.decode(self.keys[labels])
 
-    def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        """What :meth:`restore` takes: JSON and arrays."""
-        arguments: dict[str, Any] = {"columns": list(self.columns), "codec": None}
+    def state(self) -> dict[str, Any]:
+        """Return a tree of arrays and JSON, as :meth:`restore` takes it."""
+        codec = None if self.codec is None else self.codec.state()
         arrays = {"keys": self.keys, "edges": self.edges, "counts": self.counts}
-        if self.codec is not None:
-            arguments["codec"], own = self.codec.state()
-            arrays |= {f"codec.{name}": array for name, array in own.items()}
-        return arguments, arrays
+        return {"columns": list(self.columns), "codec": codec, **arrays}
 
     @classmethod
-    def restore(cls, arguments: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> LabelCodec:
-        """The inverse of :meth:`state`."""
-        own = {name.removeprefix("codec."): array for name, array in arrays.items() if name.startswith("codec.")}
-        codec = TableCodec.restore(arguments["codec"], own) if arguments["codec"] else None
-        return cls(tuple(arguments["columns"]), codec, arrays["keys"], arrays["edges"], arrays["counts"])
+    def restore(cls, state: Mapping[str, Any]) -> LabelCodec:
+        """Rebuild what :meth:`state` was taken of."""
+        codec = None if state["codec"] is None else TableCodec.restore(state["codec"])
+        return cls(tuple(state["columns"]), codec, state["keys"], state["edges"], state["counts"])
 
 
 def _is_many(series: pd.Series) -> bool:

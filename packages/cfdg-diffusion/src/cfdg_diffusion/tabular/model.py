@@ -13,7 +13,9 @@ import pandas as pd
 import torch
 
 from cfdg_diffusion import storage
-from cfdg_diffusion.edm.conditional import ConditionalDiffusion, DiffusionSettings
+from cfdg_diffusion.edm.checks import NotFittedError
+from cfdg_diffusion.edm.conditional import ConditionalDiffusion
+from cfdg_diffusion.edm.settings import DiffusionSettings
 from cfdg_diffusion.tabular.cells import fill, with_cells
 from cfdg_diffusion.tabular.columns import CodecSettings
 from cfdg_diffusion.tabular.columns.column import Kind
@@ -285,10 +287,10 @@ class TabularDiffusion:
         """Columns and labels of the latest fit.
 
         Raises:
-            ValueError: if there was none.
+            NotFittedError: if there was none.
         """
         if self._schema is None:
-            raise ValueError("the model has not been fitted, expected fit(table) first")
+            raise NotFittedError("the model has not been fitted, expected fit(table) first")
         return self._schema
 
     def _begin(self, seed: int | None) -> tuple[TableSchema, np.random.Generator]:
@@ -360,21 +362,19 @@ class TabularDiffusion:
         ``FixedCombinations`` are stored with their combinations. A ``Predicate`` is code and is never stored.
 
         Raises:
-            ValueError: if the model has not been fitted.
+            NotFittedError: if the model has not been fitted.
         """
-        schema_state, arrays = self.schema.state()
-        arguments = {
+        tree = {
             "kind": _KIND,
             "seed": self.seed,
             "settings": asdict(self.settings),
-            **schema_state,
+            "schema": self.schema.state(),
             "history": asdict(self.history),
             "constraints": [constraint_state(constraint) for constraint in self.constraints],
             "random": None if self._rng is None else self._rng.bit_generator.state,
+            "model": None if self._model is None else self._model.state_dict(),
         }
-        tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
-        tensors |= {f"model.{name}": t for name, t in (self._model.state_dict() if self._model else {}).items()}
-        storage.save(Path(path), arguments, tensors)
+        storage.save(Path(path), tree)
 
     @classmethod
     def load(
@@ -392,10 +392,10 @@ class TabularDiffusion:
             ValueError: if it is truncated, foreign, of another kind or of a newer version, or had a constraint that
                 is code.
         """
-        arguments, tensors = storage.load(Path(path))
-        if arguments.get("kind") != _KIND:
+        tree = storage.load(Path(path))
+        if tree.get("kind") != _KIND:
             raise ValueError(f"{path} holds no tabular model, expected a file of TabularDiffusion.save")
-        stored = arguments.get("constraints", [])
+        stored = tree.get("constraints", [])
         code = [state["name"] for state in stored if state.get("type") == "code"]
         if code and constraints is None:
             raise ValueError(
@@ -404,32 +404,25 @@ class TabularDiffusion:
         device = _device(device)
         try:
             own = [restore_constraint(state) for state in stored] if constraints is None else constraints
-            return cls._restore(arguments, tensors, device, own)
+            return cls._restore(tree, device, own)
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
             raise ValueError(f"{path} does not describe a model of this version: {error}") from error
 
     @classmethod
-    def _restore(
-        cls,
-        arguments: dict[str, Any],
-        tensors: Mapping[str, torch.Tensor],
-        device: str,
-        constraints: Sequence[Constraint],
-    ) -> TabularDiffusion:
-        own = dict(arguments["settings"])
-        diffusion, codec = DiffusionSettings(**own.pop("diffusion")), CodecSettings(**own.pop("codec"))
+    def _restore(cls, tree: Mapping[str, Any], device: str, constraints: Sequence[Constraint]) -> TabularDiffusion:
+        own = dict(tree["settings"])
+        diffusion = DiffusionSettings(**own.pop("diffusion"))
+        codec = CodecSettings(**own.pop("codec"))
         settings = TabularSettings(diffusion=diffusion, codec=codec, **own)
-        model = cls(seed=arguments["seed"], settings=settings, constraints=constraints, device=device)
-        parts = {name: tensor.numpy() for name, tensor in tensors.items() if not name.startswith("model.")}
-        model._schema, model.history = TableSchema.restore(arguments, parts), History(**arguments["history"])
+        model = cls(seed=tree["seed"], settings=settings, constraints=constraints, device=device)
+        model._schema = TableSchema.restore(tree["schema"])
+        model.history = History(**tree["history"])
         model._model = model._network(model._schema)
         if model._model is not None:
-            prefix = "model."
-            state = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
-            model._model.load_state_dict(state)
-        if arguments["random"] is not None:
+            model._model.load_state_dict(tree["model"])
+        if tree["random"] is not None:
             model._rng = np.random.default_rng()
-            model._rng.bit_generator.state = arguments["random"]
+            model._rng.bit_generator.state = tree["random"]
         return model
 
 

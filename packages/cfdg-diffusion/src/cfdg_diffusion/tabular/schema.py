@@ -15,8 +15,6 @@ from cfdg_diffusion.tabular.columns.column import Kind
 from cfdg_diffusion.tabular.columns.dtypes import dtype_state, restore_dtype
 from cfdg_diffusion.tabular.labels import LabelCodec
 
-Arrays = Mapping[str, np.ndarray]
-
 
 @dataclass(frozen=True)
 class TableSchema:
@@ -131,23 +129,20 @@ class TableSchema:
             rows[~there, : first.stop - first.start] = first.words[0]
         return rows
 
-    def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        """What :meth:`restore` takes: JSON and arrays."""
-        label_state, label_arrays = self.labels.state()
-        codec_state, codec_arrays = self.codec.state() if self.codec else (None, {})
-        arrays = {f"labels.{name}": array for name, array in label_arrays.items()}
-        arrays |= {f"codec.{name}": array for name, array in codec_arrays.items()}
+    def state(self) -> dict[str, Any]:
+        """Return a tree of arrays and JSON, as :meth:`restore` takes it."""
         title = self.order.name if isinstance(self.order.name, str | int | float) else None
         names = {"order": self.order.tolist(), "names_dtype": dtype_state(self.order.dtype), "names_title": title}
-        return {**names, "labels": label_state, "codec": codec_state}, arrays
+        codec = None if self.codec is None else self.codec.state()
+        return {**names, "labels": self.labels.state(), "codec": codec}
 
     @classmethod
-    def restore(cls, arguments: Mapping[str, Any], arrays: Arrays) -> TableSchema:
-        """The inverse of :meth:`state`."""
-        codec = TableCodec.restore(arguments["codec"], _part(arrays, "codec.")) if arguments["codec"] else None
-        labels = LabelCodec.restore(arguments["labels"], _part(arrays, "labels."))
-        dtype = restore_dtype(arguments["names_dtype"])
-        return cls(pd.Index(arguments["order"], dtype=dtype, name=arguments["names_title"]), labels, codec)
+    def restore(cls, state: Mapping[str, Any]) -> TableSchema:
+        """Rebuild what :meth:`state` was taken of."""
+        codec = None if state["codec"] is None else TableCodec.restore(state["codec"])
+        dtype = restore_dtype(state["names_dtype"])
+        order = pd.Index(state["order"], dtype=dtype, name=state["names_title"])
+        return cls(order, LabelCodec.restore(state["labels"]), codec)
 
 
 def check_table(table: pd.DataFrame) -> None:
@@ -182,7 +177,3 @@ def label_names(label: Hashable | Sequence[Hashable] | None) -> list[Hashable]:
         return []
     several = isinstance(label, Sequence | pd.Index | np.ndarray) and not isinstance(label, str)
     return list(label) if several else [label]  # pyrefly: ignore[bad-argument-type]
-
-
-def _part(arrays: Arrays, prefix: str) -> dict[str, np.ndarray]:
-    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}

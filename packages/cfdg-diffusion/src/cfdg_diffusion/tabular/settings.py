@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from cfdg_diffusion.edm.conditional import DiffusionSettings
+from cfdg_diffusion.edm.settings import DiffusionSettings
 from cfdg_diffusion.tabular.columns import CodecSettings
 
 TABLE_DIFFUSION = DiffusionSettings(

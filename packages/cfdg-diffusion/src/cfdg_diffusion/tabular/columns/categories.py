@@ -61,14 +61,14 @@ class Levels:
         return [NO_BOUNDS]
 
     def state(self) -> dict[str, Any]:
-        """What :meth:`restore` takes, as JSON."""
+        """Return JSON, as :meth:`restore` takes it."""
         if isinstance(self.dtype, pd.CategoricalDtype):
             return {"ordered": bool(self.dtype.ordered), "index": _index_state(self.levels)}
         return {"dtype": dtype_state(self.dtype), "missing": self.missing, "levels": self.levels.tolist()}
 
     @classmethod
     def restore(cls, state: Mapping[str, Any]) -> Levels:
-        """The inverse of :meth:`state`."""
+        """Rebuild what :meth:`state` was taken of."""
         if "index" in state:
             levels = _restore_index(state["index"])
             return cls(pd.CategoricalDtype(levels, state["ordered"]), levels, "nan")

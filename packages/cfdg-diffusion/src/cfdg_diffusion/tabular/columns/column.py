@@ -118,31 +118,25 @@ class Column:
             start += component.width
         return self.family.write(arrays, missing)
 
-    def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        """What :meth:`restore` takes: JSON and arrays."""
-        states = [component.state() for component in self.components]
-        arrays = {f"{index}.{name}": part for index, (_, own) in enumerate(states) for name, part in own.items()}
-        arguments = {"name": self.name, "kind": self.kind, "family": _family_state(self.family)}
-        shown = {"missing_share": self.missing_share, "summary": self.summary}
-        return {**arguments, **shown, "components": [own for own, _ in states]}, {"missing": self.missing, **arrays}
+    def state(self) -> dict[str, Any]:
+        """Return a tree of arrays and JSON, as :meth:`restore` takes it."""
+        return {
+            "name": self.name,
+            "kind": self.kind,
+            "family": _family_state(self.family),
+            "missing": self.missing,
+            "missing_share": self.missing_share,
+            "components": [component.state() for component in self.components],
+            "summary": self.summary,
+        }
 
     @classmethod
-    def restore(cls, arguments: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Column:
-        """The inverse of :meth:`state`."""
-        components = []
-        for index, own in enumerate(arguments["components"]):
-            prefix = f"{index}."
-            mine = {name.removeprefix(prefix): part for name, part in arrays.items() if name.startswith(prefix)}
-            components.append(Component.restore(own, mine))
-        return cls(
-            arguments["name"],
-            arguments["kind"],
-            _restore_family(arguments["family"]),
-            arrays["missing"],
-            arguments["missing_share"],
-            tuple(components),
-            arguments["summary"],
-        )
+    def restore(cls, state: Mapping[str, Any]) -> Column:
+        """Rebuild what :meth:`state` was taken of."""
+        fields = dict(state)
+        fields["family"] = _restore_family(state["family"])
+        fields["components"] = tuple(Component.restore(own) for own in state["components"])
+        return cls(**fields)
 
 
 def learn_column(name: Hashable, series: pd.Series, kind: Kind | None, settings: CodecSettings) -> Column:

@@ -119,22 +119,18 @@ class Component:
             return np.clip(np.rint(values), -(2.0**63), 2.0**63 - 1024).astype(np.int64)
         return values
 
-    def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        """What :meth:`restore` takes: JSON and arrays."""
-        arguments: dict[str, Any] = {"lattice": None, "scale": None}
-        arrays = {"levels": self.levels, "words": self.words}
-        if self.lattice is not None:
-            arguments["lattice"], arrays["grid"] = self.lattice.state()
-        if self.scale is not None:
-            arguments["scale"], arrays["knots"] = self.scale.state()
-        return arguments, arrays
+    def state(self) -> dict[str, Any]:
+        """Return a tree of arrays and JSON, as :meth:`restore` takes it."""
+        grid = None if self.lattice is None else self.lattice.state()
+        scale = None if self.scale is None else self.scale.state()
+        return {"levels": self.levels, "words": self.words, "grid": grid, "scale": scale}
 
     @classmethod
-    def restore(cls, arguments: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Component:
-        """The inverse of :meth:`state`."""
-        lattice = arguments["lattice"] and Lattice.restore(arguments["lattice"], arrays["grid"])
-        scale = arguments["scale"] and NormalMap.restore(arguments["scale"], arrays["knots"])
-        return cls(arrays["levels"], arrays["words"], lattice, scale)
+    def restore(cls, state: Mapping[str, Any]) -> Component:
+        """Rebuild what :meth:`state` was taken of."""
+        grid = None if state["grid"] is None else Lattice.restore(state["grid"])
+        scale = None if state["scale"] is None else NormalMap.restore(state["scale"])
+        return cls(state["levels"], state["words"], grid, scale)
 
 
 def learn_component(

@@ -71,14 +71,14 @@ class Lattice:
         low, high = -((self.origin + 2**63) // self.step), (2**63 - 1 - self.origin) // self.step
         return max(low, -_EXACT), min(high, _EXACT)
 
-    def state(self) -> tuple[dict[str, int], np.ndarray]:
-        """What :meth:`restore` takes: JSON and the grid."""
-        return {"decimals": self.decimals, "origin": self.origin, "step": self.step}, self.grid
+    def state(self) -> dict[str, Any]:
+        """Return all fields, as :meth:`restore` takes them."""
+        return {"decimals": self.decimals, "origin": self.origin, "step": self.step, "seen": self.grid}
 
     @classmethod
-    def restore(cls, arguments: Mapping[str, Any], grid: np.ndarray) -> Lattice:
-        """The inverse of :meth:`state`."""
-        return cls(**arguments, grid=grid)
+    def restore(cls, state: Mapping[str, Any]) -> Lattice:
+        """Rebuild what :meth:`state` was taken of."""
+        return cls(state["decimals"], state["origin"], state["step"], state["seen"])
 
 
 def learn_lattice(distinct: np.ndarray, rows: int, precision: np.dtype) -> Lattice | None:

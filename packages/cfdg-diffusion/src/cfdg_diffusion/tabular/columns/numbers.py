@@ -89,16 +89,16 @@ class NormalMap:
         with np.errstate(over="ignore"):
             return np.clip(values * self.unit, *self.bounds)
 
-    def state(self) -> tuple[dict[str, Any], np.ndarray]:
-        """What :meth:`restore` takes: JSON and the knots."""
-        tails = {"lower": asdict(self.lower), "upper": asdict(self.upper)}
-        return {**tails, "unit": self.unit, "bounds": list(self.bounds)}, self.knots
+    def state(self) -> dict[str, Any]:
+        """Return all fields, as :meth:`restore` takes them."""
+        return asdict(self)
 
     @classmethod
-    def restore(cls, arguments: Mapping[str, Any], knots: np.ndarray) -> NormalMap:
-        """The inverse of :meth:`state`."""
-        lower, upper = Tail(**arguments["lower"]), Tail(**arguments["upper"])
-        return cls(knots, lower, upper, arguments["unit"], tuple(arguments["bounds"]))
+    def restore(cls, state: Mapping[str, Any]) -> NormalMap:
+        """Rebuild what :meth:`state` was taken of."""
+        lower = Tail(**state["lower"])
+        upper = Tail(**state["upper"])
+        return cls(state["knots"], lower, upper, state["unit"], tuple(state["bounds"]))
 
 
 def learn_map(

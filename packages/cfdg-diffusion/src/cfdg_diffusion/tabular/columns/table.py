@@ -199,29 +199,23 @@ class TableCodec:
             "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
         )
 
-    def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        """What :meth:`restore` takes: a dictionary that JSON keeps, and float32, float64 and int64 arrays by name."""
-        states = [column.state() for column in self.columns]
-        arrays = {f"{index}.{name}": part for index, (_, own) in enumerate(states) for name, part in own.items()}
-        names_dtype = dtype_state(self.names_dtype)
-        return {"version": _VERSION, "names_dtype": names_dtype, "columns": [own for own, _ in states]}, arrays
+    def state(self) -> dict[str, Any]:
+        """Return a tree of JSON and float32, float64 and int64 arrays, as :meth:`restore` takes it."""
+        columns = [column.state() for column in self.columns]
+        return {"version": _VERSION, "names_dtype": dtype_state(self.names_dtype), "columns": columns}
 
     @classmethod
-    def restore(cls, arguments: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> TableCodec:
-        """The inverse of :meth:`state`.
+    def restore(cls, state: Mapping[str, Any]) -> TableCodec:
+        """Rebuild what :meth:`state` was taken of.
 
         Raises:
             ValueError: if it is of another version, or something is missing.
         """
-        if arguments.get("version") != _VERSION:
-            raise ValueError(f"the codec has version {arguments.get('version')!r}, expected {_VERSION}")
-        parts: dict[str, dict[str, np.ndarray]] = {}
-        for name, part in arrays.items():
-            index, _, rest = name.partition(".")
-            parts.setdefault(index, {})[rest] = part
+        if state.get("version") != _VERSION:
+            raise ValueError(f"the codec has version {state.get('version')!r}, expected {_VERSION}")
         try:
-            columns = [Column.restore(own, parts[str(index)]) for index, own in enumerate(arguments["columns"])]
-            return cls(tuple(columns), restore_dtype(arguments["names_dtype"]))
+            columns = tuple(Column.restore(own) for own in state["columns"])
+            return cls(columns, restore_dtype(state["names_dtype"]))
         except (KeyError, TypeError) as error:
             raise ValueError(f"the state of the codec cannot be read: {error!r}") from error
 
