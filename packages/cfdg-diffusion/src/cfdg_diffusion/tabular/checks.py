@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Collection, Hashable, Iterable
 
 import numpy as np
 import pandas as pd
@@ -59,6 +59,17 @@ def check_rows(name: str, value: object, least: int) -> None:
     """
     if not isinstance(value, int | np.integer) or value < least:
         raise ValueError(f"{name} is {value!r}, expected a number of rows, at least {least}")
+
+
+def check_parameters(names: Iterable[str], known: Collection[str]) -> None:
+    """Refuse names of arguments that a constructor does not have.
+
+    Raises:
+        ValueError: with the first of these names.
+    """
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise ValueError(f"there is no parameter {unknown[0]!r}, expected one of {', '.join(known)}")
 
 
 def checked_seed(seed: int) -> int:

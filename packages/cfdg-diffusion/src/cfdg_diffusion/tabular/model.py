@@ -14,7 +14,14 @@ import torch
 
 from cfdg_diffusion import storage
 from cfdg_diffusion.edm.conditional import ConditionalDiffusion, DiffusionSettings
-from cfdg_diffusion.tabular.checks import check_at_least, check_rows, check_table, checked_seed, resolved_device
+from cfdg_diffusion.tabular.checks import (
+    check_at_least,
+    check_parameters,
+    check_rows,
+    check_table,
+    checked_seed,
+    resolved_device,
+)
 from cfdg_diffusion.tabular.columns import CodecSettings, Kind
 from cfdg_diffusion.tabular.constraints import (
     Constraint,
@@ -118,8 +125,8 @@ class TabularDiffusion:
     ) -> TabularDiffusion:
         """Learn a table of N rows; a fit that fails or is interrupted leaves the model as it was.
 
-        Besides the table it needs N x D x 4 bytes, twice that while rows are encoded, with D as in :meth:`describe`:
-        about one dimension for a number and up to 24 for a category. Training adds an amount that N does not change.
+        It needs N x D x 4 bytes of memory, twice that while rows are encoded, with D as in :meth:`describe`: about one
+        dimension for a number and up to 24 for a category.
 
         Args:
             table: at least one row; any index.
@@ -129,10 +136,10 @@ class TabularDiffusion:
             time_budget: seconds after which training ends.
             progress: show a bar with the losses.
             callback: called about 60 times per fit with the history so far; True ends the training.
-            warm_start: continue from the present weights, if there are any, on more rows of the same columns; levels,
-                labels and scales stay those of the first fit, the label frequencies become those of the new rows.
-            checkpoint: file that is written during training and removed at its end. After a kill, the same call
-                continues from it; on a CPU it ends with the bytes of an uninterrupted training.
+            warm_start: continue from the present weights, if there are any, on more rows of the same columns; only the
+                label frequencies become those of the new rows, while levels, labels and scales stay.
+            checkpoint: file written during training and removed at its end. After a kill, the same call continues from
+                it; on a CPU it ends with the bytes of an uninterrupted training.
             checkpoint_every: least number of seconds between two writes; there are about 60 at most.
 
         Raises:
@@ -211,7 +218,7 @@ class TabularDiffusion:
         seed: int | None = None,
         **options: Any,  # noqa: ANN401 - those of sample
     ) -> Iterator[pd.DataFrame]:
-        """Generate ``n`` rows in tables of at most ``chunk``, for more rows than memory holds; see :meth:`sample`.
+        """Generate ``n`` rows in tables of at most ``chunk`` rows, for more than memory holds; see :meth:`sample`.
 
         ``rejected`` and ``repaired`` count over all tables.
 
@@ -281,9 +288,7 @@ class TabularDiffusion:
         Raises:
             ValueError: if there is no such argument, the seed is negative or the device is not available.
         """
-        unknown = [name for name in params if name not in self.get_params()]
-        if unknown:
-            raise ValueError(f"there is no parameter {unknown[0]!r}, expected one of {', '.join(self.get_params())}")
+        check_parameters(params, self.get_params())
         changed = TabularDiffusion(**{**self.get_params(), **params})
         for name, value in changed.get_params().items():
             setattr(self, name, value)
