@@ -442,9 +442,9 @@ def test_tables_that_cannot_be_learnt_are_refused_in_one_sentence():
     refused(pd.DataFrame([[1, 2]], columns=["a", "a"]), "column 'a' comes twice")
     refused(pd.DataFrame([[1, 2]], columns=pd.MultiIndex.from_tuples([("a", 1), ("a", 2)])), "has a name of type tuple")
     refused(mixed(), "kinds names column 'zip', expected", kinds={"zip": "category"})
-    refused(mixed(), "column 'job' is to be of kind 'number', expected category", kinds={"job": "number"})
+    refused(mixed(), "column 'job' cannot be read as 'number', expected category", kinds={"job": "number"})
     refused(
-        mixed(), "column 'age' is to be of kind 'text', expected integer or number or category", kinds={"age": "text"}
+        mixed(), "column 'age' cannot be read as 'text', expected integer or number or category", kinds={"age": "text"}
     )
 
 

@@ -1,4 +1,4 @@
-"""The map of numbers to a normal scale: shape, tails, lattices and spikes."""
+"""The map of numbers to a normal scale: shape, tails, grids and spikes."""
 
 import math
 
@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cfdg_diffusion.tabular.columns.components import CodecSettings, code_words, learn_component, nearest_word
-from cfdg_diffusion.tabular.columns.grid import learn_lattice
+from cfdg_diffusion.tabular.columns.grid import learn_grid
 from cfdg_diffusion.tabular.columns.numbers import NormalMap, learn_map
 
 ROWS = 4000
@@ -145,26 +145,26 @@ def test_twenty_rows_are_enough_for_a_sensible_map():
         (np.arange(10, 50) / 1e7, 7, 1),
     ],
 )
-def test_the_lattice_of_integers_and_decimals_is_found_and_comes_back_exactly(values, decimals, step):
-    lattice = learn_lattice(values, len(values), FLOAT64)
-    assert (lattice.decimals, lattice.step) == (decimals, step)
-    index = lattice.index(values)
-    assert (lattice.values(index.astype(np.float64)) == values).all()
-    assert (lattice.index(values + 0.3 * step / 10**decimals) == index).all() or values.dtype == np.int64
+def test_the_grid_of_integers_and_decimals_is_found_and_comes_back_exactly(values, decimals, step):
+    grid = learn_grid(values, len(values), FLOAT64)
+    assert (grid.decimals, grid.step) == (decimals, step)
+    index = grid.index(values)
+    assert (grid.values(index.astype(np.float64)) == values).all()
+    assert (grid.index(values + 0.3 * step / 10**decimals) == index).all() or values.dtype == np.int64
 
 
 def test_float32_decimals_are_seen_through_the_digits_that_float64_adds():
     values = np.unique(draws().gamma(2, 20, 500).round(2).astype(np.float32)).astype(np.float64)
-    assert learn_lattice(values, 500, np.dtype(np.float32)).decimals == 2
-    assert learn_lattice(values, 500, FLOAT64) is None
+    assert learn_grid(values, 500, np.dtype(np.float32)).decimals == 2
+    assert learn_grid(values, 500, FLOAT64) is None
 
 
-def test_continuous_numbers_have_no_lattice_and_standardised_integers_are_those_seen():
-    assert learn_lattice(np.sort(draws().normal(size=50)), 50, FLOAT64) is None
+def test_continuous_numbers_have_no_grid_and_standardised_integers_are_those_seen():
+    assert learn_grid(np.sort(draws().normal(size=50)), 50, FLOAT64) is None
     counts = draws().poisson(20, 2000)
     values = (counts - counts.mean()) / counts.std()
     made = component(values)
-    assert made.lattice is not None
+    assert made.grid is not None
     decoded = made.decode(draws(1).normal(size=(5000, made.width)).astype(np.float32))
     assert set(decoded) <= set(values)
     assert (made.decode(made.encode(values, draws(2))) == values).all()

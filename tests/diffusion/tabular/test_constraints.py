@@ -16,7 +16,7 @@ from cfdg_diffusion import (
     TabularSettings,
 )
 from cfdg_diffusion.tabular.constraints import broken, constraint_state, restore_constraint
-from cfdg_diffusion.tabular.rejection import Tally, drawn
+from cfdg_diffusion.tabular.rejection import Tally, draw_until_met
 
 TINY = TabularSettings(
     diffusion=DiffusionSettings(width=16, blocks=1, batch_size=32, sampling_steps=8, guidance_weight=0.0)
@@ -95,7 +95,9 @@ def test_a_rare_event_is_found():
     """Rejection is exact: the accepted draws are the model's own, conditioned on the constraint."""
     rng, tally = np.random.default_rng(0), Tally()
     rare = Predicate("rare", lambda rows: (rows["u"] > 0.995).to_numpy())
-    table = drawn(lambda places: pd.DataFrame({"u": rng.random(len(places)), "place": places}), 400, [rare], tally)
+    table = draw_until_met(
+        lambda places: pd.DataFrame({"u": rng.random(len(places)), "place": places}), 400, [rare], tally
+    )
     assert table["place"].tolist() == list(range(400))
     assert table["u"].min() > 0.995
     assert table["u"].mean() == pytest.approx(0.9975, abs=4 * 0.005 / 12**0.5 / 20)
@@ -186,7 +188,7 @@ def test_nullable_numbers_are_compared_and_gaps_allowed():
 @pytest.mark.parametrize(
     ("rule", "message"),
     [
-        (Range("prize", 0), "constraint '0 <= prize' names column 'prize', which the table has not"),
+        (Range("prize", 0), "constraint '0 <= prize' names column 'prize', which is not in the table, expected one of"),
         (Inequality("start", "price"), "constraint 'start <= price' cannot be tested on this table"),
         (Predicate("odd", lambda rows: np.ones(3)), "constraint 'odd' gave float64 of shape"),
         (

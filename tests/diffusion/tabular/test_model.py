@@ -58,6 +58,18 @@ def test_names_order_and_dtypes_survive(model, table):
     assert match(made) > 0.9
 
 
+def test_dtypes_are_known_without_drawing_rows(model, table):
+    drawn = model.sample(3, seed=0)
+    pd.testing.assert_series_equal(model.dtypes, drawn.dtypes)
+    pd.testing.assert_series_equal(model.dtypes, table.dtypes)
+    after = model.sample(3)
+    model.sample(3, seed=0)
+    _ = model.dtypes
+    pd.testing.assert_frame_equal(model.sample(3), after)
+    with pytest.raises(ValueError, match="the model has not been fitted, expected fit"):
+        _ = TabularDiffusion().dtypes
+
+
 def test_labels_come_exactly_as_asked_and_with_their_frequencies(model, table):
     assert (model.sample(50, label="rare")["class"] == "rare").all()
     shares = model.sample(1000)["class"].value_counts(normalize=True)
@@ -180,7 +192,7 @@ def test_a_constraint_that_nothing_fulfils_ends_in_one_sentence(model):
 def test_numeric_labels_are_binned_and_several_columns_combined():
     table = people(300)
     binned = TabularDiffusion(settings=SMALL).fit(table, label="age", steps=400)
-    assert len(binned._schema.labels) == 10
+    assert len(binned.schema.labels) == 10
     assert binned.sample(200, label=85)["age"].mean() > 70
     both = TabularDiffusion(settings=SMALL).fit(table, label=["class", "member"], steps=20)
     made = both.sample(40, label={"class": "rare", "member": True})

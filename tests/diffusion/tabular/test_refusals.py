@@ -79,7 +79,7 @@ def test_tables_that_cannot_be_learnt(table, model, change, message):
         ({"label": "klass"}, "label names column 'klass', expected one of the table's columns"),
         ({"label": ["y", "y"]}, r"label is \['y', 'y'\], expected every column once"),
         ({"kinds": {"w": "category"}}, "kinds names column 'w', expected one of the table's columns"),
-        ({"kinds": {"x": "boolean"}}, "column 'x' is to be of kind 'boolean', expected number or category"),
+        ({"kinds": {"x": "boolean"}}, "column 'x' cannot be read as 'boolean', expected number or category"),
         ({"steps": 0}, "steps is 0, expected at least 1"),
         ({"time_budget": -1}, "time_budget is -1, expected at least 0"),
         ({"time_budget": math.nan}, "time_budget is nan, expected at least 0"),
@@ -189,7 +189,7 @@ def test_arguments_of_the_constructor():
     with pytest.raises(ValueError, match="seed is -1, expected an integer of 0 or more"):
         TabularDiffusion(seed=-1)
     for device in ("gpu", "cuda:99"):
-        with pytest.raises(ValueError, match=f"device is '{device}', which this machine has not"):
+        with pytest.raises(ValueError, match=f"device is '{device}', which is not available on this machine"):
             TabularDiffusion(device=device)
 
 

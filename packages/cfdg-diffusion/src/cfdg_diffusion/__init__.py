@@ -8,19 +8,28 @@ from cfdg_diffusion.edm.noise import Denoise
 from cfdg_diffusion.edm.sampler import Churn, dpm_solver_2m, heun, karras_sigmas, leap_sigmas
 from cfdg_diffusion.edm.settings import DiffusionSettings
 from cfdg_diffusion.edm.streams import Streams
-from cfdg_diffusion.tabular.constraints import FixedCombinations, Inequality, Predicate, Range
-from cfdg_diffusion.tabular.model import TabularDiffusion, TabularSettings
+from cfdg_diffusion.tabular.columns import CodecSettings, Kind
+from cfdg_diffusion.tabular.constraints import Constraint, FixedCombinations, Inequality, Predicate, Range
+from cfdg_diffusion.tabular.early_stopping import History
+from cfdg_diffusion.tabular.model import TabularDiffusion
+from cfdg_diffusion.tabular.request import Balance
+from cfdg_diffusion.tabular.settings import TabularSettings
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Balance",
     "Churn",
+    "CodecSettings",
     "ConditionalDiffusion",
+    "Constraint",
     "Denoise",
     "DiffusionSettings",
     "FitReport",
     "FixedCombinations",
+    "History",
     "Inequality",
+    "Kind",
     "LabelledDenoise",
     "NotFittedError",
     "Predicate",

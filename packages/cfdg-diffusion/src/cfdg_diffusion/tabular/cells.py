@@ -1,4 +1,4 @@
-"""Cells that were given come back exactly as they were beside generated ones."""
+"""Copies of the user's cells in generated tables, unchanged."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ import numpy as np
 import pandas as pd
 
 
-def with_cells(made: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:
-    """A generated table ``(n)`` with whole columns of given cells ``(n)``, in its dtypes where these lose nothing."""
+def keep_columns(made: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:
+    """Replace columns of a generated table of n rows by the user's n cells.
+
+    A replaced column has the generated dtype if no cell changes by that, else the user's.
+    """
     made = made.copy()
     for name in cells.columns:
         given = cells[name].set_axis(made.index)
@@ -17,14 +20,16 @@ def with_cells(made: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:
     return made
 
 
-def fill(table: pd.DataFrame, made: pd.DataFrame, columns: Sequence[Hashable], places: np.ndarray) -> pd.DataFrame:
-    """The table with the missing cells of some columns taken from generated rows.
+def fill_missing(
+    table: pd.DataFrame, made: pd.DataFrame, columns: Sequence[Hashable], places: np.ndarray
+) -> pd.DataFrame:
+    """Fill the missing cells of some columns from generated rows.
 
     Args:
-        table: N rows; index and other cells stay.
-        made: n rows for those at ``places``, which are all with a missing cell.
-        columns: to fill.
-        places: ``(n,)`` ascending.
+        table: N rows; the index and all other cells stay.
+        made: n generated rows, one for each of ``places``.
+        columns: names of the columns to fill.
+        places: ``(n,)`` ascending positions of the rows of ``table`` that miss a cell.
     """
     filled = table.copy()
     for name in columns:
@@ -36,7 +41,7 @@ def fill(table: pd.DataFrame, made: pd.DataFrame, columns: Sequence[Hashable], p
 
 
 def _filled(given: pd.Series, values: pd.Series, missing: np.ndarray) -> pd.Series:
-    """N cells with k generated ones where they are missing; in the generated dtype unless a given cell would change."""
+    """Join N cells with the k generated ones; in the generated dtype unless a given cell would change."""
     there = _as(given[~missing], values.dtype)
     if there.dtype == values.dtype:
         order = np.argsort(np.append(np.flatnonzero(~missing), np.flatnonzero(missing)))
@@ -47,7 +52,7 @@ def _filled(given: pd.Series, values: pd.Series, missing: np.ndarray) -> pd.Seri
 
 
 def _as(series: pd.Series, dtype: object) -> pd.Series:
-    """The series in another dtype if no cell changes, else as it is."""
+    """Convert a series to another dtype if no cell changes, else return it as it is."""
     if series.dtype == dtype:
         return series
     try:

@@ -1,8 +1,8 @@
-"""What generated rows have to fulfil."""
+"""Constraints: conditions that every generated row has to meet."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -11,21 +11,31 @@ import pandas as pd
 
 
 class Constraint(Protocol):
-    """Any object with a name and a test of rows; the classes below, or your own."""
+    """A condition on rows: one of the classes below, or any object with a name and a test.
+
+    A class of your own may have an attribute ``columns``, the names of the columns that it reads. It is then enforced
+    only where one of them is generated.
+    """
 
     @property
     def name(self) -> str:
-        """For counts and messages."""
+        """Name of the constraint in counts and messages."""
         ...
 
     def holds(self, table: pd.DataFrame) -> np.ndarray:
-        """Which rows ``(N,)`` fulfil it."""
+        """Test a table of N rows; bool ``(N,)``, True where the condition is met."""
         ...
 
 
 @dataclass(frozen=True)
 class Range:
-    """``low <= column <= high``; None is no bound, missing values are allowed."""
+    """``low <= column <= high``, for numbers, dates or text; missing values are allowed.
+
+    Attributes:
+        column: name of the column.
+        low: smallest allowed value; None sets no bound.
+        high: largest allowed value; None sets no bound.
+    """
 
     column: Hashable
     low: Any = None
@@ -33,17 +43,17 @@ class Range:
 
     @property
     def name(self) -> str:
-        """Such as ``0 <= age <= 120``."""
+        """The condition as text, for example ``0 <= age <= 120``."""
         low = "" if self.low is None else f"{self.low} <= "
         return f"{low}{self.column}" + ("" if self.high is None else f" <= {self.high}")
 
     @property
     def columns(self) -> tuple[Hashable, ...]:
-        """The columns it looks at."""
+        """Names of the columns that the constraint reads."""
         return (self.column,)
 
     def holds(self, table: pd.DataFrame) -> np.ndarray:
-        """Which rows lie in the range."""
+        """Test which rows ``(N,)`` lie in the range or miss the value."""
         values = table[self.column]
         holds = values.isna().to_numpy(dtype=bool, copy=True)
         there = values[~holds]
@@ -57,7 +67,13 @@ class Range:
 
 @dataclass(frozen=True)
 class Inequality:
-    """``low <= high`` between two columns (``<`` where strict); missing values are allowed."""
+    """``low <= high`` between two columns; missing values are allowed.
+
+    Attributes:
+        low: name of the column with the smaller values.
+        high: name of the column with the larger values.
+        strict: forbids equal values.
+    """
 
     low: Hashable
     high: Hashable
@@ -65,26 +81,32 @@ class Inequality:
 
     @property
     def name(self) -> str:
-        """Such as ``start <= end``."""
+        """The condition as text, for example ``start <= end``."""
         return f"{self.low} {'<' if self.strict else '<='} {self.high}"
 
     @property
     def columns(self) -> tuple[Hashable, ...]:
-        """The columns it looks at."""
+        """Names of the columns that the constraint reads."""
         return (self.low, self.high)
 
     def holds(self, table: pd.DataFrame) -> np.ndarray:
-        """Which rows are in order."""
-        low, high = table[self.low], table[self.high]
+        """Test which rows ``(N,)`` are in order or miss a value."""
+        low = table[self.low]
+        high = table[self.high]
         holds = (low.isna() | high.isna()).to_numpy(dtype=bool, copy=True)
-        low, high = low[~holds], high[~holds]
+        low = low[~holds]
+        high = high[~holds]
         holds[~holds] = np.asarray(low < high if self.strict else low <= high, dtype=bool)
         return holds
 
 
 @dataclass(frozen=True)
 class FixedCombinations:
-    """Only combinations of these columns that the given rows have, such as city and country.
+    """Only those combinations of some columns that known rows have, for example of city and country.
+
+    Attributes:
+        columns: names of the columns, at least one.
+        known: rows with these columns; only their distinct combinations are kept.
 
     Raises:
         ValueError: if the rows lack one of the columns.
@@ -100,31 +122,36 @@ class FixedCombinations:
             raise ValueError(f"the known rows have no column {(absent or [None])[0]!r}, expected one of theirs")
         distinct = self.known[names].astype(object).drop_duplicates(ignore_index=True)
         object.__setattr__(self, "columns", tuple(names))
-        object.__setattr__(self, "known", distinct)  # a large table is not to live as long as its constraint
+        object.__setattr__(self, "known", distinct)  # the distinct rows alone, so that a large table can be freed
 
     @property
     def name(self) -> str:
-        """Such as ``known (city, country)``."""
+        """The condition as text, for example ``known (city, country)``."""
         return f"known ({', '.join(map(str, self.columns))})"
 
     def holds(self, table: pd.DataFrame) -> np.ndarray:
-        """Which rows have a known combination."""
+        """Test which rows ``(N,)`` have a known combination."""
         known = pd.MultiIndex.from_frame(self.known)
         return np.asarray(pd.MultiIndex.from_frame(table[list(self.columns)].astype(object)).isin(known))
 
 
 @dataclass(frozen=True)
 class Predicate:
-    """Any function from a table to booleans, one per row."""
+    """A condition given by a function.
+
+    Attributes:
+        name: for counts and messages.
+        function: takes a table of N rows and returns bool ``(N,)``. It is code and is never stored with a model.
+    """
 
     name: str
     function: Callable[[pd.DataFrame], object]
 
     def holds(self, table: pd.DataFrame) -> np.ndarray:
-        """What the function says.
+        """Call the function on a table of N rows; bool ``(N,)``.
 
         Raises:
-            ValueError: if it does not give one boolean per row.
+            ValueError: if the function does not return one boolean per row.
         """
         found = np.asarray(self.function(table))
         if found.shape != (len(table),) or found.dtype != bool:
@@ -135,50 +162,91 @@ class Predicate:
 
 
 def columns_of(constraint: Constraint) -> tuple[Hashable, ...] | None:
-    """The columns that a constraint looks at; None if it does not say."""
+    """Return the names of the columns that a constraint reads; None if it does not name them."""
     return getattr(constraint, "columns", None)
 
 
 def check_constraints(table: pd.DataFrame, constraints: Sequence[Constraint]) -> None:
-    """Refuse constraints that cannot be tested on such a table.
+    """Refuse constraints that cannot be tested on a table.
 
     Raises:
-        ValueError: if one names an unknown column, or cannot be compared; the message names the constraint.
+        ValueError: if a constraint names an unknown column or compares unlike values; the message names it.
     """
     for constraint in constraints:
         absent = [name for name in columns_of(constraint) or () if name not in table.columns]
         if absent:
-            raise ValueError(f"constraint {constraint.name!r} names column {absent[0]!r}, which the table has not")
+            raise ValueError(
+                f"constraint {constraint.name!r} names column {absent[0]!r}, which is not in the table, "
+                "expected one of its columns"
+            )
     broken(table, constraints)
 
 
 def broken(
-    table: pd.DataFrame, constraints: Sequence[Constraint], counted: Sequence[np.ndarray] | None = None
+    table: pd.DataFrame, constraints: Sequence[Constraint], enforced: Sequence[np.ndarray] | None = None
 ) -> tuple[np.ndarray, dict[str, int]]:
-    """Which rows ``(N,)`` break some constraint, and how many break each.
+    """Find the rows that break a constraint.
 
     Args:
         table: N rows.
         constraints: to test.
-        counted: for each constraint the rows ``(N,)`` for which it counts; None stands for all.
+        enforced: for each constraint bool ``(N,)``, the rows where it is enforced; None stands for all rows.
+
+    Returns:
+        Bool ``(N,)``, True where some constraint is broken, and by constraint name the number of rows that break it.
 
     Raises:
         ValueError: if a constraint cannot be tested; the message names it.
     """
-    bad, counts = np.zeros(len(table), dtype=bool), {constraint.name: 0 for constraint in constraints}
+    bad = np.zeros(len(table), dtype=bool)
+    counts = {constraint.name: 0 for constraint in constraints}
     for index, constraint in enumerate(constraints):
         try:
             breaks = ~np.asarray(constraint.holds(table), dtype=bool)
         except (TypeError, KeyError) as error:
             raise ValueError(f"constraint {constraint.name!r} cannot be tested on this table: {error}") from error
-        breaks &= True if counted is None else counted[index]
+        breaks &= True if enforced is None else enforced[index]
         counts[constraint.name] += int(breaks.sum())
         bad |= breaks
     return bad, counts
 
 
+def enforced_on_generated(constraints: Sequence[Constraint], kept: Iterable[Hashable], count: int) -> list[np.ndarray]:
+    """Enforce in every row the constraints that read a generated column; no draw can change a kept one.
+
+    Args:
+        constraints: to enforce.
+        kept: names of the columns whose cells are given.
+        count: number of rows n.
+
+    Returns:
+        For each constraint bool ``(n,)``.
+    """
+    given = set(kept)
+    read = [columns_of(constraint) for constraint in constraints]
+    return [np.full(count, names is None or not set(names) <= given) for names in read]
+
+
+def enforced_in_holes(
+    constraints: Sequence[Constraint], columns: Sequence[Hashable], holes: np.ndarray
+) -> list[np.ndarray]:
+    """Enforce each constraint in the rows where a cell that it reads is generated.
+
+    Args:
+        constraints: to enforce.
+        columns: names of the C columns that are filled.
+        holes: ``(n, C)`` bool, True where a cell is generated.
+
+    Returns:
+        For each constraint bool ``(n,)``.
+    """
+    read = [columns_of(constraint) for constraint in constraints]
+    looked = [np.array([names is None or name in names for name in columns], dtype=bool) for names in read]
+    return [np.asarray(holes[:, own].any(axis=1)) for own in looked]
+
+
 def constraint_state(constraint: Constraint) -> dict[str, Any]:
-    """A constraint as JSON; of a predicate or a class of your own, which is code, only the name."""
+    """Describe a constraint as JSON; a predicate or a class of your own is code and keeps only its name."""
     if isinstance(constraint, Range):
         bounds = {"low": _state(constraint.low), "high": _state(constraint.high)}
         return {"type": "range", "column": constraint.column, **bounds}
@@ -191,10 +259,10 @@ def constraint_state(constraint: Constraint) -> dict[str, Any]:
 
 
 def restore_constraint(state: Mapping[str, Any]) -> Constraint:
-    """The inverse of :func:`constraint_state`.
+    """Make a constraint from its JSON, the inverse of :func:`constraint_state`.
 
     Raises:
-        ValueError: if it was code, or of a type that this version does not know.
+        ValueError: if it was code, or is of a type that this version does not know.
     """
     if state["type"] == "range":
         return Range(state["column"], _restore(state["low"]), _restore(state["high"]))
@@ -204,12 +272,12 @@ def restore_constraint(state: Mapping[str, Any]) -> Constraint:
         rows = [[_restore(cell) for cell in row] for row in state["rows"]]
         return FixedCombinations(tuple(state["columns"]), pd.DataFrame(rows, columns=state["columns"], dtype=object))
     if state["type"] == "code":
-        raise ValueError(f"constraint {state['name']!r} is code, which is never stored: give it again")
+        raise ValueError(f"constraint {state['name']!r} is code, which is never stored, expected it to be given again")
     raise ValueError(f"constraint has type {state['type']!r}, expected range, inequality, combinations or code")
 
 
 def _state(value: Any) -> Any:  # noqa: ANN401 - a cell of any kind
-    """A bound or a cell as JSON."""
+    """Describe a bound or a cell as JSON."""
     if isinstance(value, pd.Timestamp | pd.Timedelta | np.datetime64 | np.timedelta64) and not pd.isna(value):
         stamp = pd.Timestamp(value) if isinstance(value, pd.Timestamp | np.datetime64) else pd.Timedelta(value)
         return {type(stamp).__name__: stamp.isoformat(), "zone": str(getattr(stamp, "tz", None) or "")}

@@ -1,8 +1,8 @@
-"""Labels for rows of which some cells are given: p(label | cells), read from the model's own rows.
+"""Draws of missing labels from p(label | known cells), estimated with the nearest generated rows.
 
-The network knows p(cells | label) only. Rows generated with the labels' frequencies in training carry the joint
-distribution, so the labels of those that are nearest to the given cells are draws from p(label | cells), up to the
-width of the neighbourhood.
+The network models p(cells | label) only. Rows generated with the label frequencies of training follow the joint
+distribution, so the labels of the rows nearest to the known cells are draws from p(label | cells), up to the width of
+that neighbourhood.
 """
 
 from __future__ import annotations
@@ -17,24 +17,26 @@ import torch
 from cfdg_diffusion.tabular.request import label_groups
 from cfdg_diffusion.tabular.schema import TableSchema
 
-_POOL, _LEAST_POOL = 20_000, 2_000
-"""Generated rows, in all and for each set of labels to choose from; a label of fewer than one row in a thousand has few
-among them."""
+_POOL = 20_000
+"""Generated rows in all pools together."""
+_LEAST_POOL = 2_000
+"""Generated rows per pool; a label with fewer than one row in a thousand has few of them."""
 _NEAR = 10
+"""Neighbours, of which one gives its label."""
 _AT_ONCE = 512
-"""Given rows compared with all of the pool at a time, which takes 40 MB."""
+"""Rows compared with the whole pool at a time, which takes 40 MB."""
 _JITTER = 1e-3
-"""Standard deviations; breaks the ties of categories at random."""
+"""Standard deviations of noise, which breaks the ties of categories at random."""
 
 
 @dataclass(frozen=True)
-class OpenRows:
-    """Rows that choose among the same labels by the same columns.
+class UnlabelledRows:
+    """Rows whose labels are drawn from the same set of labels, given the same columns.
 
     Attributes:
-        places: ``(n,)`` of them.
-        allowed: the labels.
-        features: the columns whose cells are given.
+        places: ``(n,)`` positions of the rows.
+        allowed: labels to choose from.
+        features: names of the known columns.
     """
 
     places: np.ndarray
@@ -42,41 +44,52 @@ class OpenRows:
     features: Sequence[Hashable]
 
 
-def kept_rows(schema: TableSchema, cells: pd.DataFrame) -> list[OpenRows]:
-    """Rows of which whole columns are kept, label columns among them or not; a missing cell is kept too."""
+def rows_with_kept_columns(schema: TableSchema, cells: pd.DataFrame) -> list[UnlabelledRows]:
+    """Group rows of which whole columns are kept, perhaps label columns too; a missing cell counts as known."""
     features = [name for name in cells if name in schema.features]
     groups = label_groups(schema.labels, cells.drop(columns=features))
-    return [OpenRows(places, allowed, features) for places, allowed in groups]
+    return [UnlabelledRows(places, allowed, features) for places, allowed in groups]
 
 
-def blank_rows(schema: TableSchema, table: pd.DataFrame) -> list[OpenRows]:
-    """Rows that miss some label columns, and perhaps other cells, each in its own pattern."""
-    labels, features = schema.labels, schema.features
+def rows_with_missing_labels(schema: TableSchema, table: pd.DataFrame) -> list[UnlabelledRows]:
+    """Group rows that miss label columns, and perhaps other cells, by the pattern of what is missing."""
+    labels = schema.labels
+    features = schema.features
     names = [*features, *(name for name in labels.columns if name not in features)]
     there = table[names].notna().to_numpy() | np.array([name in labels.may_miss for name in names])
-    patterns, which = np.unique(there, axis=0, return_inverse=True)
+    patterns, pattern_of = np.unique(there, axis=0, return_inverse=True)
     found = []
     for number, pattern in enumerate(patterns):
         given = [name for name, is_there in zip(names, pattern, strict=True) if is_there]
-        mine = np.flatnonzero(which.reshape(-1) == number)
-        told = table.iloc[mine][[name for name in labels.columns if name in given]]
+        mine = np.flatnonzero(pattern_of.reshape(-1) == number)
+        given_labels = table.iloc[mine][[name for name in labels.columns if name in given]]
         own = [name for name in features if name in given]
-        found += [OpenRows(mine[places], allowed, own) for places, allowed in label_groups(labels, told)]
+        groups = label_groups(labels, given_labels)
+        found += [UnlabelledRows(mine[places], allowed, own) for places, allowed in groups]
     return found
 
 
 Pool = Callable[[np.ndarray, int], tuple[np.ndarray, pd.DataFrame]]
-"""Labels to draw from and a number of rows -> the labels and the cells of so many generated rows."""
+"""Labels to choose from and M -> the labels ``(M,)`` and the cells of M generated rows."""
 Encode = Callable[[pd.DataFrame], np.ndarray | None]
-"""Some columns of a table -> rows ``(M, D)``, NaN where a dimension is of another column; None if all are constant."""
+"""Some columns of a table -> rows ``(M, D)``, NaN in the dimensions of other columns; None if all are constant."""
 
 
-def guess(
-    known: np.ndarray, groups: Sequence[OpenRows], pool: Pool, encode: Encode, rng: np.random.Generator
+def draw_labels(
+    known: np.ndarray, groups: Sequence[UnlabelledRows], pool: Pool, encode: Encode, rng: np.random.Generator
 ) -> np.ndarray:
-    """Labels ``(n,)`` that go with what is known of the rows ``known (n, D)``; 0 for those in no group.
+    """Draw a label for each row from p(label | known dimensions).
 
-    Each set of labels to choose from has one pool, whatever columns are given.
+    Args:
+        known: ``(n, D)`` with NaN in unknown dimensions.
+        groups: the rows, by the labels to choose from and the known columns. Groups that choose from the same labels
+            share one pool.
+        pool: generates labelled rows.
+        encode: turns their cells into dimensions.
+        rng: chooses among neighbours.
+
+    Returns:
+        Labels ``(n,)``; 0 for rows of no group.
     """
     found = np.zeros(len(known), dtype=np.int64)
     several = [group for group in groups if len(group.allowed) > 1 and len(group.places)]
@@ -87,24 +100,27 @@ def guess(
         found[group.places] = group.allowed[0]
     for group in several:
         labels, made = pools[group.allowed.tobytes()]
-        rows = encode(made[list(group.features)])  # what the network gives is not quite a code
+        rows = encode(made[list(group.features)])  # encoded anew: the network's own rows are not exact codes
         mine = known[group.places]
         found[group.places] = rng.choice(labels, len(mine)) if rows is None else nearest_labels(mine, rows, labels, rng)
     return found
 
 
 def nearest_labels(given: np.ndarray, pool: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The label of one of the ten nearest rows of a pool, for each given row ``(n,)``.
+    """Draw for each given row the label of one of the ten nearest rows of a pool.
 
     Args:
-        given: ``(n, D)`` with NaN in dimensions that are not given.
+        given: ``(n, D)`` with NaN in unknown dimensions.
         pool: ``(M, D)`` with NaN in the same dimensions.
         labels: ``(M,)`` of the pool.
         rng: chooses among neighbours.
+
+    Returns:
+        Labels ``(n,)``.
     """
-    told = np.isfinite(pool).all(axis=0)
-    scale = np.maximum(pool[:, told].std(axis=0), 1e-6)
-    rows, asked = (_jittered(part[:, told] / scale, rng) for part in (pool, given))
+    finite = np.isfinite(pool).all(axis=0)
+    scale = np.maximum(pool[:, finite].std(axis=0), 1e-6)
+    rows, asked = (_jittered(part[:, finite] / scale, rng) for part in (pool, given))
     near = min(_NEAR, len(pool))
     found = [_distances(part, rows).topk(near, largest=False).indices for part in asked.split(_AT_ONCE)]
     close = torch.cat(found).numpy()
@@ -112,7 +128,7 @@ def nearest_labels(given: np.ndarray, pool: np.ndarray, labels: np.ndarray, rng:
 
 
 def _distances(asked: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-    """``(n, M)``; by differences, as the faster product of matrices rounds the jitter away."""
+    """Compute ``(n, M)`` by differences; the faster matrix product rounds the jitter away."""
     return torch.cdist(asked, rows, compute_mode="donot_use_mm_for_euclid_dist")
 
 

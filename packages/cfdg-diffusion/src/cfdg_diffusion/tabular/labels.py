@@ -9,27 +9,29 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from cfdg_diffusion.tabular.checks import repeated
 from cfdg_diffusion.tabular.columns import TableCodec
 
 _BINS = 10
-"""A number of many values is told to the model as its tenth."""
+"""Bins of a number of many values; the model is conditioned on its decile."""
 _MOST_VALUES = 30
-"""A number of more distinct values is binned."""
+"""Distinct values; a number with more of them is binned."""
 
 
 @dataclass(frozen=True)
 class LabelCodec:
-    """Label columns as integers: one for each combination of values that training rows have.
+    """Label columns as integers: one label for each combination of values in the training rows.
 
-    A numeric label of many values is binned at its quantiles; it then stays a column that the model generates, and its
-    label says in which tenth it lies, or that it is missing. Other missing values are values like any other.
+    A numeric label of more than 30 values is binned at its deciles. It stays a generated column, and its label is the
+    number of its bin, or a last label for missing values. In other label columns a missing value is a value like any
+    other.
 
     Attributes:
         columns: names of the label columns.
-        codec: of the columns whose combinations are the labels; None if there are none or one that is binned.
+        codec: of the columns whose combinations are the labels; None without label columns or with a binned one.
         keys: ``(L, W)`` encoded combinations in ascending order; empty for a binned label.
-        edges: inner edges of the bins, which are one more, before a last label for what is missing if training rows
-            had that; empty unless binned.
+        edges: ``(B - 1,)`` inner edges of B bins, ascending; empty unless binned. There are B labels, or B + 1 if the
+            training rows had missing values.
         counts: ``(L,)`` training rows of each label.
     """
 
@@ -44,47 +46,48 @@ class LabelCodec:
         """Learn the labels of training rows.
 
         Raises:
-            ValueError: if a column is missing or comes twice, or holds dates, or infinite numbers.
+            ValueError: if a column is absent, comes twice, or holds dates or infinite numbers.
         """
         absent = [name for name in columns if name not in table.columns]
         if absent:
             raise ValueError(f"label names column {absent[0]!r}, expected one of the table's columns")
-        if len(set(columns)) < len(columns):
+        if repeated(columns):
             raise ValueError(f"label is {list(columns)}, expected every column once")
         dates = [name for name in columns if table[name].dtype.kind in "mM"]
         if dates:
             raise ValueError(f"label column {dates[0]!r} holds dates or durations, expected numbers or categories")
-        empty, none = np.empty(0), np.empty((0, 0), np.float32)
+        no_edges = np.empty(0)
+        no_keys = np.empty((0, 0), np.float32)
         if not columns:
-            return cls((), None, none, empty, np.array([len(table)]))
+            return cls((), None, no_keys, no_edges, np.array([len(table)]))
         if len(columns) == 1 and _is_many(table[columns[0]]):
             series = table[columns[0]]
             edges = _edges(_numbers(columns[0], series[series.notna()]))
             counts = np.bincount(_bins(columns[0], series, edges), minlength=len(edges) + 1)
-            return cls(tuple(columns), None, none, edges, counts)
+            return cls(tuple(columns), None, no_keys, edges, counts)
         part = table[list(columns)]
         codec = TableCodec.learn(part, {name: "category" for name in columns if part[name].dtype.kind in "iuf"})
         keys, inverse = _distinct(_encode(codec, part))
-        return cls(tuple(columns), codec, keys, empty, np.bincount(inverse))
+        return cls(tuple(columns), codec, keys, no_edges, np.bincount(inverse))
 
     @property
     def is_binned(self) -> bool:
-        """Whether the label column is generated too."""
+        """True if the label is a binned number, whose column is generated too."""
         return len(self.edges) > 0
 
     @property
     def may_miss(self) -> tuple[Hashable, ...]:
-        """Label columns whose missing value is a value like any other, as training rows had it."""
+        """Names of the label columns in which training rows had missing values."""
         if self.codec is None:
             return self.columns if len(self.counts) > len(self.edges) + 1 else ()
         return tuple(column.name for column in self.codec.columns if column.missing_share > 0)
 
     def __len__(self) -> int:
-        """L, number of labels; 1 without label columns."""
+        """Count the labels, L; 1 without label columns."""
         return len(self.counts)
 
     def encode(self, table: pd.DataFrame) -> np.ndarray:
-        """Labels ``(N,)`` of rows that have the label columns.
+        """Encode the label columns of N rows as labels ``(N,)`` int64.
 
         Raises:
             ValueError: if a label column is absent, or a value or a combination was not in training.
@@ -112,7 +115,10 @@ class LabelCodec:
         return found
 
     def find(self, value: object) -> np.ndarray:
-        """Labels that go with a value, or with a dictionary of values of some label columns.
+        """Find the labels that agree with a value, or with a dictionary of values of some label columns.
+
+        Returns:
+            At least one label, ascending.
 
         Raises:
             ValueError: if there are no label columns, or no training row has the value.
@@ -142,11 +148,11 @@ class LabelCodec:
         return dict(value)
 
     def only(self, value: object) -> object:
-        """The value of the only label column."""
+        """Return the value asked for of the only label column, out of a dictionary if need be."""
         return next(iter(self._wanted(value).values()))
 
     def decode(self, labels: np.ndarray) -> pd.DataFrame:
-        """The label columns of labels ``(N,)``; none if binned."""
+        """Decode labels ``(N,)`` to the label columns; a table without columns if binned."""
         if self.codec is None:
             return pd.DataFrame(index=pd.RangeIndex(len(labels)))
         return self.codec.decode(self.keys[labels])
@@ -169,7 +175,7 @@ def _is_many(series: pd.Series) -> bool:
 
 
 def _numbers(name: Hashable, series: pd.Series) -> np.ndarray:
-    """Finite float64 values of a binned label column."""
+    """Convert a binned label column to finite float64 ``(N,)``."""
     values = pd.to_numeric(series, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
     if not np.isfinite(values).all():
         found = series[~np.isfinite(values)].iloc[0]
@@ -178,7 +184,7 @@ def _numbers(name: Hashable, series: pd.Series) -> np.ndarray:
 
 
 def _bins(name: Hashable, series: pd.Series, edges: np.ndarray) -> np.ndarray:
-    """The bin of each number ``(N,)``, ``len(edges) + 1`` where it is missing."""
+    """Find the bin ``(N,)`` of each number; ``len(edges) + 1`` where it is missing."""
     there = series.notna().to_numpy()
     found = np.full(len(series), len(edges) + 1, dtype=np.int64)
     found[there] = np.searchsorted(edges, _numbers(name, series[there]), "right")
@@ -186,7 +192,7 @@ def _bins(name: Hashable, series: pd.Series, edges: np.ndarray) -> np.ndarray:
 
 
 def _edges(values: np.ndarray) -> np.ndarray:
-    """Edges that cut the values into tenths, fewer where many are equal; every bin has rows."""
+    """Cut the values at their deciles, fewer where many are equal; every bin has rows."""
     edges = np.unique(np.quantile(values, np.arange(1, _BINS) / _BINS, method="inverted_cdf"))
     above = values[values > values.min()]
     edges = edges[edges > values.min()]
@@ -200,12 +206,12 @@ def _same(one: Any, other: Any) -> bool:  # noqa: ANN401 - scalars of any kind
 
 
 def _encode(codec: TableCodec, table: pd.DataFrame) -> np.ndarray:
-    """Codes ``(N, W)``; categories take no randomness."""
+    """Encode categories as codes ``(N, W)``, which takes no randomness."""
     return codec.encode(table, np.random.default_rng(0))
 
 
 def _distinct(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Distinct rows ``(L, W)``, and which of them each row is."""
+    """Find the distinct rows ``(L, W)`` and the position ``(N,)`` of each row among them."""
     if rows.shape[1] == 0:
         return rows[:1], np.zeros(len(rows), dtype=np.int64)
     keys, inverse = np.unique(rows, axis=0, return_inverse=True)

@@ -1,7 +1,7 @@
-"""Rows that break a constraint are drawn again until none is left.
+"""Rejection sampling: rows that break a constraint are drawn again until none is left.
 
-Nothing is clipped, swapped or snapped to a bound: a row that breaks a constraint is replaced by a whole new draw, so
-that what comes out is the model's distribution under the condition that the constraints hold.
+Nothing is clipped, swapped or snapped to a bound. A whole new draw replaces a row that breaks a constraint, so the rows
+follow the model's distribution under the condition that the constraints hold.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ import pandas as pd
 from cfdg_diffusion.tabular.constraints import Constraint, broken
 
 _BARREN = 20_000
-"""Draws in a row that fulfil nothing, before giving up."""
+"""Draws after the latest success, before giving up."""
 _MOST_DRAWS = 1000
-"""Draws for each row, before giving up."""
+"""Draws per row, before giving up."""
 _AT_ONCE = 4096
-"""Draws of a round, if more than there are rows."""
+"""Draws per round, or the number of rows if that is larger."""
 
 
 @dataclass
 class Tally:
-    """What enforcing constraints took.
+    """Counts of the draws that constraints took.
 
     Attributes:
-        rejected: draws that broke each constraint.
-        repaired: rows that another draw replaced.
-        unmet: rows given up.
+        rejected: by constraint name, the number of draws that broke it.
+        repaired: number of rows that another draw replaced.
+        unmet: number of rows that still break a constraint.
         worst: name of the constraint that the latest draws broke most often.
     """
 
@@ -39,47 +39,53 @@ class Tally:
     worst: str = ""
 
     def add(self, counts: dict[str, int]) -> None:
-        """Count the draws of one round."""
+        """Add the counts of one round, by constraint name."""
         for name, count in counts.items():
             self.rejected[name] = self.rejected.get(name, 0) + count
         self.worst = max(counts, key=lambda name: counts[name], default="")
 
 
 Draw = Callable[[np.ndarray], pd.DataFrame]
-"""Places of rows, repeated or not -> a new draw for each of them."""
+"""Positions of rows ``(n,)``, perhaps repeated -> a table with a new draw for each."""
 
 
-def drawn(
+def draw_until_met(
     draw: Draw,
     count: int,
     constraints: Sequence[Constraint],
     tally: Tally,
-    counted: Sequence[np.ndarray] | None = None,
+    enforced: Sequence[np.ndarray] | None = None,
 ) -> pd.DataFrame:
-    """One row that fulfils the constraints for each of ``count`` places.
+    """Draw one row for each of ``count`` positions, again and again until it meets the constraints.
 
-    Gives up after 20,000 draws in a row, or 1,000 for each row, that did not do; ``tally`` counts what is left.
+    Gives up after 20,000 draws without success, or after 1,000 draws per row; ``tally`` counts the rows left.
 
     Args:
         draw: makes rows.
-        count: number of places.
-        constraints: to fulfil.
-        tally: counts what it took.
-        counted: for each constraint the places ``(count,)`` where it counts; None stands for all.
+        count: number of positions.
+        constraints: to meet.
+        tally: counts draws and replaced rows.
+        enforced: for each constraint bool ``(count,)``, the positions where it is enforced; None stands for all.
+
+    Returns:
+        A table of ``count`` rows, which may still break constraints where it gave up.
     """
     table = draw(np.arange(count))
-    bad, counts = broken(table, constraints, counted)
+    bad, counts = broken(table, constraints, enforced)
     tally.add(counts)
-    total = barren = 0
-    open_places, copies = np.flatnonzero(bad), 1
+    total = 0
+    barren = 0
+    copies = 1
+    open_places = np.flatnonzero(bad)
     while len(open_places) and barren < _BARREN and total < _MOST_DRAWS * count + _BARREN:
         copies = max(1, min(2 * copies, max(_AT_ONCE, count) // len(open_places)))
         places = np.repeat(open_places, copies)
         fresh = draw(places)
-        bad, counts = broken(fresh, constraints, counted and [part[places] for part in counted])
+        bad, counts = broken(fresh, constraints, enforced and [part[places] for part in enforced])
         tally.add(counts)
         found, first = np.unique(places[~bad], return_index=True)
-        total, barren = total + len(places), 0 if len(found) else barren + len(places)
+        total += len(places)
+        barren = 0 if len(found) else barren + len(places)
         table = _replaced(table, found, fresh.iloc[np.flatnonzero(~bad)[first]])
         tally.repaired += len(found)
         open_places = np.setdiff1d(open_places, found, assume_unique=True)
@@ -88,7 +94,7 @@ def drawn(
 
 
 def _replaced(table: pd.DataFrame, places: np.ndarray, rows: pd.DataFrame) -> pd.DataFrame:
-    """The table with other rows at some places."""
+    """Replace the rows of a table at some positions ``(k,)`` by k other rows."""
     if not len(places):
         return table
     source = np.arange(len(table))

@@ -1,9 +1,9 @@
-"""What is asked of a table model: how many rows, of which labels, with which cells given."""
+"""Requests for rows: the arguments of `sample`, or a table to impute, as one label and the known cells of every row."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,9 +18,9 @@ class RowRequest:
     """n rows to generate.
 
     Attributes:
-        labels: ``(n,)``.
-        known: ``(n, D)`` whose finite numbers are kept, or None.
-        cells: n rows of the columns that come back as they are, or None.
+        labels: ``(n,)`` int64.
+        known: ``(n, D)`` whose finite numbers are kept; None if nothing is known.
+        cells: n rows of the columns that are returned unchanged; None if there are none.
     """
 
     labels: np.ndarray
@@ -28,14 +28,16 @@ class RowRequest:
     cells: pd.DataFrame | None = None
 
     def at(self, places: np.ndarray) -> RowRequest:
-        """The rows at some places, repeated or not."""
+        """Select rows by position; a position may come several times."""
         known = None if self.known is None else self.known[places]
         return RowRequest(self.labels[places], known, None if self.cells is None else self.cells.iloc[places])
 
 
 @dataclass
 class Balance:
-    """Labels take turns, over several requests if they share it: how often two came differs by one at most.
+    """Equal counts of every label, over all calls of ``sample`` that share the object.
+
+    Labels take turns: the counts of two labels differ by at most one, also at the end of each call.
 
     Attributes:
         given: turns taken so far.
@@ -45,41 +47,41 @@ class Balance:
 
     @classmethod
     def of(cls, asked: bool | Balance) -> Balance:
-        """The same one, or a new one for a bool."""
+        """Return the same object, or a new one for a bool."""
         return asked if isinstance(asked, Balance) else cls()
 
     def take(self, allowed: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
-        """The next n turns of the allowed labels, shuffled."""
+        """Take the next n turns of the allowed labels ``(A,)``; returns ``(n,)`` labels, shuffled."""
         turns = (self.given + np.arange(n)) % len(allowed)
         self.given += n
         return rng.permutation(allowed[turns])
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """The arguments of :meth:`TabularDiffusion.sample` that say which rows.
+class SampleArguments:
+    """The arguments of :meth:`TabularDiffusion.sample` that choose the rows.
 
     Attributes:
         n: number of rows.
         label: value of the label column, or a dictionary of values of some label columns.
         labels: one label per row.
-        balance: equally many rows of every label, together with all requests of the same :class:`Balance`.
-        like: rows that give the cells of the columns in ``fix``.
-        fix: these columns.
+        balance: equal counts of every label; a :class:`Balance` is shared with other calls.
+        like: rows with the cells of the columns in ``fix``.
+        fix: names of the columns that are kept.
     """
 
-    n: int | None
-    label: object
-    labels: pd.Series | pd.DataFrame | Sequence[object] | None
-    balance: bool | Balance
-    like: pd.DataFrame | None
-    fix: Sequence[Hashable]
+    n: int | None = None
+    label: object = None
+    labels: pd.Series | pd.DataFrame | Sequence[object] | None = None
+    balance: bool | Balance = False
+    like: pd.DataFrame | None = None
+    fix: Sequence[Hashable] = ()
 
     def request(self, schema: TableSchema, rng: np.random.Generator) -> RowRequest:
-        """The rows that are asked for.
+        """Resolve the arguments to one label and the known cells of every row.
 
         Raises:
-            ValueError: if the arguments contradict each other, or ask for what training did not have.
+            ValueError: if the arguments contradict each other, or name a value that was not in training.
         """
         given = self._given(schema)
         n = self._count(given)
@@ -93,19 +95,19 @@ class Wanted:
         return RowRequest(labels, schema.known(cells, rng), given if given.shape[1] else None)
 
     def leaves_labels_open(self, schema: TableSchema) -> bool:
-        """Whether cells are given, but not all that makes up a label."""
+        """Test for kept cells without all label columns, whose labels are then drawn to go with the cells."""
         asked = self.like is None or self.label is not None or self.labels is not None or bool(self.balance)
         return not asked and len(schema.labels) > 1 and not set(schema.labels.columns) <= set(label_names(self.fix))
 
     def _labels(self, labels: LabelCodec, n: int, rng: np.random.Generator) -> np.ndarray:
-        """Labels ``(n,)`` where no row comes with one."""
+        """Draw labels ``(n,)`` for rows without any."""
         allowed = np.arange(len(labels)) if self.label is None else labels.find(self.label)
         if not self.balance:
-            return draw(labels, allowed, n, rng)
+            return draw_by_frequency(labels, allowed, n, rng)
         return Balance.of(self.balance).take(allowed, n, rng)
 
     def _given(self, schema: TableSchema) -> pd.DataFrame:
-        """The cells that every row comes with; no columns if there are none."""
+        """Collect the cells that the arguments give for every row; a table without columns if none."""
         fix = label_names(self.fix)
         if self.like is None and not fix:
             return self._given_labels(schema.labels)
@@ -155,8 +157,69 @@ class Wanted:
         return int(self.n if self.n is not None else rows or 0)
 
 
-def draw(labels: LabelCodec, allowed: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
-    """Labels ``(n,)`` out of the allowed ones with their frequencies in training, as near as whole rows allow."""
+@dataclass(frozen=True)
+class ImputeRequest:
+    """The n incomplete rows of a table and the cells to generate in them.
+
+    Attributes:
+        table: the incomplete rows.
+        places: ``(n,)`` ascending positions of these rows in the user's table.
+        columns: names of the C columns that are filled.
+        holes: ``(n, C)`` bool, True where a cell is missing.
+        labels: ``(n,)`` int64; 0 where unlabelled.
+        unlabelled: ``(n,)`` bool, True where a label column is missing, so that the label has to be drawn first.
+        known: ``(n, D)`` float32 dimensions of the known cells, NaN elsewhere.
+    """
+
+    table: pd.DataFrame
+    places: np.ndarray
+    columns: list[Hashable]
+    holes: np.ndarray
+    labels: np.ndarray
+    unlabelled: np.ndarray
+    known: np.ndarray
+
+    @classmethod
+    def of(cls, table: pd.DataFrame, schema: TableSchema, rng: np.random.Generator) -> ImputeRequest:
+        """Find the missing cells of a table of N rows.
+
+        Raises:
+            ValueError: if a column is absent, or a cell holds a value that was not in training.
+        """
+        codec = schema.labels
+        open_labels = [name for name in codec.columns if name in table.columns and name not in codec.may_miss]
+        unlabelled = np.asarray(table[open_labels].isna().any(axis=1))
+        labels = np.zeros(len(table), dtype=np.int64)
+        labels[~unlabelled] = codec.encode(table[~unlabelled])
+        features = [name for name in schema.features if name in table.columns and name not in codec.columns]
+        columns = features + open_labels
+        holes = table[columns].isna().to_numpy()
+        places = np.flatnonzero(holes.any(axis=1))
+        rows = table.iloc[places]
+        return cls(
+            table=rows,
+            places=places,
+            columns=columns,
+            holes=holes[places],
+            labels=labels[places],
+            unlabelled=unlabelled[places],
+            known=schema.present(rows, rng),
+        )
+
+    def with_labels(self, drawn: np.ndarray) -> ImputeRequest:
+        """Take labels for the unlabelled rows, in their order."""
+        labels = self.labels.copy()
+        labels[self.unlabelled] = drawn
+        return replace(self, labels=labels)
+
+    @property
+    def rows(self) -> RowRequest:
+        """The request for the n rows."""
+        return RowRequest(self.labels, self.known)
+
+
+def draw_by_frequency(labels: LabelCodec, allowed: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw labels ``(n,)`` from the allowed ones ``(A,)`` with their training frequencies, to within one row each."""
     counts = labels.counts[allowed]
     if not counts.any():  # none of them was in the latest of several fits
         counts = np.ones_like(counts)
@@ -166,17 +229,25 @@ def draw(labels: LabelCodec, allowed: np.ndarray, n: int, rng: np.random.Generat
 
 
 def _compatible(labels: LabelCodec, given: pd.DataFrame, rng: np.random.Generator) -> np.ndarray:
-    """For each row a label that agrees with its given label columns, which may be some of them only."""
+    """Draw for each row a label that agrees with its given label columns, which may be some of them only."""
     if len(given.columns) == len(labels.columns):
         return labels.encode(given)
     found = np.zeros(len(given), dtype=np.int64)
     for mine, allowed in label_groups(labels, given):
-        found[mine] = draw(labels, allowed, len(mine), rng)
+        found[mine] = draw_by_frequency(labels, allowed, len(mine), rng)
     return found
 
 
 def label_groups(labels: LabelCodec, given: pd.DataFrame) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Places of rows with the same given label columns, and the labels that agree with these; all if none is given."""
+    """Group rows by their given label columns.
+
+    Args:
+        labels: of the model.
+        given: N rows of some label columns, perhaps none.
+
+    Returns:
+        The positions of each group's rows and the labels that agree with them; all labels if no column is given.
+    """
     if not len(given.columns) or not len(given):
         return [(np.arange(len(given)), np.arange(len(labels)))]
     groups = given.groupby(list(given.columns), dropna=False, sort=False, observed=True).ngroup().to_numpy()
@@ -184,24 +255,32 @@ def label_groups(labels: LabelCodec, given: pd.DataFrame) -> list[tuple[np.ndarr
     return [(mine, labels.find(dict(given.iloc[mine[0]]))) for mine in places]
 
 
-def weights_of(
-    weight: float | Mapping[object, float] | None, labels: LabelCodec, usual: float
+def guidance_weights(
+    weight: float | Mapping[object, float] | None, labels: LabelCodec, default: float
 ) -> np.ndarray | float | None:
-    """One guidance weight, or one for each label ``(L,)``.
+    """Resolve one guidance weight, or a dictionary of them, to the labels of a model.
+
+    Args:
+        weight: w for all labels, or w of some label values; None leaves the choice to the model's settings.
+        labels: of the model.
+        default: w of labels that the dictionary does not name.
+
+    Returns:
+        None, one w, or float32 w of each label ``(L,)``.
 
     Raises:
         ValueError: if a weight is not finite, or its label was not in training.
     """
     if weight is None:
         return None
-    each = weight if isinstance(weight, Mapping) else {None: weight}
-    for value, own in each.items():
+    by_label = weight if isinstance(weight, Mapping) else {None: weight}
+    for value, own in by_label.items():
         if not isinstance(own, int | float | np.number) or not np.isfinite(own):
-            told = "" if value is None else f" of label {value!r}"
-            raise ValueError(f"guidance_weight{told} is {own!r}, expected a finite number")
+            whose = "" if value is None else f" of label {value!r}"
+            raise ValueError(f"guidance_weight{whose} is {own!r}, expected a finite number")
     if not isinstance(weight, Mapping):
         return float(weight)
-    weights = np.full(len(labels), usual, dtype=np.float32)
+    weights = np.full(len(labels), default, dtype=np.float32)
     for value, own in weight.items():
         weights[labels.find(value)] = own
     return weights

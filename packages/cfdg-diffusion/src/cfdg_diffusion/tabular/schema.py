@@ -1,4 +1,4 @@
-"""A table without its weights: which columns are generated, which are labels, and how cells become rows."""
+"""Schema of a table: its label columns, its generated columns, and the codecs of both."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ import numpy as np
 import pandas as pd
 
 from cfdg_diffusion.edm.outputs import Category
-from cfdg_diffusion.tabular.columns import CodecSettings, TableCodec
-from cfdg_diffusion.tabular.columns.column import Kind
+from cfdg_diffusion.tabular.checks import check_table
+from cfdg_diffusion.tabular.columns import CodecSettings, Kind, TableCodec
 from cfdg_diffusion.tabular.columns.dtypes import dtype_state, restore_dtype
 from cfdg_diffusion.tabular.labels import LabelCodec
 
 
 @dataclass(frozen=True)
 class TableSchema:
-    """Learnt columns and labels of a table: N rows of a DataFrame <-> ``(N, D)`` float32 and ``(N,)`` labels.
+    """Learnt columns and labels: N rows of a DataFrame <-> ``(N, D)`` float32 rows and ``(N,)`` int64 labels.
 
     Attributes:
-        order: names of all columns, as in training.
-        labels: of the rows.
-        codec: of the columns that are generated; None if all are label columns.
+        order: names of all columns, in the order of training.
+        labels: codec of the label columns.
+        codec: codec of the generated columns; None if all are label columns.
     """
 
     order: pd.Index
@@ -40,6 +40,12 @@ class TableSchema:
     ) -> TableSchema:
         """Learn from training rows.
 
+        Args:
+            table: at least one row and one column.
+            label: column or columns to condition on; None for no label.
+            kinds: kinds of some columns, see :meth:`TableCodec.learn`.
+            settings: of the codec.
+
         Raises:
             ValueError: if the table or a column cannot be learnt; the message names the column.
         """
@@ -53,49 +59,68 @@ class TableSchema:
         return cls(table.columns, labels, codec)
 
     def renewed(self, table: pd.DataFrame, label: Hashable | Sequence[Hashable] | None) -> TableSchema:
-        """The schema for more rows of the same kind: the same codes, the label frequencies of the new rows.
+        """Keep the codecs for more rows of the same columns, and count the labels of the new rows.
 
         Raises:
-            ValueError: if the rows have other columns or label columns, or a label that training had not.
+            ValueError: if the rows have other columns, other label columns or a label that was not in training.
         """
         check_table(table)
         if label is not None and tuple(label_names(label)) != self.labels.columns:
             raise ValueError(f"label is {label!r}, expected {list(self.labels.columns)} as in the first fit")
         other = set(table.columns) ^ set(self.order)
         if other:
-            found, name = ("new" if len(set(other) - set(self.order)) else "missing"), next(iter(other))
+            found = "new" if other - set(self.order) else "missing"
+            name = next(iter(other))
             raise ValueError(f"column {name!r} is {found}, expected the columns of the first fit")
         counts = np.bincount(self.labels.encode(table), minlength=len(self.labels))
         return replace(self, labels=replace(self.labels, counts=counts))
 
     @property
     def features(self) -> list[Hashable]:
-        """Names of the columns that are generated."""
+        """Names of the generated columns."""
         return self.codec.names if self.codec else []
 
     @property
     def width(self) -> int:
-        """D, dimensions of a row; 0 if there is nothing to generate but constants."""
+        """D, the dimensions of a row; 0 if every generated column is constant."""
         return self.codec.width if self.codec else 0
 
     @property
     def categories(self) -> list[Category]:
-        """What a model learns by cross-entropy: all blocks but the numbers."""
+        """Blocks that a model learns by cross-entropy: all but the numbers."""
         blocks = self.codec.blocks if self.codec else ()
         return [Category(block.start, block.words) for block in blocks if block.words is not None]
 
+    @property
+    def dtypes(self) -> pd.Series:
+        """Dtype of each column by its name, in the order of training."""
+        codecs = [codec for codec in (self.labels.codec, self.codec) if codec is not None]
+        own = {column.name: column.family.dtype for codec in codecs for column in codec.columns}
+        return pd.Series([own[name] for name in self.order], index=self.order, dtype=object)
+
+    @property
+    def rows(self) -> int:
+        """Number of training rows in the latest fit."""
+        return int(self.labels.counts.sum())
+
+    @property
+    def title(self) -> str:
+        """Numbers of training rows and of labels, for example ``600 rows, 2 labels of class``."""
+        names = ", ".join(map(str, self.labels.columns))
+        return f"{self.rows:,} rows, " + (f"{len(self.labels)} labels of {names}" if names else "no label")
+
     def encode(self, table: pd.DataFrame, rng: np.random.Generator) -> np.ndarray:
-        """Rows ``(N, D)`` of a table with all columns; ``rng`` spreads integers over their cells."""
+        """Encode a table with all columns as float32 rows ``(N, D)``; ``rng`` spreads integers over their cells."""
         return self.codec.encode(table, rng) if self.codec else np.empty((len(table), 0), dtype=np.float32)
 
     def decode(self, labels: np.ndarray, rows: np.ndarray) -> pd.DataFrame:
-        """Labels ``(N,)`` and rows ``(N, D)`` as a table with the columns, order and dtypes of training."""
-        told = self.labels.decode(labels)
-        features = self.codec.decode(rows) if self.codec else pd.DataFrame(index=told.index)
-        return pd.concat([told, features], axis=1)[list(self.order)].set_axis(self.order, axis=1)
+        """Decode labels ``(N,)`` and rows ``(N, D)`` to a table with the columns, order and dtypes of training."""
+        label_columns = self.labels.decode(labels)
+        features = self.codec.decode(rows) if self.codec else pd.DataFrame(index=label_columns.index)
+        return pd.concat([label_columns, features], axis=1)[list(self.order)].set_axis(self.order, axis=1)
 
     def known(self, cells: pd.DataFrame, rng: np.random.Generator) -> np.ndarray | None:
-        """Rows ``(N, D)`` with the dimensions of some columns and NaN elsewhere; None if none is generated."""
+        """Encode some columns as rows ``(N, D)``, NaN in all other dimensions; None if none of them is generated."""
         names = [name for name in self.features if name in cells.columns]
         if not names or self.codec is None or not self.width:
             return None
@@ -104,12 +129,13 @@ class TableSchema:
         return known
 
     def present(self, table: pd.DataFrame, rng: np.random.Generator) -> np.ndarray:
-        """Rows ``(N, D)`` whose dimensions of missing cells are NaN, but that tell that there is a value.
+        """Encode a table with missing cells as float32 rows ``(N, D)``, NaN in the dimensions of missing cells.
 
-        Missing labels are known to be missing if training had such labels.
+        The dimension that says "missing or present" is set to present, so that a value is generated. A missing label
+        stays missing if training had missing labels.
 
         Raises:
-            ValueError: if a column is missing altogether, or holds what training did not.
+            ValueError: if a column is absent, or a cell holds a value that was not in training.
         """
         absent = [name for name in self.features if name not in table.columns]
         if absent:
@@ -145,34 +171,8 @@ class TableSchema:
         return cls(order, LabelCodec.restore(state["labels"]), codec)
 
 
-def check_table(table: pd.DataFrame) -> None:
-    """Refuse what is no table with rows and unique names.
-
-    Raises:
-        ValueError: with one sentence.
-    """
-    if not isinstance(table, pd.DataFrame):
-        raise ValueError(f"the table is a {type(table).__name__}, expected a pandas DataFrame")
-    check_unique(table)
-    if table.shape[1] == 0:
-        raise ValueError("the table has no columns, expected at least one")
-    if len(table) == 0:
-        raise ValueError("the table has no rows, expected at least one")
-
-
-def check_unique(table: pd.DataFrame) -> None:
-    """Refuse column names that come twice.
-
-    Raises:
-        ValueError: with the name.
-    """
-    twice = table.columns[table.columns.duplicated()]
-    if len(twice):
-        raise ValueError(f"column {twice[0]!r} comes twice, expected every name once")
-
-
 def label_names(label: Hashable | Sequence[Hashable] | None) -> list[Hashable]:
-    """One name, several or none as a list."""
+    """List one name, several or none."""
     if label is None:
         return []
     several = isinstance(label, Sequence | pd.Index | np.ndarray) and not isinstance(label, str)

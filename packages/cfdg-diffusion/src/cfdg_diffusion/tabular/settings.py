@@ -1,4 +1,4 @@
-"""What can be chosen about a table model, with where each default comes from."""
+"""Settings of a table model, with the source of each default."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ TABLE_DIFFUSION = DiffusionSettings(
     width=192,
     blocks=2,
     block_norm=True,
-    gaussian_rows=500,  # measured: of 900 it only drew generated rows nearer to training rows
+    gaussian_rows=500,  # measured: with 900 rows it only drew generated rows nearer to training rows
     batch_size=512,
     steps=15_000,  # three minutes on one core
     p_mean=-0.6,  # categories are decided at higher noise levels than numbers
     p_std=1.4,
-    sigma_min=0.02,  # below it nothing is left to decide
-    rho=10.0,  # more of the few network calls where it is decided
-    sigma_leap=10.0,  # measured: as good in 13 calls as without it in 16
+    sigma_min=0.02,  # nothing is left to decide below it
+    rho=10.0,  # puts more of the few network calls where cells are decided
+    sigma_leap=10.0,  # measured: 13 calls with it are as good as 16 without
     sampling_steps=13,
     guidance_weight=0.0,
 )
@@ -27,7 +27,13 @@ TABLE_DIFFUSION = DiffusionSettings(
 
 @dataclass(frozen=True)
 class TabularSettings:
-    """How a table becomes rows, and how they are learnt.
+    """Settings of a table model: its diffusion, its codec and its early stopping.
+
+    Attributes:
+        diffusion: network, training and sampler.
+        codec: how columns become dimensions.
+        held_out_share: share of the rows, in [0, 1), that only judge when to stop; a small table holds out more.
+        patience: evaluations (about 60 per fit) without improvement before training stops, at least 1.
 
     Raises:
         ValueError: if a value is out of its range; the message names it.
@@ -35,8 +41,8 @@ class TabularSettings:
 
     diffusion: DiffusionSettings = field(default_factory=lambda: TABLE_DIFFUSION)
     codec: CodecSettings = field(default_factory=CodecSettings)
-    held_out_share: float = 0.02  # of the rows, more of a few, for the loss that stops the training
-    patience: int = 20  # looks at that loss, of some sixty in all, without a better one, before it ends a training
+    held_out_share: float = 0.02
+    patience: int = 20
 
     def __post_init__(self) -> None:
         if not 0 <= self.held_out_share < 1:

@@ -1,4 +1,4 @@
-"""Series of text, objects and categoricals <-> positions among their levels."""
+"""Categories: series of text, objects and categoricals <-> positions among their levels."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _MISSING = {"None": None, "nan": math.nan, "NA": pd.NA}
 
 @dataclass(frozen=True)
 class Levels:
-    """Categories: one array, the position of each value among the levels.
+    """Levels of one column, read as one int64 array: the position of each value among the levels.
 
     Attributes:
         dtype: categorical, string or object.
-        levels: all that training holds, the most frequent first; of a categorical all its categories in their order.
-        missing: what a missing value of an object column is, "None", "nan" or "NA".
+        levels: values in training, the most frequent first; of a categorical, all its categories in their order.
+        missing: the missing value of an object column, "None", "nan" or "NA".
     """
 
     dtype: Dtype
@@ -31,14 +31,14 @@ class Levels:
 
     @property
     def precision(self) -> np.dtype:
-        """Integers throughout."""
+        """The numpy type of the positions."""
         return np.dtype(np.int64)
 
     def read(self, series: pd.Series) -> Arrays:
-        """Positions of a series without missing values.
+        """Read a series of N rows without missing values as one array ``(N,)``.
 
         Raises:
-            ValueError: if it holds an unknown level; the message goes on after the column's name.
+            ValueError: if it holds an unknown level; the caller puts the column's name before the message.
         """
         codes, found = pd.factorize(series)
         found = pd.Index(found).astype(object)
@@ -48,16 +48,17 @@ class Levels:
         return [positions.astype(np.int64)[codes]]
 
     def write(self, arrays: Arrays, missing: np.ndarray) -> pd.Series:
-        """The series, with the missing value of its dtype."""
+        """Write positions ``(N,)`` as a series, with the missing value of its dtype where ``missing (N,)``."""
         if isinstance(self.dtype, pd.CategoricalDtype):
             codes: Any = np.where(missing, -1, arrays[0])
             return pd.Series(pd.Categorical.from_codes(codes, dtype=self.dtype))
         values = np.empty(len(self.levels) + 1, dtype=object)
-        values[:-1], values[-1] = self.levels, _MISSING[self.missing]
+        values[:-1] = self.levels
+        values[-1] = _MISSING[self.missing]
         return pd.Series(values[np.where(missing, len(self.levels), arrays[0])], dtype=self.dtype)
 
     def bounds(self, arrays: Arrays) -> list[Bounds]:
-        """None: positions are no quantities."""
+        """Return no bounds, since positions are not quantities."""
         return [NO_BOUNDS]
 
     def state(self) -> dict[str, Any]:
@@ -76,12 +77,13 @@ class Levels:
 
 
 def learn_levels(series: pd.Series) -> Levels:
-    """The levels of a column.
+    """Learn the levels of a column.
 
     Raises:
-        ValueError: if it holds what is no category; the message goes on after the column's name.
+        ValueError: if it holds other objects than text; the caller puts the column's name before the message.
     """
-    dtype, lost = series.dtype, series[series.isna()]
+    dtype = series.dtype
+    lost = series[series.isna()]
     if isinstance(dtype, pd.CategoricalDtype):
         _check_categories(dtype.categories)
         return Levels(dtype, dtype.categories, "nan")
@@ -102,7 +104,7 @@ def _check_categories(categories: pd.Index) -> None:
 
 
 def _check_objects(values: pd.Series | pd.Index) -> None:
-    """Text, or text mixed with numbers or booleans: what JSON keeps and no two of which are equal."""
+    """Refuse objects other than text, or text mixed with numbers or with booleans, which JSON keeps apart."""
     kinds = {type(value) for value in values}
     foreign = [kind.__name__ for kind in kinds if not issubclass(kind, str | bool | np.bool_ | _NUMBERS)]
     if foreign:
@@ -129,6 +131,7 @@ def _index_state(index: pd.Index) -> dict[str, Any]:
 
 def _restore_index(state: Mapping[str, Any]) -> pd.Index:
     if "closed" in state:
-        left, right = _restore_index(state["left"]), _restore_index(state["right"])
+        left = _restore_index(state["left"])
+        right = _restore_index(state["right"])
         return pd.IntervalIndex.from_arrays(left, right, state["closed"])
     return pd.Index(pd.Series(state["values"], dtype=None).astype(restore_dtype(state["dtype"])))

@@ -1,4 +1,4 @@
-"""One column of a table <-> its dimensions: whether it is missing, then its components."""
+"""Columns: one column of a table <-> its dimensions, a missing dimension and then the dimensions of its components."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from cfdg_diffusion.tabular.columns.categories import Levels, learn_levels
 from cfdg_diffusion.tabular.columns.components import (
     CodecSettings,
     Component,
+    Mode,
     code_words,
     learn_component,
     nearest_word,
@@ -42,12 +43,12 @@ class Column:
 
     Attributes:
         name: of the column.
-        kind: what it holds; "constant" takes no dimension, or one for what is missing.
-        family: how its dtype is read and written.
-        missing: ``(2, 1)`` float32 model space of present and missing; ``(1, 0)`` if all or no rows are missing.
-        missing_share: of the training rows.
+        kind: of its values; "constant" takes no dimension, or one if some values are missing.
+        family: reads and writes its dtype.
+        missing: ``(2, 1)`` float32 code words of present and missing; ``(1, 0)`` if all or no rows are missing.
+        missing_share: share of the training rows that are missing, in [0, 1].
         components: codec of each array of ``family``.
-        summary: levels or range, for people.
+        summary: levels or range, in words.
     """
 
     name: Hashable
@@ -60,11 +61,11 @@ class Column:
 
     @property
     def width(self) -> int:
-        """Dimensions."""
+        """Number of dimensions."""
         return self.missing.shape[1] + sum(component.width for component in self.components)
 
     def parts(self) -> Iterator[tuple[Role, str, int, np.ndarray | None]]:
-        """Role, part of a date, width and code words of each block, in their order; none of width 0."""
+        """Iterate over role, part of a date, width and code words of each block; blocks of width 0 are left out."""
         if self.missing.shape[1]:
             yield "missing", "", 1, self.missing
         parts = ("day", "second", "fraction") if len(self.components) == 3 else ("",)
@@ -75,21 +76,22 @@ class Column:
                 yield "number", part, 1, None
 
     def encode(self, series: pd.Series, rng: np.random.Generator) -> np.ndarray:
-        """``(N, width)`` float32; what is missing is 0 in all dimensions but the first.
+        """Encode a series of N rows as float32 ``(N, width)``; a missing value is 0 in all dimensions but the first.
 
         Raises:
-            ValueError: if the series holds what training did not: another dtype, an unknown level, missing values.
+            ValueError: if training had no such dtype, level or number, or no missing values.
         """
         missing = _missing(series)
         if missing.any() and self.missing_share == 0:
             raise ValueError(f"column {self.name!r} has missing values, expected none as in training")
         if self.missing_share == 1 and not missing.all():
             raise ValueError(f"column {self.name!r} holds {series[~missing].iloc[0]}, expected nothing as in training")
-        rows, start = np.zeros((len(series), self.width), dtype=np.float32, order="F"), self.missing.shape[1]
+        rows = np.zeros((len(series), self.width), dtype=np.float32, order="F")
+        start = self.missing.shape[1]
         if start:
             rows[:, :start] = self.missing[missing.astype(np.int64)]
         present, places = (series[~missing], np.flatnonzero(~missing)) if missing.any() else (series, slice(None))
-        if len(present) == 0 < len(series):  # whose dtype then says nothing
+        if len(present) == 0 < len(series):  # the dtype of an empty series means nothing
             return rows
         for component, values in zip(self.components, self._read(present), strict=True):
             known = component.known(values)
@@ -107,7 +109,7 @@ class Column:
             raise ValueError(f"column {self.name!r} {error}") from error
 
     def decode(self, rows: np.ndarray) -> pd.Series:
-        """The series of any finite ``(N, width)`` float32."""
+        """Decode any finite float32 ``(N, width)`` to a series."""
         start = self.missing.shape[1]
         missing = np.full(len(rows), self.missing_share == 1)
         if start:
@@ -145,30 +147,31 @@ def learn_column(name: Hashable, series: pd.Series, kind: Kind | None, settings:
     Args:
         name: of the column.
         series: training rows.
-        kind: what the column is to be taken for; None decides by dtype and content.
+        kind: how to read the column; None decides by dtype and content.
         settings: see :class:`CodecSettings`.
 
     Raises:
-        ValueError: if its dtype or a value is not supported, or not by ``kind``; the message names the column.
+        ValueError: if its dtype or a value is not supported, or does not fit ``kind``; the message names the column.
     """
     try:
         family = _learn_family(series)
         own = _kind(family, series)
         if kind is not None and kind not in _choices(own):
-            raise ValueError(f"is to be of kind {kind!r}, expected {' or '.join(_choices(own))} for {series.dtype}")
-        return _learn(name, series, family, kind or own, kind is not None, settings)
+            raise ValueError(f"cannot be read as {kind!r}, expected {' or '.join(_choices(own))} for {series.dtype}")
+        mode = "levels" if (kind or own) in ("category", "boolean") else "auto" if kind is None else "numbers"
+        return _learn(name, series, family, kind or own, mode, settings=settings)
     except ValueError as error:
         raise ValueError(f"column {name!r} {error}") from error
 
 
 def _learn(
-    name: Hashable, series: pd.Series, family: Family, kind: Kind, asked: bool, settings: CodecSettings
+    name: Hashable, series: pd.Series, family: Family, kind: Kind, mode: Mode, *, settings: CodecSettings
 ) -> Column:
     missing = _missing(series)
-    present, share = series[~missing], float(missing.mean())
+    present = series[~missing]
+    share = float(missing.mean())
     arrays = [values if len(values) else np.zeros(1, dtype=values.dtype) for values in family.read(present)]
     bounds = family.bounds(arrays) if settings.keep_bounds and len(present) else [NO_BOUNDS] * len(arrays)
-    mode = "levels" if kind in ("category", "boolean") else "numbers" if asked else "auto"
     components = tuple(
         learn_component(values, mode, family.precision, limits, settings)
         for values, limits in zip(arrays, bounds, strict=True)
@@ -176,7 +179,15 @@ def _learn(
     missing_words = code_words(np.array([1 - share, share]) if 0 < share < 1 else np.ones(1), settings)
     constant = all(component.width == 0 for component in components)
     summary = _summary(present, components, constant)
-    return Column(name, "constant" if constant else kind, family, missing_words, share, components, summary)
+    return Column(
+        name=name,
+        kind="constant" if constant else kind,
+        family=family,
+        missing=missing_words,
+        missing_share=share,
+        components=components,
+        summary=summary,
+    )
 
 
 def _learn_family(series: pd.Series) -> Family:
@@ -193,7 +204,7 @@ def _learn_family(series: pd.Series) -> Family:
 
 
 def _kind(family: Family, series: pd.Series) -> Kind:
-    """What the dtype says; floats without decimals are integers."""
+    """Decide the kind by the dtype; floats without decimals are integers."""
     if isinstance(family, Levels):
         return "category"
     if isinstance(family, Times):
@@ -205,13 +216,13 @@ def _kind(family: Family, series: pd.Series) -> Kind:
 
 
 def _choices(own: Kind) -> tuple[str, ...]:
-    """Kinds that a column can be taken for."""
+    """List the kinds that a column of a kind can be read as."""
     choices = {"number": ("number", "category"), "integer": ("integer", "number", "category")}
     return {**choices, "boolean": ("boolean", "category")}.get(own, (own,))
 
 
 def _missing(series: pd.Series) -> np.ndarray:
-    """Missing rows ``(N,)``, those that a nullable float column holds as not a number included."""
+    """Find missing rows, bool ``(N,)``, including NaN inside a nullable float column."""
     missing = series.isna().to_numpy()
     if str(series.dtype) in _MASKED and series.dtype.kind == "f":
         missing = missing | np.isnan(series.to_numpy(dtype=np.float64, na_value=np.nan))
@@ -223,9 +234,9 @@ def _summary(present: pd.Series, components: tuple[Component, ...], constant: bo
         return "always missing"
     if constant:
         return f"always {present.iloc[0]}"
-    scales, levels = sum(component.scale is not None for component in components), len(components[0].levels)
+    scales = sum(component.scale is not None for component in components)
     if not scales and len(components) == 1:
-        return f"{levels} levels"
+        return f"{len(components[0].levels)} levels"
     spikes = sum(len(component.levels) for component in components if component.scale is not None)
     return f"{present.min()} to {present.max()}" + (f", {spikes} spike{'s' * (spikes > 1)}" if spikes else "")
 

@@ -1,4 +1,4 @@
-"""Series of numbers, booleans, dates and durations <-> plain int64 or float64 arrays, and dtypes as JSON."""
+"""Dtypes: series of numbers, booleans, dates and durations <-> int64 or float64 arrays, and dtypes as JSON."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-Dtype = Any  # numpy's or pandas' own, whose attributes type checkers know too little of
+Dtype = Any  # numpy's or pandas' own; type checkers do not know their attributes
 Bounds = tuple[float, float]
 Arrays = list[np.ndarray]
 
@@ -18,15 +18,15 @@ NO_BOUNDS: Bounds = (-math.inf, math.inf)
 _DAY = 86_400
 _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 _YEARS = (-719_162, 2_932_896)
-"""Days from 1970 to 0001-01-01 and 9999-12-31, the years that Python's datetime can show."""
+"""Days from 1970 to 0001-01-01 and to 9999-12-31, the limits of Python's datetime."""
 
 
 @dataclass(frozen=True)
 class Numbers:
-    """Numbers and booleans: one array, int64 or float64.
+    """Numbers or booleans of one column, read as one int64 or float64 array.
 
     Attributes:
-        dtype: numpy's or pandas' masked one.
+        dtype: numpy's, or pandas' masked one.
     """
 
     dtype: Dtype
@@ -37,10 +37,10 @@ class Numbers:
         return np.dtype(getattr(self.dtype, "numpy_dtype", self.dtype))
 
     def read(self, series: pd.Series) -> Arrays:
-        """Arrays of a series without missing values; other dtypes are converted where nothing is lost.
+        """Read a series of N rows without missing values as one array ``(N,)``; lossless conversions are allowed.
 
         Raises:
-            ValueError: if it holds no such numbers; the message goes on after the column's name.
+            ValueError: if a value cannot be converted; the caller puts the column's name before the message.
         """
         if not pd.api.types.is_numeric_dtype(series.dtype) or series.dtype.kind == "c":
             raise ValueError(f"has dtype {series.dtype}, expected {self.dtype} or other numbers")
@@ -59,23 +59,24 @@ class Numbers:
         return [values.astype(np.int64)]
 
     def write(self, arrays: Arrays, missing: np.ndarray) -> pd.Series:
-        """The series; numbers beyond the range of the dtype become its last ones."""
+        """Write an array ``(N,)``, clipped to the range of the dtype, as a series; missing where ``missing (N,)``."""
         values = np.clip(arrays[0], *_limits(self.precision)).astype(self.precision)
         series = pd.Series(values).astype(self.dtype)
         return series.mask(missing) if missing.any() else series
 
     def bounds(self, arrays: Arrays) -> list[Bounds]:
-        """What the numbers keep to: never below 0, never above it, shares up to 1 and percentages up to 100."""
-        low, high = float(arrays[0].min()), float(arrays[0].max())
+        """Find bounds that training suggests: 0 below or above, and 1 for shares or 100 for percentages above."""
+        low = float(arrays[0].min())
+        high = float(arrays[0].max())
         upper = next((top for top in (1.0, 100.0) if 0.95 * top < high <= top and low >= 0), math.inf)
         return [(0.0 if low >= 0 else -math.inf, 0.0 if high <= 0 else upper)]
 
 
 @dataclass(frozen=True)
 class Times:
-    """Timestamps: days, seconds of the day and the fraction of a second; durations: one integer.
+    """Timestamps of one column, read as days, seconds of the day and fractions of a second; durations as one integer.
 
-    A day starts at midnight of the column's usual offset from UTC, so that no hour comes twice and none is left out.
+    A day starts at midnight of the column's usual offset from UTC, so no hour repeats or is left out.
 
     Attributes:
         dtype: datetime64 with or without a zone, or timedelta64.
@@ -87,11 +88,15 @@ class Times:
 
     @property
     def precision(self) -> np.dtype:
-        """Integers throughout."""
+        """The numpy type of all arrays."""
         return np.dtype(np.int64)
 
     def read(self, series: pd.Series) -> Arrays:
-        """See :meth:`Numbers.read`."""
+        """Read a series of N rows without missing values as three int64 arrays ``(N,)``, or one of durations.
+
+        Raises:
+            ValueError: if the dtype cannot be converted; the caller puts the column's name before the message.
+        """
         if series.dtype.kind not in (self.dtype.kind, "O"):
             raise ValueError(f"has dtype {series.dtype}, expected {self.dtype}")
         try:
@@ -107,8 +112,9 @@ class Times:
         return [days, second, fraction]
 
     def write(self, arrays: Arrays, missing: np.ndarray) -> pd.Series:
-        """See :meth:`Numbers.write`."""
-        unit, none = dtype_unit(self.dtype), np.iinfo(np.int64).min
+        """Write arrays ``(N,)``, clipped to the years 1 to 9999, as a series; missing where ``missing (N,)``."""
+        unit = dtype_unit(self.dtype)
+        none = np.iinfo(np.int64).min
         if self.dtype.kind == "m":
             return pd.Series(np.where(missing, none, arrays[0]).view(f"m8[{unit}]"))
         per_second = _PER_SECOND[unit]
@@ -120,14 +126,14 @@ class Times:
         return series if zone is None else series.dt.tz_localize("UTC").dt.tz_convert(zone)
 
     def bounds(self, arrays: Arrays) -> list[Bounds]:
-        """Durations keep their sign, the second of a day and its fraction their range."""
+        """Bound durations by their sign, and seconds and fractions by their range."""
         if self.dtype.kind == "m":
             return [(0.0 if arrays[0].min() >= 0 else -math.inf, 0.0 if arrays[0].max() <= 0 else math.inf)]
         return [NO_BOUNDS, (0.0, _DAY - 1.0), (0.0, _PER_SECOND[dtype_unit(self.dtype)] - 1.0)]
 
 
 def learn_times(series: pd.Series) -> Times:
-    """How a column of dates or durations is read: with the offset from UTC that its middle row has."""
+    """Learn a column of dates or durations; its offset from UTC is the median of its rows."""
     present = series.dropna()
     if getattr(series.dtype, "tz", None) is None or not len(present):
         return Times(series.dtype)
@@ -137,14 +143,14 @@ def learn_times(series: pd.Series) -> Times:
 
 
 def _since_1970(series: pd.Series) -> np.ndarray:
-    """int64 ``(N,)`` in the unit of the dtype."""
+    """Count int64 units of the dtype since 1970, ``(N,)``."""
     if getattr(series.dtype, "tz", None) is not None:
         series = series.dt.tz_convert("UTC").dt.tz_localize(None)
     return series.to_numpy().view(np.int64)
 
 
 def _limits(precision: np.dtype) -> tuple[float, float]:
-    """Smallest and largest finite number of a numpy type that an int64 or float64 array can hold."""
+    """Return the smallest and the largest finite number of a numpy type that int64 or float64 can hold."""
     if precision.kind == "f":
         return -float(np.finfo(precision).max), float(np.finfo(precision).max)
     if precision.kind == "b":
@@ -153,19 +159,19 @@ def _limits(precision: np.dtype) -> tuple[float, float]:
 
 
 def dtype_unit(dtype: Dtype) -> str:
-    """Unit of datetime64 or timedelta64, such as "ns"."""
+    """Return the unit of a datetime64 or timedelta64, for example "ns"."""
     return getattr(dtype, "unit", None) or np.datetime_data(dtype)[0]
 
 
 def dtype_state(dtype: Dtype) -> dict[str, Any]:
-    """A dtype as JSON; what is in a categorical is left out."""
+    """Describe a dtype as JSON; the categories of a categorical are left out."""
     if str(dtype) in ("string", "str"):
         return {"name": "string", "storage": dtype.storage, "nan": dtype.na_value is not pd.NA}
     return {"name": str(dtype)}
 
 
 def known_by_name(dtype: Dtype) -> bool:
-    """Whether a dtype can be restored: a zone of one's own making cannot."""
+    """Test whether a dtype can be restored from its name; a custom time zone cannot."""
     try:
         return restore_dtype(dtype_state(dtype)) == dtype
     except TypeError:
@@ -173,7 +179,7 @@ def known_by_name(dtype: Dtype) -> bool:
 
 
 def restore_dtype(state: Mapping[str, Any]) -> Dtype:
-    """The inverse of :func:`dtype_state`; text is stored without pyarrow where that is not installed."""
+    """Make a dtype from its JSON, the inverse of :func:`dtype_state`; without pyarrow, text is stored by Python."""
     if "storage" not in state:
         return pd.api.types.pandas_dtype(state["name"])
     missing = {"na_value": math.nan} if state["nan"] else {}

@@ -1,4 +1,4 @@
-"""A number <-> a standard normal scale: interpolated quantiles inside, generalised Pareto tails outside."""
+"""Quantile map of a number <-> a standard normal scale, with generalised Pareto tails outside the training rows."""
 
 from __future__ import annotations
 
@@ -12,25 +12,26 @@ import numpy as np
 import torch
 
 _BEYOND = 100
-"""Tails reach as far as this many times the training rows would: an overshooting sampler makes no absurd value."""
+"""Tails end where a table of this many times the training rows would, so that sampling errors give no absurd value."""
 _FARTHEST = 8.0
-"""Where a bounded tail meets its bound, in standard deviations."""
+"""Model space at which a bounded tail meets its bound, in standard deviations."""
 _INSIDE = 256
-"""Knots over the whole of model space inside the cells of frequent integers."""
+"""Knots over all of model space inside the cells of frequent integers."""
 _NOTHING = 1e-200
+"""Smaller numbers count as 0, since a slope between two of them would overflow."""
 _LEAST_SLOPE = 1e-3
-"""Share of model space that all gaps of the data get together, so that the map has an inverse inside them too."""
+"""Share of model space for all gaps of the data together, so that the map has an inverse inside them too."""
 
 
 @dataclass(frozen=True)
 class Tail:
-    """P(excess > e) = P(edge) (1 + shape e / scale)^(-1 / shape), for e beyond the outermost knot.
+    """A generalised Pareto tail, P(excess > e) = P(edge) (1 + shape e / scale)^(-1 / shape), beyond the last knot.
 
     Attributes:
-        scale: in the units of the map.
-        shape: negative for a bounded tail, above 0 for a heavy one, never exactly 0.
-        farthest: the largest distance from 0 in model space, representable in float32.
-        reach: the excess there.
+        scale: in the units of the map, above 0.
+        shape: negative for a bounded tail, positive for a heavy one, never exactly 0.
+        farthest: largest distance from 0 in model space, representable in float32.
+        reach: excess at ``farthest``.
     """
 
     scale: float
@@ -39,14 +40,14 @@ class Tail:
     reach: float
 
     def outward(self, excess: np.ndarray, edge: float) -> np.ndarray:
-        """Model space of ``excess``, as the lower tail: at most ``edge``, the (negative) model space of the knot."""
+        """Map ``excess (N,)`` to model space, as a lower tail: at most ``edge``, the knot's (negative) model space."""
         with np.errstate(divide="ignore", over="ignore"):
             log_share = -np.log1p(np.maximum(self.shape * (excess / self.scale), -1)) / self.shape
             share = np.exp(log_share + _log_ndtr(np.array(edge)))
         return np.where(excess >= self.reach, -self.farthest, np.maximum(_ndtri(share), -self.farthest))
 
     def inward(self, z: np.ndarray, edge: float) -> np.ndarray:
-        """The inverse of :meth:`outward`."""
+        """Map model space ``(N,)`` to the excess, the inverse of :meth:`outward`."""
         log_share = _log_ndtr(np.maximum(z, -self.farthest)) - float(_log_ndtr(np.array(edge)))
         excess = np.minimum(self.scale * _stretch(log_share, self.shape), self.reach)
         return np.where(z <= -self.farthest, self.reach, excess)
@@ -54,14 +55,14 @@ class Tail:
 
 @dataclass(frozen=True)
 class NormalMap:
-    """Strictly increasing map of numbers to a standard normal scale.
+    """A strictly increasing map of numbers to a standard normal scale.
 
     Attributes:
-        knots: ``(2, K)`` float64, numbers (divided by ``unit``) above their model space, both increasing.
+        knots: ``(2, K)`` float64; the first row has numbers divided by ``unit``, the second their model space.
         lower: tail below the first knot.
         upper: tail above the last knot.
         unit: a power of two near the largest number, so that no difference of two numbers overflows.
-        bounds: smallest and largest number that comes back.
+        bounds: smallest and largest number that :meth:`decode` returns.
     """
 
     knots: np.ndarray
@@ -71,19 +72,22 @@ class NormalMap:
     bounds: tuple[float, float]
 
     def encode(self, values: np.ndarray) -> np.ndarray:
-        """Numbers ``(N,)`` -> float64 model space."""
-        (y, z), values = self.knots, values / self.unit
+        """Map float64 numbers ``(N,)`` to float64 model space."""
+        y, z = self.knots
+        values = values / self.unit
         encoded = np.interp(values, y, z)
-        above, below = values > y[-1], values < y[0]
+        above = values > y[-1]
+        below = values < y[0]
         encoded[above] = -self.upper.outward(values[above] - y[-1], -z[-1])
         encoded[below] = self.lower.outward(y[0] - values[below], z[0])
         return encoded
 
     def decode(self, encoded: np.ndarray) -> np.ndarray:
-        """Model space ``(N,)`` -> float64 numbers, finite for any finite input."""
+        """Map model space ``(N,)`` to float64 numbers, finite for any finite input."""
         y, z = self.knots
         values = np.interp(encoded, z, y)
-        above, below = encoded > z[-1], encoded < z[0]
+        above = encoded > z[-1]
+        below = encoded < z[0]
         values[above] = y[-1] + self.upper.inward(-encoded[above], -z[-1])
         values[below] = y[0] - self.lower.inward(encoded[below], z[0])
         with np.errstate(over="ignore"):
@@ -106,27 +110,30 @@ def learn_map(
 ) -> NormalMap:
     """Learn the map of at least two distinct numbers.
 
-    Where integers are few and frequent, every edge of theirs is a knot and dequantised training rows come out exactly
-    normal. Elsewhere knots are equally spaced in model space, at most one for ten rows.
+    Every cell edge of integers is a knot if they are few and frequent; dequantised training rows are then exactly
+    normal. Otherwise knots are equally spaced in model space, at most one per ten rows.
 
     Args:
         values: ``(V,)`` distinct numbers in ascending order.
         counts: ``(V,)`` rows of each.
         cell: 1 for integers, which occupy [k, k + 1); 0 for continuous numbers.
         bounds: smallest and largest possible number; infinite where there is none.
-        most_knots: an upper limit.
+        most_knots: largest number of knots K.
     """
     unit = 1.0 if cell else math.ldexp(1.0, int(np.frexp(np.abs(values).max())[1]) - 1)
-    y, rows = values / unit, int(counts.sum())
-    y = np.where(np.abs(y) < _NOTHING, 0, y)  # a slope between two such numbers would overflow
+    rows = int(counts.sum())
+    y = values / unit
+    y = np.where(np.abs(y) < _NOTHING, 0, y)
     edges, shares = _distribution(y, counts, cell)
     exact = bool(cell) and 5 * len(y) <= rows and len(edges) <= most_knots
     knots = _refined(edges, shares) if exact else _quantiles(edges, shares, rows, most_knots)
     knots_y, knots_z = _strict(*knots)
-    centres, count = y + cell / 2, max(1, min(rows // 4, 30), min(rows // 20, 1000))
+    centres = y + cell / 2
+    count = max(1, min(rows // 4, 30), min(rows // 20, 1000))
     outer = np.repeat(centres[-count - 1 :], np.minimum(counts[-count - 1 :], count + 1))[-count - 1 :]
     inner = -np.repeat(centres[: count + 1], np.minimum(counts[: count + 1], count + 1))[count::-1]
-    low, high = bounds[0] / unit, bounds[1] / unit
+    low = bounds[0] / unit
+    high = bounds[1] / unit
     least = 1e-9 * (knots_y[-1] - knots_y[0])
     lower = _learn_tail(inner, (-knots_y[0], knots_z[0]), (-y[0], -low), rows, least)
     upper = _learn_tail(outer, (knots_y[-1], -knots_z[-1]), (y[-1] + cell, high), rows, least)
@@ -136,7 +143,7 @@ def learn_map(
 
 
 def _distribution(y: np.ndarray, counts: np.ndarray, cell: float) -> tuple[np.ndarray, np.ndarray]:
-    """Points of the distribution function: edges of cells, or numbers at the middle of their rank (Hazen)."""
+    """Compute points of the distribution function, at cell edges or at the middle of each number's rank (Hazen)."""
     rows = counts.sum()
     below = np.cumsum(counts) - counts
     if not cell:
@@ -147,16 +154,17 @@ def _distribution(y: np.ndarray, counts: np.ndarray, cell: float) -> tuple[np.nd
 
 
 def _refined(edges: np.ndarray, shares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """All edges as knots, and more inside wide cells, whose rows a single line would make uniform, not normal."""
+    """Take all edges as knots, and more inside wide cells, whose rows a single line would make uniform, not normal."""
     ends = _ndtri(shares[[0, -1]])
     inside = _ndtr(np.linspace(ends[0], ends[1], _INSIDE))
-    y, p = np.append(edges, np.interp(inside, shares, edges)), np.append(shares, inside)
+    y = np.append(edges, np.interp(inside, shares, edges))
+    p = np.append(shares, inside)
     order = np.lexsort((p, y))
     return y[order], _ndtri(p[order])
 
 
 def _quantiles(edges: np.ndarray, shares: np.ndarray, rows: int, most: int) -> tuple[np.ndarray, np.ndarray]:
-    """Knots equally spaced in model space; the outermost hundred rows, or one in a hundred, are left to the tails."""
+    """Space knots equally in model space; the outermost hundred rows, or 1 % of fewer, belong to the tails."""
     outside = (0.5 + min(0.01 * rows, 100)) / rows
     ends = _ndtri(np.array([max(shares[0], outside), min(shares[-1], 1 - outside)]))
     z = np.linspace(ends[0], ends[1], int(np.clip(rows // 10, min(20, most), most)))
@@ -164,7 +172,7 @@ def _quantiles(edges: np.ndarray, shares: np.ndarray, rows: int, most: int) -> t
 
 
 def _strict(y: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Join knots of the same number in their middle, and part those of different numbers by a least slope."""
+    """Join knots of the same number at their middle, and separate those of different numbers by a least slope."""
     unique, first = np.unique(y, return_index=True)
     last = np.append(first[1:], len(y)) - 1
     middle = (z[first] + z[last]) / 2
@@ -178,13 +186,14 @@ def _learn_tail(
     """Fit one tail, mirrored to point up: the shape to all ``outer`` rows, the scale moved out to the knot.
 
     Args:
-        outer: outermost numbers in ascending order; the first is the threshold above which the others lie.
+        outer: outermost numbers in ascending order; the first is the threshold below the others.
         knot: its number, and its model space on the negative side.
         ends: the outermost training number and the bound.
         rows: all training rows.
         least: the smallest scale.
     """
-    (edge, edge_z), (extreme, bound) = knot, ends
+    edge, edge_z = knot
+    extreme, bound = ends
     excess = outer[1:] - outer[0]
     shape, scale = _generalised_pareto(excess[excess > least], least)
     scale += shape * (edge - outer[0])
@@ -199,12 +208,12 @@ def _learn_tail(
 
 
 def _bounded_tail(outer: np.ndarray, edge: float, bound: float, log_least: float) -> Tail:
-    """A tail whose distance from the bound is a power of its share: 1 for a density that goes on to the bound."""
+    """Fit a tail whose distance from the bound is a power of its share; power 1 is a constant density."""
     distances = bound - outer
     distances = distances[distances > 0]
     power = float(np.log(distances[0] / distances).sum() / max(len(distances) - 1, 1)) if len(distances) else 1.0
     beyond = bound - edge
-    if len(distances) and beyond > 0:  # the training row nearest to the bound keeps a place of its own
+    if len(distances) and beyond > 0:  # keeps the training row nearest to the bound apart from it
         power = max(power, math.log(beyond / distances[-1]) / -log_least)
     power = min(max(power, 0.05), 20.0)
     room = max(beyond, 0.0)
@@ -212,7 +221,7 @@ def _bounded_tail(outer: np.ndarray, edge: float, bound: float, log_least: float
 
 
 def _generalised_pareto(excess: np.ndarray, least: float) -> tuple[float, float]:
-    """Shape and scale by Zhang and Stephens (2009, Technometrics 51), the shape drawn to 0 by ten rows' weight.
+    """Estimate shape and scale as Zhang and Stephens (2009, Technometrics 51), with ten rows' weight on shape 0.
 
     Fewer than five rows get an exponential tail.
     """
@@ -235,7 +244,7 @@ def _generalised_pareto(excess: np.ndarray, least: float) -> tuple[float, float]
 
 
 def _stretch(log_share: np.ndarray, shape: float) -> np.ndarray:
-    """(share^-shape - 1) / shape: how many scales out a tail has that share of its rows left."""
+    """Compute (share^-shape - 1) / shape, the distance, in units of scale, beyond which that share of the tail lies."""
     with np.errstate(over="ignore"):
         return np.expm1(-shape * log_share) / shape
 

@@ -1,8 +1,7 @@
-"""TableCodec: a DataFrame <-> float32 rows for a continuous generator."""
+"""TableCodec: the codec of a DataFrame <-> float32 rows for a continuous generator."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from cfdg_diffusion.tabular.checks import check_unique
 from cfdg_diffusion.tabular.columns.column import Column, Kind, Role, learn_column
 from cfdg_diffusion.tabular.columns.components import CodecSettings
 from cfdg_diffusion.tabular.columns.dtypes import dtype_state, restore_dtype
@@ -25,12 +25,12 @@ class Block:
 
     Attributes:
         column: name of the column.
-        role: "missing" and "category" hold one of ``words``, and so does "spike", whose last word says that the
-            "number" after it counts; a number is one dimension on a standard normal scale.
+        role: "missing", "category" and "spike" hold one of ``words``; the last word of a spike means that the "number"
+            after it counts. A number is one dimension on a standard normal scale.
         part: "day", "second" or "fraction" of a date, else empty.
         start: first dimension.
-        stop: the one after the last.
-        words: ``(L, stop - start)`` float32, None for a number.
+        stop: the dimension after the last.
+        words: ``(L, stop - start)`` float32 code words; None for a number.
     """
 
     column: Hashable
@@ -42,7 +42,7 @@ class Block:
 
     @property
     def dimensions(self) -> slice:
-        """For indexing rows ``(..., D)``."""
+        """Slice of the last axis of rows ``(..., D)``."""
         return slice(self.start, self.stop)
 
 
@@ -50,9 +50,11 @@ class Block:
 class TableCodec:
     """Learnt codec of a table: N rows of a DataFrame <-> ``(N, D)`` float32 of mean about 0 and variance about 1.
 
-    Categories and booleans become code words; numbers go through their quantiles to a standard normal scale, integers
-    and decimals after uniform dequantisation; dates become a day, a second and its fraction; single values that hold
-    many rows become a code word beside their number; missing values have a dimension of their own; constants none.
+    - Categories and booleans become code words.
+    - Numbers go through their quantiles to a standard normal scale, integers and decimals after uniform dequantisation.
+    - Dates become a day, a second and its fraction.
+    - A single value with many rows becomes a code word beside its number.
+    - Missing values take one dimension, constants none.
 
     Attributes:
         columns: codecs of the columns, in their order.
@@ -73,14 +75,15 @@ class TableCodec:
 
         Args:
             table: at least one row and one column.
-            kinds: kind of some columns, where the dtype and the content do not tell, such as ``{"zip": "category"}``;
+            kinds: kinds of some columns that dtype and content do not decide, for example ``{"zip": "category"}``;
                 "number" and "integer" keep a number of few values a number.
             settings: see :class:`CodecSettings`.
 
         Raises:
             ValueError: if the table is empty, a name comes twice, or a column cannot be learnt; the message names it.
         """
-        kinds, names = dict(kinds or {}), _names(table)
+        kinds = dict(kinds or {})
+        names = _names(table)
         if len(table) == 0:
             raise ValueError("the table has no rows, expected at least one")
         unknown = [name for name in kinds if name not in names]
@@ -104,15 +107,17 @@ class TableCodec:
     @cached_property
     def blocks(self) -> tuple[Block, ...]:
         """All dimensions from 0 to D, in their order."""
-        blocks, start = [], 0
+        blocks = []
+        start = 0
         for column in self.columns:
             for role, part, width, words in column.parts():
-                blocks.append(Block(column.name, role, part, start, start + width, words))
-                start += width
+                stop = start + width
+                blocks.append(Block(column=column.name, role=role, part=part, start=start, stop=stop, words=words))
+                start = stop
         return tuple(blocks)
 
     def dimensions(self, columns: Sequence[Hashable]) -> np.ndarray:
-        """Dimensions of some columns, in the order in which ``encode(..., columns=columns)`` gives them.
+        """Find the dimensions of some columns, in the order of ``encode(..., columns=columns)``.
 
         Raises:
             ValueError: if there is no such column.
@@ -124,25 +129,27 @@ class TableCodec:
     def encode(
         self, table: pd.DataFrame, rng: np.random.Generator, columns: Sequence[Hashable] | None = None
     ) -> np.ndarray:
-        """Rows of a table; columns that the codec does not know are left out.
+        """Encode a table of N rows; columns that the codec does not know are left out.
 
         Args:
-            table: any number of rows, in any dtype that loses nothing.
+            table: any number of rows; other dtypes are converted if no value changes.
             rng: spreads integers and decimals over their cells.
-            columns: only these, in this order; None takes all.
+            columns: names of the columns to encode, in this order; None takes all.
 
         Returns:
             ``(N, D)`` float32, or as wide as ``dimensions(columns)``.
 
         Raises:
-            ValueError: if a column is missing, comes twice or holds what training did not; the message names it.
+            ValueError: if a column is absent, comes twice or holds a value that was not in training.
         """
-        names, chosen = _names(table), self._chosen(columns)
+        names = _names(table)
+        chosen = self._chosen(columns)
         absent = [column.name for column in chosen if column.name not in names]
         if absent:
             raise ValueError(f"the table has no column {absent[0]!r}, expected it as in training")
         width = sum(column.width for column in chosen)
-        rows, start = np.empty((len(table), width), dtype=np.float32, order="F"), 0  # written by columns
+        rows = np.empty((len(table), width), dtype=np.float32, order="F")  # written by columns
+        start = 0
         for column in chosen:
             series = table.iloc[:, names.index(column.name)]
             rows[:, start : start + column.width] = column.encode(series, rng)
@@ -150,11 +157,11 @@ class TableCodec:
         return _stored(rows, "C")
 
     def decode(self, rows: np.ndarray, columns: Sequence[Hashable] | None = None) -> pd.DataFrame:
-        """A table with the names, the order and the dtypes of training.
+        """Decode rows to a table with the names, the order and the dtypes of training.
 
         Args:
-            rows: ``(N, D)``, or as wide as ``dimensions(columns)``; any numbers, those that are not finite too.
-            columns: the columns that ``rows`` hold; None stands for all.
+            rows: ``(N, D)``, or as wide as ``dimensions(columns)``; any numbers, finite or not.
+            columns: names of the columns in ``rows``; None stands for all.
 
         Raises:
             ValueError: if the rows have another width.
@@ -164,7 +171,9 @@ class TableCodec:
         rows = np.asarray(rows, dtype=np.float32)
         if rows.ndim != 2 or rows.shape[1] != width:
             raise ValueError(f"rows have shape {rows.shape}, expected (N, {width})")
-        finite, series, start = _stored(rows, "F"), {}, 0
+        finite = _stored(rows, "F")
+        series = {}
+        start = 0
         for index, column in enumerate(chosen):
             series[index] = column.decode(finite[:, start : start + column.width])
             start += column.width
@@ -182,7 +191,7 @@ class TableCodec:
         return [by_name[name] for name in columns]
 
     def describe(self) -> str:
-        """One line per column: name, kind, dtype, levels or range, share of missing values, dimensions."""
+        """Describe each column in a line: name, kind, dtype, levels or range, share of missing values, dimensions."""
         lines = [
             (
                 str(column.name),
@@ -221,7 +230,7 @@ class TableCodec:
 
 
 def _stored(rows: np.ndarray, order: Literal["C", "F"]) -> np.ndarray:
-    """A finite copy of rows with contiguous rows (C) or columns (F), in pieces that fit in the cache."""
+    """Copy rows ``(N, D)`` as finite numbers, with contiguous rows (C) or columns (F), piece by piece for the cache."""
     copy = np.empty(rows.shape, dtype=np.float32, order=order)
     for start in range(0, len(rows), 1024):
         part = rows[start : start + 1024]
@@ -230,14 +239,12 @@ def _stored(rows: np.ndarray, order: Literal["C", "F"]) -> np.ndarray:
 
 
 def _names(table: pd.DataFrame) -> list[Hashable]:
-    """Column names as JSON keeps them."""
+    """List the column names as Python values that JSON keeps."""
     names = [name.item() if isinstance(name, np.generic) else name for name in table.columns]
     foreign = [name for name in names if not isinstance(name, str | int | float)]
     if foreign:
         raise ValueError(f"column {foreign[0]!r} has a name of type {type(foreign[0]).__name__}, expected text")
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
-        raise ValueError(f"column {twice[0]!r} comes twice, expected every name once")
+    check_unique(names)
     if not names:
         raise ValueError("the table has no columns, expected at least one")
     return names

@@ -1,0 +1,147 @@
+"""Row generation from a fitted table model: sampling, imputation and labels drawn to go with known cells."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from cfdg_diffusion.edm.conditional import ConditionalDiffusion
+from cfdg_diffusion.tabular.cells import fill_missing, keep_columns
+from cfdg_diffusion.tabular.checks import check_unique
+from cfdg_diffusion.tabular.constraints import Constraint, enforced_in_holes, enforced_on_generated
+from cfdg_diffusion.tabular.label_draws import (
+    UnlabelledRows,
+    draw_labels,
+    rows_with_kept_columns,
+    rows_with_missing_labels,
+)
+from cfdg_diffusion.tabular.rejection import Tally, draw_until_met
+from cfdg_diffusion.tabular.request import ImputeRequest, RowRequest, SampleArguments, draw_by_frequency
+from cfdg_diffusion.tabular.schema import TableSchema
+
+
+@dataclass(frozen=True)
+class SamplerOptions:
+    """Guidance and sampler steps of one request.
+
+    Attributes:
+        guidance_weight: w of each label ``(L,)``, or one for all rows; None takes the settings'.
+        guidance_interval: lowest and highest noise level at which guidance acts.
+        steps: sampler steps; None takes the settings'.
+
+    Raises:
+        ValueError: if the interval or the number of steps is out of range.
+    """
+
+    guidance_weight: np.ndarray | float | None = None
+    guidance_interval: tuple[float, float] = (0.0, math.inf)
+    steps: int | None = None
+
+    def __post_init__(self) -> None:
+        interval = self.guidance_interval
+        if len(interval) != 2 or not 0 <= interval[0] <= interval[1]:
+            raise ValueError(f"guidance_interval is {interval}, expected two noise levels from 0, the lower first")
+        if self.steps is not None and (not isinstance(self.steps, int | np.integer) or self.steps < 1):
+            raise ValueError(f"steps is {self.steps!r}, expected at least 1")
+
+
+_PLAIN = SamplerOptions()
+_UNGUIDED = SamplerOptions(guidance_weight=0.0)
+
+
+@dataclass(frozen=True)
+class RowGenerator:
+    """A fitted model at one point of its random streams.
+
+    Attributes:
+        schema: columns and labels of the table.
+        network: trained model of its rows; None if every generated column is constant.
+        rng: draws labels and the places of integers within their cells.
+        constraints: conditions that every generated row has to meet.
+        tally: counts the draws that the constraints took.
+    """
+
+    schema: TableSchema
+    network: ConditionalDiffusion | None
+    rng: np.random.Generator
+    constraints: Sequence[Constraint]
+    tally: Tally
+
+    def sample(self, arguments: SampleArguments, options: SamplerOptions) -> pd.DataFrame:
+        """Generate the rows that the arguments of :meth:`TabularDiffusion.sample` ask for.
+
+        Raises:
+            ValueError: if the arguments contradict each other, or name a value that was not in training.
+            RuntimeError: if rows still break a constraint after thousands of draws.
+        """
+        request = arguments.request(self.schema, self.rng)
+        if request.known is not None and request.cells is not None and arguments.leaves_labels_open(self.schema):
+            groups = rows_with_kept_columns(self.schema, request.cells)
+            request = replace(request, labels=self._draw_labels(request.known, groups))
+
+        def draw(places: np.ndarray) -> pd.DataFrame:
+            return self._table(request.at(places), options)
+
+        kept = () if request.cells is None else request.cells.columns
+        enforced = enforced_on_generated(self.constraints, kept, len(request.labels))
+        table = draw_until_met(draw, len(request.labels), self.constraints, self.tally, enforced)
+        if self.tally.unmet:
+            raise RuntimeError(
+                f"{self.tally.unmet} of {len(table)} rows still break a constraint, most of them {self.tally.worst!r}"
+            )
+        return table
+
+    def impute(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Generate the missing cells of a table; see :meth:`TabularDiffusion.impute`.
+
+        Raises:
+            ValueError: if a column is absent, or a cell holds a value that was not in training.
+        """
+        check_unique(table.columns)
+        asked = ImputeRequest.of(table, self.schema, self.rng)
+        if asked.unlabelled.any():
+            known = asked.known[asked.unlabelled]
+            groups = rows_with_missing_labels(self.schema, asked.table[asked.unlabelled])
+            asked = asked.with_labels(self._draw_labels(known, groups))
+
+        def draw(places: np.ndarray) -> pd.DataFrame:
+            made = self._table(asked.rows.at(places), _PLAIN)
+            given = asked.table.iloc[places]
+            return fill_missing(given, made, asked.columns, np.arange(len(places))).reset_index(drop=True)
+
+        enforced = enforced_in_holes(self.constraints, asked.columns, asked.holes)
+        filled = draw_until_met(draw, len(asked.table), self.constraints, self.tally, enforced)
+        return fill_missing(table, filled, asked.columns, asked.places)
+
+    def _table(self, request: RowRequest, options: SamplerOptions) -> pd.DataFrame:
+        """Generate a table of n rows, with the kept columns of the request."""
+        table = self.schema.decode(request.labels, self._rows(request, options))
+        return table if request.cells is None else keep_columns(table, request.cells)
+
+    def _rows(self, request: RowRequest, options: SamplerOptions) -> np.ndarray:
+        """Generate float32 rows ``(n, D)`` in model space."""
+        count = len(request.labels)
+        if self.network is None or count == 0:
+            return np.empty((count, self.schema.width), dtype=np.float32)
+        weight = options.guidance_weight
+        rows = self.network.sample(
+            request.labels,
+            guidance_weight=weight[request.labels] if isinstance(weight, np.ndarray) else weight,
+            guidance_interval=options.guidance_interval,
+            steps=options.steps,
+            known=request.known,
+        )
+        return rows.cpu().numpy()
+
+    def _draw_labels(self, known: np.ndarray, groups: Sequence[UnlabelledRows]) -> np.ndarray:
+        """Draw labels ``(n,)`` that go with the known dimensions ``(n, D)``, NaN where unknown."""
+
+        def pool(allowed: np.ndarray, count: int) -> tuple[np.ndarray, pd.DataFrame]:
+            request = RowRequest(draw_by_frequency(self.schema.labels, allowed, count, self.rng))
+            return request.labels, self._table(request, _UNGUIDED)
+
+        return draw_labels(known, groups, pool, lambda cells: self.schema.known(cells, self.rng), self.rng)
