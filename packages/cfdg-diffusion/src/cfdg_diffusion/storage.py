@@ -44,6 +44,12 @@ def load(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         raise ValueError(f"{path} is not a safetensors file or is cut short: {error}") from error
 
 
+def read_header(path: Path) -> dict[str, str]:
+    """Read the header of a file of :func:`save` without its tensors: ``format``, ``version``, JSON of ``arguments``."""
+    with safe_open(path, framework="pt") as file:
+        return file.metadata() or {}
+
+
 def _arguments(path: Path, header: Mapping[str, str]) -> dict[str, Any]:
     if header.get("format") != _FORMAT:
         raise ValueError(f"{path} has format {header.get('format')!r}, expected {_FORMAT!r}")

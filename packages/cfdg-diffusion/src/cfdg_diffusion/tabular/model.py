@@ -291,6 +291,17 @@ class TabularDiffusion:
             raise ValueError("the model has not been fitted, expected fit(table) first")
         return self._schema
 
+    @property
+    def dtypes(self) -> dict[Hashable, Any]:
+        """Dtype of every column of a generated table, by name, in the order of training.
+
+        Raises:
+            ValueError: if the model is not fitted.
+        """
+        schema = self.schema
+        empty = schema.decode(np.empty(0, dtype=np.int64), np.empty((0, schema.width), dtype=np.float32))
+        return dict(empty.dtypes)
+
     def _begin(self, seed: int | None) -> tuple[TableSchema, np.random.Generator]:
         """Start the streams of sampling at a seed."""
         schema = self.schema
