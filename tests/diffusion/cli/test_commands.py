@@ -1,9 +1,11 @@
 """The command line: from a file to a model to a file, same seed same bytes, one sentence for what is wrong."""
 
+import argparse
 import importlib.util
 import io
 import json
 import os
+import shlex
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -13,7 +15,7 @@ import pandas as pd
 import pytest
 
 from cfdg_diffusion import TabularDiffusion, cli
-from cfdg_diffusion.cli import fit, options, rules, sample
+from cfdg_diffusion.cli import console, options, rules, sample, values
 from cfdg_diffusion.cli.table_files import read_table
 
 COUNTRY = {"paris": "fr", "rome": "it", "oslo": "no"}
@@ -484,8 +486,6 @@ def test_help_teaches_with_commands_that_can_be_parsed(command, run, capfd):
         line.split("cfdg-diffusion ", 1)[1] for line in shown.splitlines() if line.startswith("  cfdg-diffusion ")
     ]
     assert len(examples) >= 2
-    import shlex
-
     for example in examples:
         words = shlex.split(example.split("    ")[0].split("  ")[0])
         assert cli.build_parser().parse_args(words).run
@@ -493,11 +493,11 @@ def test_help_teaches_with_commands_that_can_be_parsed(command, run, capfd):
 
 def test_durations_counts_and_intervals():
     assert options.duration("90") == options.duration("90s") == options.duration("1.5m") == 90
-    assert options.duration("1h30m") == 5400
+    assert options.duration("1h30m") == options.duration("5400 s") == 5400
     assert options.count("1_000") == 1000
     assert options.interval("0.2,5") == (0.2, 5.0)
     assert options.interval("0.2,") == (0.2, float("inf"))
-    bad = [(options.duration, "5 m"), (options.duration, "m"), (options.duration, "-1s"), (options.duration, "1h2")]
+    bad = [(options.duration, text) for text in ("m", "-1s", "1h2", "nat", "inf", "0", "5 x", "")]
     for read, text in [
         *bad,
         (options.count, "0"),
@@ -505,26 +505,23 @@ def test_durations_counts_and_intervals():
         (options.interval, "5,1"),
         (options.kind, "a=b"),
     ]:
-        with pytest.raises(fit.argparse.ArgumentTypeError):
+        with pytest.raises(argparse.ArgumentTypeError):
             read(text)
 
 
 def test_labels_are_read_in_the_dtype_of_their_column():
-    labels = pd.DataFrame({"stars": [1], "sort": ["a"]})
-    assert options.label_values(["stars=3", "sort=b=c"], labels) == {"stars": 3, "sort": "b=c"}
-    assert options.label_values(["3"], labels[["stars"]]) == {"stars": 3}
-    assert options.label_values(["x=3"], labels[["sort"]]) == {"sort": "x=3"}
-    assert options.weights(["3=0.5", "4=1"], labels[["stars"]]) == {3: 0.5, 4: 1.0}
-    assert options.weights(["a=0.5,b,c=1"], labels[["sort"]]) == {"a=0.5,b,c": 1.0}
-    assert options.weights(["a=0.5,b=1"], labels[["sort"]]) == {"a": 0.5, "b": 1.0}
-    for texts, table in (
-        (["3"], labels),
-        (["stars=3", "stars=4"], labels),
-        (["x"], labels[["stars"]]),
-        (["x"], labels[[]]),
-    ):
+    labels = dict(pd.DataFrame({"stars": [1], "sort": ["a"]}).dtypes)
+    stars = {"stars": labels["stars"]}
+    sort = {"sort": labels["sort"]}
+    assert values.label_values(["stars=3", "sort=b=c"], labels) == {"stars": 3, "sort": "b=c"}
+    assert values.label_values(["3"], stars) == {"stars": 3}
+    assert values.label_values(["x=3"], sort) == {"sort": "x=3"}
+    assert values.weights(["3=0.5", "4=1"], stars) == {3: 0.5, 4: 1.0}
+    assert values.weights(["a=0.5,b,c=1"], sort) == {"a=0.5,b,c": 1.0}
+    assert values.weights(["a=0.5,b=1"], sort) == {"a": 0.5, "b": 1.0}
+    for texts, dtypes in ((["3"], labels), (["stars=3", "stars=4"], labels), (["x"], stars), (["x"], {})):
         with pytest.raises(ValueError, match=r"expected|fitted|holds"):
-            options.label_values(texts, table)
+            values.label_values(texts, dtypes)
 
 
 def test_rules_are_read_with_the_names_of_the_table():
@@ -537,3 +534,55 @@ def test_rules_are_read_with_the_names_of_the_table():
     assert rules.parse("day: 2020-01-01..2020-12-31", table).holds(table).all()
     known = rules.parse("fixed: a, fixed", table)
     assert known.holds(pd.DataFrame({"a": [1, 3], "fixed": [1, 1]})).tolist() == [True, False]
+
+
+@pytest.mark.parametrize("words", ["--version", "--help", "fit --help", "sample --help", "report --help"])
+def test_the_help_imports_no_heavy_library(words):
+    """In a process of its own: here everything is imported already."""
+    code = (
+        "import sys\nfrom cfdg_diffusion.cli import main\n"
+        f"try:\n    main({words.split()})\nexcept SystemExit as end:\n    assert end.code == 0\n"
+        "heavy = {'torch', 'pandas', 'numpy', 'tqdm', 'safetensors', 'sklearn', 'scipy', 'jinja2', 'pyarrow'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "cfdg-diffusion" in done.stdout
+
+
+def test_the_help_names_kinds_that_are_accepted():
+    commands = next(action for action in cli.build_parser()._actions if isinstance(action.choices, dict))
+    kinds = next(action for action in commands.choices["fit"]._actions if action.dest == "kinds")
+    named = kinds.help.removeprefix("take a column for ").split(";")[0].split(", ")
+    assert len(named) > 4
+    for kind in named:
+        assert options.kind(f"a=b={kind}") == ("a=b", kind)
+
+
+@needs_sklearn
+@pytest.mark.parametrize("command", ["sample", "impute", "report"])
+def test_progress_is_shown_on_a_terminal_and_only_there(folder, tmp_path, run, monkeypatch, command):
+    words = {
+        "sample": ["model", "-n", "20", "-o"],
+        "impute": ["model", "people.csv", "-o"],
+        "report": ["people.csv", "people.csv", "--rows", "50", "--json"],
+    }[command]
+    paths = [folder / word if word in ("model", "people.csv") else word for word in words]
+    suffix = "json" if command == "report" else "csv"
+    assert f"{command}: " not in run(command, *paths, tmp_path / f"a.{suffix}").err
+    monkeypatch.setattr(console.sys.stderr, "isatty", lambda: True)
+    assert f"{command}: " in run(command, *paths, tmp_path / f"b.{suffix}").err
+    assert f"{command}: " not in run(command, *paths, tmp_path / f"c.{suffix}", "--quiet").err
+
+
+@needs_sklearn
+def test_the_page_without_jinja_says_how_to_get_it_before_the_work(folder, tmp_path, run, monkeypatch):
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    found = run("report", folder / "people.csv", tmp_path / "not-read.csv", "-o", tmp_path / "x.html")
+    assert refused(found, "Jinja2", "pip install 'cfdg-diffusion[report]'")
+
+
+def test_sizes_have_three_digits_and_a_unit(tmp_path):
+    for count, text in ((5, "5.00B"), (1234, "1.23kB"), (45_678, "45.7kB")):
+        (tmp_path / "file").write_bytes(b"x" * count)
+        assert console.size(tmp_path / "file") == text

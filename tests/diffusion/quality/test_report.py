@@ -201,7 +201,7 @@ def test_the_page_is_well_formed_self_contained_and_escaped(without_dependence, 
     assert "http:" not in text
     assert "https:" not in text
     assert "url(" not in text
-    assert "&lt;script&gt;alert(&#x27;x&#x27;)" in text
+    assert "&lt;script&gt;alert(&#39;x&#39;)" in text
     assert list(path.parent.iterdir()) == [path]
 
 
@@ -251,8 +251,8 @@ FRAME = TRAIN[:40]
 @pytest.mark.parametrize(
     ("synthetic", "options", "message"),
     [
-        (FRAME.drop(columns="hours"), {}, "synthetic lacks the column 'hours'"),
-        (FRAME.assign(extra=1), {}, "synthetic has a column 'extra' that real_train lacks"),
+        (FRAME.drop(columns="hours"), {}, "synthetic lacks the column 'hours', expected the columns of real_train"),
+        (FRAME.assign(extra=1), {}, "synthetic has a column 'extra', expected only the columns of real_train"),
         (FRAME.assign(hours="long"), {}, "column 'hours' is a category in synthetic .* but a number in real_train"),
         (FRAME.assign(region=1), {}, "column 'region' is a number in synthetic .* but a category in real_train"),
         (FRAME.assign(hours=np.inf), {}, "column 'hours' of synthetic holds an infinite number"),

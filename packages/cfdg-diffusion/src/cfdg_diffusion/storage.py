@@ -62,6 +62,12 @@ def load(path: Path) -> Tree:
         raise ValueError(f"{path} has a header that cannot be read: {error!r}") from error
 
 
+def read_header(path: Path) -> dict[str, str]:
+    """Read the header of a file of :func:`save` without its tensors: ``format``, ``version`` and JSON."""
+    with safe_open(path, framework="pt") as file:
+        return file.metadata() or {}
+
+
 def _check_header(path: Path, header: Mapping[str, str]) -> None:
     if header.get("format") != _FORMAT:
         raise ValueError(f"{path} has format {header.get('format')!r}, expected {_FORMAT!r}")

@@ -1,9 +1,11 @@
-"""What is said: results to standard output, everything else to standard error."""
+"""Console output: results to standard output, everything else to standard error."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
+
+from tqdm import tqdm
 
 
 def result(text: str) -> None:
@@ -13,26 +15,34 @@ def result(text: str) -> None:
 
 
 def note(text: str, quiet: bool = False) -> None:
-    """Write what happens to standard error."""
+    """Write a message to standard error, unless quiet."""
     if not quiet:
         sys.stderr.write(f"{text}\n")
 
 
 def shows_progress(quiet: bool) -> bool:
-    """Whether a person is looking on."""
+    """Return True if standard error is a terminal and progress was not switched off."""
     return not quiet and sys.stderr.isatty()
 
 
-def place(output: Path | None) -> str:
-    """Where a table went, None to standard output."""
+def row_bar(name: str, output: Path | None, quiet: bool, total: int | None = None) -> tqdm:
+    """Open a bar that counts rows; it stays hidden where rows appear on the same terminal.
+
+    Args:
+        name: of the work.
+        output: of the rows, None for standard output.
+        quiet: show no bar.
+        total: expected rows, None if unknown.
+    """
+    shown = shows_progress(quiet) and (output is not None or not sys.stdout.isatty())
+    return tqdm(total=total, unit=" rows", unit_scale=True, desc=name, disable=not shown)
+
+
+def destination(output: Path | None) -> str:
+    """Describe where a table was written, None for standard output."""
     return "standard output" if output is None else f"{output} ({size(output)})"
 
 
 def size(path: Path) -> str:
-    """Size of a file for people."""
-    number, unit = float(path.stat().st_size), "bytes"
-    for larger in ("kB", "MB", "GB", "TB"):
-        if number < 1000:
-            break
-        number, unit = number / 1000, larger
-    return f"{number:.0f} {unit}" if unit == "bytes" else f"{number:.1f} {unit}"
+    """Format the size of a file with three digits and a unit, such as 3.21MB."""
+    return tqdm.format_sizeof(path.stat().st_size, "B")

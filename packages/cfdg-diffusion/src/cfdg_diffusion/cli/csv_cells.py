@@ -1,4 +1,4 @@
-"""The text cells of a CSV file <-> columns with dtypes: what a column holds, and its cells as that."""
+"""Text cells of a CSV file <-> columns with dtypes: detection of the dtype, and conversion in both directions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MISSING = (
     "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA",
     "NULL", "NaN", "None", "n/a", "nan", "null",
 )  # fmt: skip
-"""Cells that say that there is nothing: the list of pandas.read_csv."""
+"""Cells that stand for a missing value: the list of pandas.read_csv."""
 
 _INTEGER = r" *[+-]?(?:0|[1-9][0-9]{0,17}|[1-8][0-9]{18}) *"  # no zero in front: 01234 is a code; below 2^63
 _DECIMAL = r" *[+-]?(?:(?:0|[1-9][0-9]*)\.[0-9]*|\.[0-9]+|(?:0|[1-9][0-9]*)(?=[eE]))(?:[eE][+-]?[0-9]+)? *"
@@ -30,7 +30,7 @@ _PATTERNS = {
 }
 _BETWEEN = "\x1f"  # ASCII's separator of units, which stands in no cell
 _FOREIGN = {holds: re.compile(f"{_BETWEEN}(?!(?:{pattern}){_BETWEEN}|\\Z)") for holds, pattern in _PATTERNS.items()}
-"""What finds the first of the joined cells that is something else, in one pass without a stack."""
+"""Patterns that find the first of the joined cells that is something else, in one pass without a stack."""
 _DATE_PARTS = re.compile(f"({_DAY}(?:([ T])({_TIME}))?)({_ZONE})?")
 _TRUTHS = {"True": True, "TRUE": True, "true": True, "False": False, "FALSE": False, "false": False}
 _UNITS = ("D", "m", "s", "ms", "us", "ns")
@@ -40,7 +40,7 @@ Unit = Literal["D", "m", "s", "ms", "us", "ns"]
 
 @dataclass(frozen=True)
 class DateFormat:
-    """How the ISO dates of a column are written.
+    """Format of the ISO dates of a column.
 
     Attributes:
         unit: the finest part written, from "D" for days to "ns".
@@ -53,7 +53,7 @@ class DateFormat:
     zone: str = ""
 
     def write(self, dates: pd.Series) -> pd.Series:
-        """Text ``(N,)`` of dates, None where they are missing."""
+        """Format dates ``(N,)`` as text, None where they are missing."""
         if getattr(dates.dtype, "tz", None) is not None:
             dates = dates.dt.tz_convert("UTC").dt.tz_localize(None)
         values = dates.to_numpy() + _offset(self.zone)
@@ -62,7 +62,7 @@ class DateFormat:
         return (texts + self.zone).mask(dates.isna(), None)
 
     def __str__(self) -> str:
-        """Such as ``YYYY-MM-DD``."""
+        """Return a pattern such as ``YYYY-MM-DD``."""
         times = {"D": "", "m": "hh:mm", "s": "hh:mm:ss", "ms": "hh:mm:ss.fff", "us": "hh:mm:ss.ffffff"}
         time = times.get(self.unit, "hh:mm:ss.fffffffff")
         return "YYYY-MM-DD" + (self.separator + time if time else "") + self.zone
@@ -70,14 +70,14 @@ class DateFormat:
 
 @dataclass
 class Evidence:
-    """What the cells of one column of text can be, gathered from any number of chunks.
+    """Possible dtypes of one column of text, gathered from any number of chunks.
 
     Attributes:
-        fits: "boolean", "integer", "number", "date": what all cells so far can be read as.
-        present: whether some cell holds something.
-        missing: whether some cell holds nothing.
+        fits: those of "boolean", "integer", "number" and "date" that all cells so far can be read as.
+        present: True if some cell has a value.
+        missing: True if some cell has none.
         units: finest parts that the dates are written with.
-        separators: what stands between their dates and times.
+        separators: characters between their dates and times.
         zones: their offsets from UTC, "" for none.
     """
 
@@ -104,7 +104,7 @@ class Evidence:
         parts = [part for part in map(_DATE_PARTS.fullmatch, distinct) if part]
         try:
             np.array([part[1] for part in parts], dtype="M8[s]")
-        except ValueError:  # the calendar has no 30 February, which looks like a date all the same
+        except ValueError:  # the calendar has no 30 February, although it looks like a date
             self.fits.discard("date")
             return
         self.units |= {_unit(part[3]) for part in parts}
@@ -113,7 +113,7 @@ class Evidence:
 
     @property
     def dates(self) -> DateFormat | None:
-        """How the dates are written, if it is dates that the column holds; several offsets become UTC's."""
+        """The format of the dates, None if the column holds others; several offsets become that of UTC."""
         if not self.units or "date" not in self.fits or ("" in self.zones and len(self.zones) > 1):
             return None
         unit: Any = max(self.units, key=_UNITS.index)
@@ -122,7 +122,7 @@ class Evidence:
 
     @property
     def dtype(self) -> str | None:
-        """For pandas.read_csv; None for text and dates. With gaps the nullable dtype, so that 3 stays 3."""
+        """The dtype for pandas.read_csv, None for text and dates; nullable if there are gaps, so that 3 stays 3."""
         if not self.present:
             return "float64"
         if "boolean" in self.fits:
@@ -133,10 +133,10 @@ class Evidence:
 
 
 def cast(cells: pd.Series, dtype: Any) -> pd.Series:  # noqa: ANN401 - numpy's or pandas' own dtypes
-    """Cells of text as a column of a dtype, a nullable one where cells are missing that the dtype cannot hold.
+    """Convert cells of text to a dtype, or to a nullable one if cells are missing that the dtype cannot hold.
 
     Raises:
-        ValueError: if a cell cannot be read so; the message goes on after the column's name and counts rows from 1.
+        ValueError: if a cell cannot be converted; the message continues after the column's name and counts rows from 1.
     """
     if isinstance(dtype, pd.CategoricalDtype):
         levels = {str(level): level for level in dtype.categories}
@@ -154,7 +154,7 @@ def cast(cells: pd.Series, dtype: Any) -> pd.Series:  # noqa: ANN401 - numpy's o
 
 
 def parse_dates(cells: pd.Series, written: DateFormat) -> pd.Series:
-    """ISO dates as datetime64: in UTC if they have an offset, else without zone.
+    """Convert ISO dates to datetime64: in UTC if they have an offset, else without zone.
 
     Raises:
         ValueError: if a cell is no date; the message counts rows from 1.
@@ -180,7 +180,7 @@ def _dates(cells: pd.Series, dtype: Any) -> pd.Series:  # noqa: ANN401
 
 
 def _in_zone(moments: pd.Series, has_zone: pd.Series, cells: pd.Series, dtype: Any) -> pd.Series:  # noqa: ANN401
-    """Dates without offset are local ones; a column has an offset in all cells or in none."""
+    """Set the time zone: dates without offset are local ones; a column has an offset in all cells or in none."""
     zone = getattr(dtype, "tz", None)
     if zone is None:
         _require(cells, ~has_zone, "a date without an offset from UTC")
@@ -198,7 +198,8 @@ def _durations(cells: pd.Series, dtype: Any) -> pd.Series:  # noqa: ANN401
 
 
 def _numbers(cells: pd.Series, dtype: Any) -> pd.Series:  # noqa: ANN401
-    whole, precision = dtype.kind in "iu", np.dtype(getattr(dtype, "numpy_dtype", dtype))
+    whole = dtype.kind in "iu"
+    precision = np.dtype(getattr(dtype, "numpy_dtype", dtype))
     present = cells.dropna().astype(object)
     values = pd.to_numeric(present, errors="coerce")
     good = values.notna() & ((values == values.round()) | (not whole))
@@ -215,14 +216,14 @@ def _replaced(cells: pd.Series, known: Mapping[str, Any], expected: str) -> pd.S
 
 
 def _require(cells: pd.Series, good: pd.Series, expected: str) -> None:
-    """A ValueError that names the first cell that is not good."""
+    """Raise a ValueError that names the first cell that is not good."""
     if not good.all():
         row: Any = good.index[~good.to_numpy(dtype=bool)][0]
         raise ValueError(f"holds {cells[row]!r} in row {row + 1:,}, expected {expected}")
 
 
 def _unit(time: str | None) -> str:
-    """Finest part of a time of day such as 23:59:59.5."""
+    """Return the finest part of a time of day such as 23:59:59.5."""
     if time is None:
         return "D"
     _, _, fraction = time.partition(".")

@@ -1,4 +1,4 @@
-"""``cfdg-diffusion inspect``: what a model is, or what a table would be taken for."""
+"""``cfdg-diffusion inspect``: description of a model, or preview of a fit to a table."""
 
 from __future__ import annotations
 
@@ -6,21 +6,14 @@ import argparse
 import textwrap
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-from safetensors import safe_open
-
+from cfdg_diffusion import storage
 from cfdg_diffusion.cli import console, options
 from cfdg_diffusion.cli.csv_cells import DateFormat
-from cfdg_diffusion.cli.model_files import Place, labels_of
-from cfdg_diffusion.cli.preview import date_lines, label_lines, outlook
+from cfdg_diffusion.cli.model_files import ModelFiles
+from cfdg_diffusion.cli.preview import date_lines, label_lines, preview
 from cfdg_diffusion.cli.table_files import read_table
 from cfdg_diffusion.tabular.model import TabularDiffusion
-
-EXAMPLES = """examples:
-  cfdg-diffusion inspect model/                       columns, labels, training, settings
-  cfdg-diffusion inspect adult.csv                    what fit would take each column for
-  cfdg-diffusion inspect adult.csv --label income     ... and how many rows each label has"""
 
 _TABLES = {".csv", ".tsv", ".parquet"}
 _ENDED = {
@@ -31,43 +24,26 @@ _ENDED = {
 }
 
 
-def add(commands: Any) -> None:  # noqa: ANN401 - argparse has no public type for it
-    """Add the command."""
-    parser = commands.add_parser(
-        "inspect",
-        help="say what a model is, or what fit would make of a table",
-        description="Say what a model has learnt, or what fit would take the columns of a table for.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    option = parser.add_argument
-    option("what", type=Path, metavar="MODEL_OR_TABLE", help="what fit wrote, or a .csv, .tsv or .parquet file")
-    option("--label", action="append", default=[], metavar="COLUMN", help="of a table: count its values")
-    option("--kinds", action="append", default=[], type=options.kind, metavar="COLUMN=KIND", help="of a table: see fit")
-    parser.set_defaults(run=run)
-
-
 def run(arguments: argparse.Namespace) -> None:
-    """Say it."""
+    """Describe the model or the table."""
     path: Path = arguments.what
     if path.suffix.lower() in _TABLES and not path.is_dir():
         read = read_table(path, dict(arguments.kinds))
         labels = options.names(arguments.label, [str(name) for name in read.table], "--label")
         kinds = {name: own for name, own in arguments.kinds if own != "text"}
-        console.result(f"{path}: {outlook(read, labels, kinds)}")
+        console.result(f"{path}: {preview(read, labels, kinds)}")
         return
     if arguments.label or arguments.kinds:
         raise ValueError("--label and --kinds are for a table, a model has them already")
-    place = Place.of(path)
-    model, dates = place.load("cpu")
-    console.result("\n".join(_lines(place, model, dates)))
+    files = ModelFiles.of(path)
+    model, dates = files.load("cpu")
+    console.result("\n".join(_lines(files.model, model, dates)))
 
 
-def _lines(place: Place, model: TabularDiffusion, dates: dict[str, DateFormat]) -> list[str]:
-    with safe_open(place.model, framework="pt") as file:
-        version = file.metadata()["version"]
-    lines = [f"{place.model}: {console.size(place.model)}, format version {version}", "", model.describe(), ""]
-    lines += [*label_lines(labels_of(model)), *date_lines(dates)]
+def _lines(path: Path, model: TabularDiffusion, dates: dict[str, DateFormat]) -> list[str]:
+    version = storage.read_header(path)["version"]
+    lines = [f"{path}: {console.size(path)}, format version {version}", "", model.describe(), ""]
+    lines += [*label_lines(model.schema.labels), *date_lines(dates)]
     lines += [f"constraint {constraint.name}" for constraint in model.get_params()["constraints"]]
     return [*lines, "", *_training(model), *_settings(model)]
 

@@ -1,31 +1,23 @@
-"""The ``cfdg-diffusion`` command: fit, sample, impute, report, inspect."""
+"""Entry point of the ``cfdg-diffusion`` command."""
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from collections.abc import Sequence
 
-from cfdg_diffusion import __version__
-from cfdg_diffusion.cli import fit, impute, inspect, report, sample
-
-EXAMPLES = """examples:
-  cfdg-diffusion fit adult.csv --label income -o model/
-  cfdg-diffusion sample model/ -n 5
-  cfdg-diffusion sample model/ -n 10_000 -o synthetic.csv
-  cfdg-diffusion sample model/ -n 500 --label '>50K' -o rich.csv
-  cfdg-diffusion report adult.csv synthetic.csv --label income -o report.html
-
-'cfdg-diffusion COMMAND --help' has examples of each command. Tables are .csv, .tsv and .parquet files."""
+from cfdg_diffusion.cli.parser import build_parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 
+    Args:
+        argv: the words after the name of the command; None takes those of the process.
+
     Returns:
-        0, also when the reader of standard output has seen enough; 2 after wrong input, told in one sentence; 130 after
-        Ctrl-C.
+        0, also when the reader of standard output has closed it; 2 after wrong input, with one sentence on standard
+        error; 130 after Ctrl-C.
     """
     arguments = build_parser().parse_args(argv)
     try:
@@ -42,23 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="cfdg-diffusion",
-        description="Synthetic tables: learn a CSV or Parquet file, generate rows like it, of the class you ask for.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (fit, sample, impute, report, inspect):
-        command.add(commands)
-    return parser
-
-
 def _sentence(error: BaseException) -> str:
-    """One line: system errors name their file first."""
+    """Format an error as one line; system errors name their file first."""
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return f"{error.filename}: {error.strerror}"
     if isinstance(error, MemoryError):
@@ -68,5 +45,5 @@ def _sentence(error: BaseException) -> str:
 
 
 def _close_standard_output() -> None:
-    """Nobody reads any more: give Python nothing to complain of when it ends."""
+    """Redirect standard output after its reader closed the pipe, so that Python does not report it at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

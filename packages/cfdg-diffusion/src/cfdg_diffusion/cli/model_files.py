@@ -1,4 +1,4 @@
-"""Where a model lies: its file, and beside it how the dates of its table were written."""
+"""The files of a saved model: the weights, and the date formats of its table."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from typing import Any
 
 from cfdg_diffusion.cli.csv_cells import DateFormat
 from cfdg_diffusion.cli.table_files import check_free, write_text
-from cfdg_diffusion.tabular.labels import LabelCodec
 from cfdg_diffusion.tabular.model import TabularDiffusion
 
 _VERSION = 1
@@ -19,31 +18,31 @@ _MODEL = ".safetensors"
 
 
 @dataclass(frozen=True)
-class Place:
-    """The files of one model.
+class ModelFiles:
+    """The paths of one model.
 
     Attributes:
-        model: what :meth:`TabularDiffusion.save` writes.
-        dates: JSON of how dates are written in CSV; absent if there are none. Without it they are written as pandas
-            does.
+        model: the file of :meth:`TabularDiffusion.save`.
+        dates: JSON with the date format of every column of dates in CSV; absent if there are none. Without it dates are
+            written as pandas does.
     """
 
     model: Path
     dates: Path
 
     @classmethod
-    def of(cls, path: Path) -> Place:
-        """Inside a folder, or, of a name that ends in .safetensors, beside that file."""
+    def of(cls, path: Path) -> ModelFiles:
+        """Return the files inside a folder, or, for a name that ends in .safetensors, that file and one beside it."""
         if path.suffix == _MODEL and not path.is_dir():
             return cls(path, path.with_suffix(".dates.json"))
         return cls(path / f"model{_MODEL}", path / "dates.json")
 
     def check(self, overwrite: bool) -> None:
-        """Refuse early what could not be written after the training.
+        """Check before the training that the model can be written after it.
 
         Raises:
             OSError: if the folder cannot be made or written to.
-            ValueError: if there is a model already, or a file where the folder should be.
+            ValueError: if there is a model already, or a file in place of the folder.
         """
         folder = self.model.parent
         if folder.exists() and not folder.is_dir():
@@ -56,7 +55,12 @@ class Place:
             raise PermissionError(f"the folder {folder.parent} cannot be written to")
 
     def save(self, model: TabularDiffusion, dates: Mapping[str, DateFormat]) -> None:
-        """Write both files, each complete or not at all, the model last."""
+        """Write both files, each complete or not at all, the model last.
+
+        Raises:
+            OSError: if a file cannot be written.
+            ValueError: if the model has not been fitted.
+        """
         self.model.parent.mkdir(exist_ok=True)
         if dates:
             content = {"version": _VERSION, "dates": {name: asdict(own) for name, own in dates.items()}}
@@ -66,7 +70,7 @@ class Place:
         model.save(self.model)
 
     def load(self, device: str = "auto") -> tuple[TabularDiffusion, dict[str, DateFormat]]:
-        """The model, and how its dates are written.
+        """Read the model and the formats of its dates.
 
         Raises:
             FileNotFoundError: if there is no model.
@@ -89,9 +93,3 @@ class Place:
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{self.dates} cannot be read, expected what fit wrote: {error!r}") from error
         raise ValueError(f"{self.dates} has version {version!r}, this package reads {_VERSION}: update cfdg-diffusion")
-
-
-def labels_of(model: TabularDiffusion) -> LabelCodec:
-    """The label columns of a fitted model, their values and counts."""
-    assert model._schema is not None
-    return model._schema.labels

@@ -1,4 +1,4 @@
-"""Parquet files <-> DataFrames, by pyarrow, which is imported only when it is needed."""
+"""Parquet files <-> DataFrames with pyarrow, which is imported only when it is needed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,11 @@ _DAYS = DateFormat("D")
 
 
 def require_pyarrow() -> Any:  # noqa: ANN401 - a module
-    """Pyarrow, or an ImportError with the command that helps."""
+    """Import pyarrow.
+
+    Raises:
+        ImportError: with the command that helps.
+    """
     try:
         import pyarrow
         import pyarrow.parquet
@@ -25,23 +29,29 @@ def require_pyarrow() -> Any:  # noqa: ANN401 - a module
 
 
 def column_names(path: Path) -> list[str]:
-    """Columns of a file that has rows.
+    """Read the column names.
 
     Raises:
-        ValueError: if it is no whole Parquet file, has no rows, or a name comes twice.
+        ValueError: if it is no whole Parquet file.
     """
     with _opened(path) as file:
-        names, rows = file.schema_arrow.names, file.metadata.num_rows
-    twice = [name for place, name in enumerate(names) if name in names[:place]]
-    if twice:
-        raise ValueError(f"{path} has two columns named {twice[0]!r}, expected every name once")
+        return file.schema_arrow.names
+
+
+def check_rows(path: Path) -> None:
+    """Check that there are rows.
+
+    Raises:
+        ValueError: if not.
+    """
+    with _opened(path) as file:
+        rows = file.metadata.num_rows
     if not rows:
         raise ValueError(f"{path} has no rows, expected at least one")
-    return names
 
 
 def read(path: Path) -> tuple[pd.DataFrame, dict[str, DateFormat]]:
-    """The table, and how its columns of days without a time are written."""
+    """Read the table, and the format of its columns of days without a time."""
     with _opened(path) as file:
         table = file.read()
     types = require_pyarrow().types
@@ -50,8 +60,9 @@ def read(path: Path) -> tuple[pd.DataFrame, dict[str, DateFormat]]:
 
 
 def chunks(path: Path, rows: int) -> Iterator[pd.DataFrame]:
-    """The table in chunks of at most some rows, numbered on."""
-    arrow, start = require_pyarrow(), 0
+    """Read the table in chunks of at most some rows; their index counts over all chunks."""
+    arrow = require_pyarrow()
+    start = 0
     with _opened(path) as file:
         for batch in file.iter_batches(batch_size=rows):
             frame = _frame(arrow.Table.from_batches([batch]))
@@ -61,8 +72,10 @@ def chunks(path: Path, rows: int) -> Iterator[pd.DataFrame]:
 
 @contextmanager
 def writer(path: Path, dates: Mapping[str, DateFormat]) -> Iterator[Callable[[pd.DataFrame], None]]:
-    """Give a function that appends tables of equal dtypes to a file; days without a time become date32."""
-    arrow, file, schema = require_pyarrow(), None, None
+    """Open a file for tables: the result appends tables of equal dtypes; days without a time become date32."""
+    arrow = require_pyarrow()
+    file = None
+    schema = None
     days = {name for name, own in dates.items() if own.unit == "D"}
 
     def write(table: pd.DataFrame) -> None:
@@ -81,7 +94,7 @@ def writer(path: Path, dates: Mapping[str, DateFormat]) -> Iterator[Callable[[pd
 
 
 def _schema(schema: Any, days: set[str]) -> Any:  # noqa: ANN401 - pyarrow's
-    """That of a first chunk, for all: a column without values there may hold text later."""
+    """Choose the schema of all chunks from the first: a column without values there may hold text later."""
     arrow = require_pyarrow()
     for place, field in enumerate(schema):
         if field.name in days:
@@ -92,7 +105,7 @@ def _schema(schema: Any, days: set[str]) -> Any:  # noqa: ANN401 - pyarrow's
 
 
 def _frame(table: Any) -> pd.DataFrame:  # noqa: ANN401
-    """Columns of pandas' plain dtypes; whole numbers and booleans with gaps get the nullable ones."""
+    """Convert to pandas' plain dtypes; whole numbers and booleans with gaps get the nullable ones."""
     arrow = require_pyarrow()
     types = arrow.types
     for place, field in enumerate(table.schema):

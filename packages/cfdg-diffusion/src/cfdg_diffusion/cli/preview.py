@@ -1,4 +1,4 @@
-"""What is known of a table before a model is fitted to it: kinds, labels, memory."""
+"""Preview of a fit: column kinds, label counts and memory."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pandas as pd
 
 from cfdg_diffusion.cli.csv_cells import DateFormat
 from cfdg_diffusion.cli.table_files import TableFile
+from cfdg_diffusion.quality.text_table import aligned
 from cfdg_diffusion.tabular.columns import CodecSettings
 from cfdg_diffusion.tabular.labels import LabelCodec
 from cfdg_diffusion.tabular.schema import TableSchema
@@ -22,8 +23,13 @@ _COPIES = 2
 """float32 copies of the encoded rows while they are encoded, see :meth:`TabularDiffusion.fit`."""
 
 
-def outlook(read: TableFile, labels: Sequence[str], kinds: Mapping[Any, Any]) -> str:
-    """What each column would be taken for, the labels with their counts, and the memory that a fit would take.
+def preview(read: TableFile, labels: Sequence[str], kinds: Mapping[Any, Any]) -> str:
+    """Describe a fit before it: a line for each column, the labels with their counts, date formats, memory.
+
+    Args:
+        read: the training table.
+        labels: names of the label columns.
+        kinds: kind by column, for columns whose kind is not to be detected.
 
     Raises:
         ValueError: if the table cannot be learnt; the message names the column.
@@ -38,24 +44,23 @@ def outlook(read: TableFile, labels: Sequence[str], kinds: Mapping[Any, Any]) ->
 
 
 def label_lines(labels: LabelCodec) -> list[str]:
-    """The label columns, and the rows that each label has in training."""
+    """List the label columns, and the training rows of each label, most frequent first."""
     if not labels.columns:
         return ["no label"]
     name = ", ".join(map(str, labels.columns))
-    total, some = labels.counts.sum(), np.argsort(-labels.counts, kind="stable")[:_SHOWN]
+    total = labels.counts.sum()
+    some = np.argsort(-labels.counts, kind="stable")[:_SHOWN]
     texts = _bins(labels) if labels.is_binned else _texts(labels.decode(np.arange(len(labels))))
-    width = max(len(texts[place]) for place in some)
-    lines = [
-        f"  {texts[place].ljust(width)}  {labels.counts[place]:,} rows ({labels.counts[place] / total:.1%})"
-        for place in some
+    rows = [
+        (f"  {texts[place]}", f"{labels.counts[place]:,} rows ({labels.counts[place] / total:.1%})") for place in some
     ]
     more = [f"  and {len(labels) - _SHOWN:,} more"] if len(labels) > _SHOWN else []
     bins = ", a number told by its bin" if labels.is_binned else ""
-    return [f"label {name}: {len(labels)} values{bins}", *lines, *more]
+    return [f"label {name}: {len(labels)} values{bins}", *aligned(rows), *more]
 
 
 def date_lines(dates: Mapping[str, DateFormat]) -> list[str]:
-    """Columns of text that are read as dates."""
+    """List the columns of text that are read as dates, with their formats."""
     return [f"dates in {name!r} are written {written}" for name, written in dates.items()]
 
 

@@ -1,4 +1,4 @@
-"""``cfdg-diffusion report``: how good, how useful and how private a synthetic table is."""
+"""``cfdg-diffusion report``: quality, utility and privacy of a synthetic table."""
 
 from __future__ import annotations
 
@@ -12,46 +12,16 @@ import pandas as pd
 
 from cfdg_diffusion.cli import console, options
 from cfdg_diffusion.cli.table_files import check_free, check_input, read_chunks, read_table, write_text
-
-EXAMPLES = """examples:
-  cfdg-diffusion report train.csv synthetic.csv
-  cfdg-diffusion report train.csv synthetic.csv --holdout holdout.csv --label income -o report.html
-  cfdg-diffusion report train.csv synthetic.csv --holdout holdout.csv --json report.json --quiet
-
-The holdout is real rows that trained nothing, best as many as the training rows: only against them can one see whether
-a table was copied, so that privacy and utility need it. The headline is detection: how well boosted trees tell
-synthetic from real rows, where 0.5 is guessing. --label is the column that a model trained on synthetic rows has to
-predict. Needs scikit-learn: pip install 'cfdg-diffusion[report]'."""
-
-
-def add(commands: Any) -> None:  # noqa: ANN401 - argparse has no public type for it
-    """Add the command."""
-    parser = commands.add_parser(
-        "report",
-        help="judge a synthetic table beside the real one",
-        description="Measure quality, utility and privacy of a synthetic table, of this package or any other.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    option = parser.add_argument
-    option("train", type=Path, metavar="TRAIN", help="the real table that the generator was fitted on")
-    option("synthetic", type=Path, metavar="SYNTHETIC", help="the generated table")
-    option("--holdout", type=Path, metavar="TABLE", help="real rows that trained nothing")
-    option("--label", metavar="COLUMN", help="the column to predict, for utility")
-    option("-o", "--output", type=Path, metavar="HTML", help="write one self-contained page with plots")
-    option("--json", type=Path, metavar="JSON", help="write every number")
-    option("--rows", type=options.count, default=20_000, metavar="N", help="rows compared at most (default: 20_000)")
-    option("--seed", type=int, default=0, help="same seed, same report (default: 0)")
-    option("--quiet", action="store_true", help="print no report, only write files")
-    parser.set_defaults(run=run)
+from cfdg_diffusion.quality import report
+from cfdg_diffusion.quality.as_html import require_jinja
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Measure, print, write."""
-    from cfdg_diffusion.quality import report
-
+    """Measure, print the report, write its files."""
     for path, suffix in ((arguments.output, ".html"), (arguments.json, ".json")):
         _check(path, suffix)
+    if arguments.output is not None:
+        require_jinja()
     train = read_table(arguments.train).table
     dtypes = _comparable(train)
     train = train.astype(dtypes)
@@ -59,7 +29,15 @@ def run(arguments: argparse.Namespace) -> None:
         options.names([arguments.label], [str(name) for name in train], "--label")
     synthetic = _read(arguments.synthetic, dtypes)
     holdout = None if arguments.holdout is None else _read(arguments.holdout, dtypes)
-    found = report(train, synthetic, holdout, label=arguments.label, seed=arguments.seed, rows=arguments.rows)
+    found = report(
+        train,
+        synthetic,
+        holdout,
+        label=arguments.label,
+        seed=arguments.seed,
+        rows=arguments.rows,
+        progress=console.shows_progress(arguments.quiet),
+    )
     if not arguments.quiet:
         console.result(str(found))
     if arguments.output is not None:
@@ -79,12 +57,12 @@ def _check(path: Path | None, suffix: str) -> None:
 
 
 def _comparable(train: pd.DataFrame) -> dict[Any, Any]:
-    """Dtypes for all tables: a generator may write 3.0 where the training table has 3, which is no difference."""
+    """Choose the dtypes of all tables: a generator may write 3.0 where the training table has 3, which is the same."""
     return {name: "float64" if own.kind in "iu" else own for name, own in train.dtypes.items()}
 
 
 def _read(path: Path, dtypes: Mapping[Any, Any]) -> pd.DataFrame:
-    """A table whose columns are taken for what the training table's are."""
+    """Read a table with the dtypes of the training table."""
     if check_input(path) == ".parquet":
         return read_table(path).table
     named = {name: pd.api.types.pandas_dtype(own) for name, own in dtypes.items()}

@@ -1,21 +1,22 @@
-"""Constraints as a command line has them."""
+"""Constraints of the command line, such as ``age: 17..90``."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from cfdg_diffusion.cli.options import names, value_of
+from cfdg_diffusion.cli.options import RULES, names
+from cfdg_diffusion.cli.values import value_of
 from cfdg_diffusion.tabular.constraints import Constraint, FixedCombinations, Inequality, Range
 
-FORMS = "'age: 17..90', 'start <= end' or 'fixed: city, region'"
 _SIGNS = ("<=", ">=", "<", ">")
 
 
 def parse(text: str, table: pd.DataFrame) -> Constraint:
-    """A constraint of a training table from a text such as ``age: 17..90``, ``start <= end``, ``fixed: city, region``.
+    """Read a constraint of a training table: ``age: 17..90``, ``start <= end`` or ``fixed: city, region``.
 
     Raises:
         ValueError: if the text is none of these, or names what the table does not have.
@@ -31,28 +32,27 @@ def parse(text: str, table: pd.DataFrame) -> Constraint:
         left, found, right = (part.strip() for part in text.partition(sign))
         if found:
             return _inequality(text, left, right, sign, columns)
-    raise ValueError(f"--constraint is {text!r}, expected {FORMS}, with columns of the table")
+    raise ValueError(f"--constraint is {text!r}, expected {RULES}, with columns of the table")
 
 
 def _range(text: str, column: str, bounds: str, table: pd.DataFrame) -> Range:
     low, high = (part.strip() for part in bounds.split("..", 1))
     if not low and not high:
         raise ValueError(f"--constraint {text!r} has no bound, expected {column}: LOW..HIGH, {column}: LOW.. or ..HIGH")
-    wide = _wide(table[[column]])
-    found: list[Any] = [_whole(value_of(bound, column, wide)) if bound else None for bound in (low, high)]
+    dtype = _wide(table[column].dtype)
+    found: list[Any] = [_whole(value_of(bound, column, dtype)) if bound else None for bound in (low, high)]
     if low and high and found[0] > found[1]:
         raise ValueError(f"--constraint {text!r} has its bounds in the wrong order, expected LOW..HIGH")
     return Range(column, *found)
 
 
-def _wide(table: pd.DataFrame) -> pd.DataFrame:
-    """The same with floats for integers: a bound may lie between two of them."""
-    whole = [name for name in table if table[name].dtype.kind in "iu"]
-    return table.head(0).astype(dict.fromkeys(whole, "float64"))
+def _wide(dtype: Any) -> Any:  # noqa: ANN401 - numpy's or pandas' own dtypes
+    """Return float64 for integers: a bound may lie between two of them."""
+    return np.dtype("float64") if dtype.kind in "iu" else dtype
 
 
 def _whole(value: object) -> object:
-    """17 for 17.0, as it was typed."""
+    """Return 17 for 17.0, as it was typed."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 

@@ -1,8 +1,9 @@
-"""How good, how useful and how private a synthetic table is, judged against held-out real rows."""
+"""Quality, utility and privacy of a synthetic table, measured against held-out real rows."""
 
 from cfdg_diffusion.quality.detection import Detection
 from cfdg_diffusion.quality.privacy import Privacy
 from cfdg_diffusion.quality.reports import Report, report
+from cfdg_diffusion.quality.scores import Scores, Sizes
 from cfdg_diffusion.quality.shapes import ColumnShape, Shapes
 from cfdg_diffusion.quality.trends import Kept, PairTrend, Trends
 from cfdg_diffusion.quality.utility import ClassScore, Utility
@@ -15,7 +16,9 @@ __all__ = [
     "PairTrend",
     "Privacy",
     "Report",
+    "Scores",
     "Shapes",
+    "Sizes",
     "Trends",
     "Utility",
     "report",

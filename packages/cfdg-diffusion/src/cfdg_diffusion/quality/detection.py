@@ -1,4 +1,4 @@
-"""Detection: how well can boosted trees tell synthetic rows from real ones? The headline of the report."""
+"""Detection of synthetic rows among real ones by boosted trees: the headline of the report."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _CURVE_POINTS = 51
 
 @dataclass(frozen=True, slots=True)
 class Auc:
-    """Cross-validated area under the ROC curve with its 95 % interval, and the rows of each kind it was measured on."""
+    """Cross-validated area under the ROC curve in [0, 1], its 95 % interval, and the rows of each kind behind it."""
 
     value: float
     low: float
@@ -27,11 +27,11 @@ class Auc:
 
 @dataclass(frozen=True, slots=True)
 class Detection:
-    """Synthetic against real rows, as many of each: 0.5 cannot be told apart, 1 always can.
+    """Synthetic against real rows, as many of each: an AUC of 0.5 is guessing, 1 finds every synthetic row.
 
     Attributes:
         auc: of the synthetic rows.
-        floor: of the training rows against the holdout, what a fresh real draw gets; None without a holdout.
+        floor: the AUC of the training rows against the holdout, as of any fresh real draw; None without a holdout.
         reference: the real rows used, ``"holdout"`` or ``"train"``.
         importance: column and the AUC lost when its values are shuffled in one fold's test rows, largest first.
         curve: points (false alarms, synthetic rows found) of the ROC curve over all folds.
@@ -53,10 +53,11 @@ class _Scored:
 
 
 def detection(tables: Tables, seed: int) -> Detection:
-    """Tell the synthetic rows, and then the training rows, from the reference."""
+    """Measure how well the synthetic rows, and then the training rows, are told from the reference."""
     rng = np.random.default_rng([seed, 1])
     rows = min(len(tables.synthetic), len(tables.reference))
-    real, synthetic = subsample(tables.reference, rows, rng), subsample(tables.synthetic, rows, rng)
+    real = subsample(tables.reference, rows, rng)
+    synthetic = subsample(tables.synthetic, rows, rng)
     found = _cross_validated(tables.columns, real, synthetic, seed, FOLDS)
     floor = None
     if tables.holdout is not None:
@@ -64,18 +65,18 @@ def detection(tables: Tables, seed: int) -> Detection:
     names = [column.name for column in tables.columns]
     order = np.argsort(-found.importance, kind="stable")
     return Detection(
-        found.auc,
-        floor,
-        "train" if tables.holdout is None else "holdout",
-        tuple((names[index], float(found.importance[index])) for index in order),
-        _curve(found.scores, found.synthetic),
+        auc=found.auc,
+        floor=floor,
+        reference="train" if tables.holdout is None else "holdout",
+        importance=tuple((names[index], float(found.importance[index])) for index in order),
+        curve=_curve(found.scores, found.synthetic),
     )
 
 
 def detection_auc(
     columns: Sequence[Column], real: np.ndarray, synthetic: np.ndarray, seed: int, folds: int = FOLDS
 ) -> Auc:
-    """The AUC alone, of two tables ``(N, D)`` of one length, N >= 2 x folds."""
+    """Measure the AUC alone, of two tables ``(N, D)`` of one length N >= 2 x folds."""
     return _cross_validated(columns, real, synthetic, seed, folds, importance=False).auc
 
 
@@ -86,7 +87,9 @@ def _cross_validated(
 
     features = np.concatenate(tree_features(columns, [real, synthetic]))
     target = np.repeat([0, 1], [len(real), len(synthetic)])
-    scores, areas, lost = np.empty(len(target)), [], np.zeros(len(columns))
+    scores = np.empty(len(target))
+    areas = []
+    lost = np.zeros(len(columns))
     for train, test in StratifiedKFold(folds, shuffle=True, random_state=seed).split(features, target):
         model = fit_classifier(columns, features[train], target[train], seed)
         scores[test] = model.predict_proba(features[test])[:, 1]
@@ -101,7 +104,7 @@ def _area(scores: np.ndarray, target: np.ndarray) -> tuple[float, float]:
 
 
 def _interval(areas: list[tuple[float, float]], rows: int) -> Auc:
-    """Mean over the folds; their test rows differ, so the variances of the means add."""
+    """Average over the folds; their test rows differ, so the variances of the means add."""
     value = float(np.mean([area for area, _ in areas]))
     half = _NORMAL_95 * float(np.sqrt(sum(variance for _, variance in areas))) / len(areas)
     return Auc(value, max(0.0, value - half), min(1.0, value + half), rows)

@@ -1,9 +1,9 @@
-"""Privacy: are synthetic rows closer to the rows that trained the generator than to rows it never saw?
+"""Privacy: distances of synthetic rows to the rows that trained the generator and to rows it never saw.
 
 The distance of two rows is ``sqrt(sum of squares over columns)`` where a number or date counts
 ``asinh(z) - asinh(z')`` with ``z = (x - median) / scale`` (median and interquartile range / 1.349 of the training
 rows; near the middle this is a plain scaled difference, in a tail a ratio), a level counts 1 if it differs, and a
-number that is missing in one row only counts 1 beside its distance from the median.
+number that is missing in only one of the rows counts 1 beside its distance from the median.
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ from cfdg_diffusion.quality.trees import area_under_curve
 
 _NORMAL_95 = 1.96
 _BLOCK = 200_000
-"""Distances held at once, 1.6 MB: they stay in a core's cache, and memory does not grow with the tables."""
+"""Distances in memory at once, 1.6 MB: they fit in a core's cache, and memory does not grow with the tables."""
 _BARS = 30
+"""Bars of the histogram of distances."""
 
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """A share or AUC whose innocent value is 0.5, with its 95 % interval."""
+    """A share or AUC in [0, 1] with its 95 % interval; 0.5 means that nothing leaks."""
 
     value: float
     low: float
@@ -44,7 +45,7 @@ class Privacy:
         membership: AUC of an attack that calls a real row a training row if a synthetic row lies close.
         copies: synthetic rows equal to a training row in every column, of all rows given.
         copies_share, copies_expected: their share, and the share of holdout rows equal to a training row.
-        copies_noise: how far the two shares differ by chance (95 %).
+        copies_noise: difference of the two shares that chance explains (95 %).
         distance, distance_expected: median distance to the closest training row, of synthetic and of holdout rows.
         ratio, ratio_expected: median of the distance to the closest over that to the second closest training row.
         histogram: distances to the closest training row; ``real`` are the holdout rows.
@@ -82,33 +83,36 @@ class Nearest:
 
 
 def privacy(whole: Tables, sampled: Tables, seed: int) -> Privacy | None:
-    """Copies among all rows, distances among the sampled ones; None without a holdout."""
+    """Count copies among all rows and measure distances among the sampled ones; None without a holdout."""
     if whole.holdout is None or sampled.holdout is None:
         return None
     rng = np.random.default_rng([seed, 4])
     rows = min(len(sampled.train), len(sampled.holdout))
     parts = [subsample(sampled.train, rows, rng), subsample(sampled.holdout, rows, rng), sampled.synthetic]
     train, holdout, synthetic = points(whole.columns, whole.train, parts)
-    to_train, to_holdout, fresh = nearest(synthetic, train), nearest(synthetic, holdout), nearest(holdout, train)
-    copied, expected = _is_copy(whole.synthetic, whole.train), _is_copy(whole.holdout, whole.train)
+    to_train = nearest(synthetic, train)
+    to_holdout = nearest(synthetic, holdout)
+    fresh = nearest(holdout, train)
+    copied = _is_copy(whole.synthetic, whole.train)
+    expected = _is_copy(whole.holdout, whole.train)
     return Privacy(
-        rows,
-        _closest_share(to_train.first, to_holdout.first, rows),
-        _membership(to_train.back, to_holdout.back),
-        int(copied.sum()),
-        float(copied.mean()),
-        float(expected.mean()),
-        _NORMAL_95 * float(np.sqrt(expected.var() * (1 / len(copied) + 1 / len(expected)))),
-        float(np.median(to_train.first)),
-        float(np.median(fresh.first)),
-        _ratio(to_train),
-        _ratio(fresh),
-        _histogram(fresh.first, to_train.first),
+        rows=rows,
+        closest_to_train=_closest_share(to_train.first, to_holdout.first, rows),
+        membership=_membership(to_train.back, to_holdout.back),
+        copies=int(copied.sum()),
+        copies_share=float(copied.mean()),
+        copies_expected=float(expected.mean()),
+        copies_noise=_NORMAL_95 * float(np.sqrt(expected.var() * (1 / len(copied) + 1 / len(expected)))),
+        distance=float(np.median(to_train.first)),
+        distance_expected=float(np.median(fresh.first)),
+        ratio=_ratio(to_train),
+        ratio_expected=_ratio(fresh),
+        histogram=_histogram(fresh.first, to_train.first),
     )
 
 
 def points(columns: Sequence[Column], train: np.ndarray, parts: Sequence[np.ndarray]) -> list[Points]:
-    """Tables ``(N, D)`` as points, scaled by the training rows."""
+    """Turn tables ``(N, D)`` into points, scaled by the training rows."""
     levels = np.array([column.has_levels for column in columns])
     centre, scale = _centre_and_scale(train[:, ~levels])
     gaps = np.isnan(np.concatenate([part[:, ~levels] for part in parts])).any(0)
@@ -122,19 +126,22 @@ def points(columns: Sequence[Column], train: np.ndarray, parts: Sequence[np.ndar
 
 
 def _centre_and_scale(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Median and IQR / 1.349 per column; the mean absolute deviation where half the column is one value, else 1."""
+    """Return median and IQR / 1.349 per column; the mean absolute deviation if the IQR is 0, and 1 if both are."""
     if numbers.shape[1] == 0:
         return np.zeros(0), np.ones(0)
     filled = np.where(np.isnan(numbers).all(0), 0, numbers)
     lower, centre, upper = np.nanquantile(filled, [0.25, 0.5, 0.75], axis=0)
-    spread, deviation = (upper - lower) / 1.349, np.nanmean(np.abs(filled - centre), axis=0)
+    spread = (upper - lower) / 1.349
+    deviation = np.nanmean(np.abs(filled - centre), axis=0)
     return centre, np.where(spread > 0, spread, np.where(deviation > 0, deviation, 1))
 
 
 def nearest(queries: Points, targets: Points) -> Nearest:
-    """All pairs of distances, a block of queries at a time."""
+    """Measure all pairs of distances, a block of queries at a time, and keep the smallest."""
     size = max(1, _BLOCK // len(targets.numbers))
-    first, second, back = [], [], np.full(len(targets.numbers), np.inf)
+    first = []
+    second = []
+    back = np.full(len(targets.numbers), np.inf)
     for start in range(0, len(queries.numbers), size):
         block = _squared(Points(queries.numbers[start : start + size], queries.codes[start : start + size]), targets)
         back = np.minimum(back, block.min(0))
@@ -154,7 +161,7 @@ def _squared(queries: Points, targets: Points) -> np.ndarray:
 
 
 def _root(squared: np.ndarray) -> np.ndarray:
-    """Rounded, so that equal rows are at distance 0 and ties are ties whatever the order of the sums."""
+    """Take the root after rounding: equal rows are at distance 0, and ties do not depend on the order of the sums."""
     return np.sqrt(np.round(np.maximum(squared, 0), 9))
 
 
@@ -172,13 +179,13 @@ def _membership(train: np.ndarray, holdout: np.ndarray) -> Share:
 
 
 def _ratio(found: Nearest) -> float:
-    """Median of closest over second closest; two at distance 0 are equally close."""
+    """Return the median of closest over second closest; two at distance 0 are equally close."""
     alike = (found.second == 0) | np.isinf(found.second)
     return float(np.median(np.where(alike, 1, found.first / np.where(alike, 1, found.second))))
 
 
 def _is_copy(rows: np.ndarray, of: np.ndarray) -> np.ndarray:
-    """Which rows ``(N, D)`` equal some row of the other table, missing values being equal; by 64-bit hashes."""
+    """Mark the rows ``(N, D)`` that equal some row of the other table, by 64-bit hashes; missing values are equal."""
     hashes = [pd.util.hash_pandas_object(pd.DataFrame(part + 0.0), index=False).to_numpy() for part in (rows, of)]
     return np.isin(hashes[0], hashes[1])
 

@@ -1,4 +1,4 @@
-"""Column shapes: does each column on its own have the right distribution?"""
+"""Column shapes: the distribution of each column on its own."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _BARS = 24
 _LEVELS = 12
 """Most levels in a column's picture; the others are one bar."""
 _LONG_TAIL = 12.0
-"""A range of more than this many standard deviations, told from the narrower quartile, gets a log-like axis."""
+"""A range of more than this many standard deviations, estimated from the narrower quartile, gets a log-like axis."""
 _DAYS_ONLY = 40 * 86_400
 """Dates that span more seconds than this are shown without their time of day."""
 
@@ -30,7 +30,7 @@ class Bars:
 
 @dataclass(frozen=True, slots=True)
 class ColumnShape:
-    """One column: real is the reference (holdout, or the training rows where there is none).
+    """One column of the synthetic rows against the reference (the holdout, or the training rows without one).
 
     Attributes:
         score: 1 - the larger of the distance between the present values and the difference of missing shares.
@@ -58,21 +58,29 @@ class Shapes:
 
 
 def kolmogorov_smirnov(first: np.ndarray, second: np.ndarray) -> float:
-    """Largest difference of the two empirical distribution functions, in [0, 1]; values ``(N,)`` and ``(M,)``."""
+    """Return the largest difference of two empirical distribution functions, in [0, 1].
+
+    Two empty samples are at distance 0, an empty and another one at distance 1.
+
+    Args:
+        first: finite values ``(N,)``.
+        second: finite values ``(M,)``.
+    """
+    from scipy.stats import ks_2samp
+
     if len(first) == 0 or len(second) == 0:
         return float(len(first) != len(second))
-    points = np.concatenate([first, second])
-    below = [np.searchsorted(np.sort(values), points, side="right") / len(values) for values in (first, second)]
-    return float(np.abs(below[0] - below[1]).max())
+    with np.errstate(divide="ignore"):  # in the p-value of samples of one value; the p-value is not used
+        return float(ks_2samp(first, second, method="asymp").statistic)
 
 
 def total_variation(first: np.ndarray, second: np.ndarray) -> float:
-    """Half the sum of the differences of two histograms given as counts ``(K,)``, in [0, 1]."""
+    """Return half the sum of the differences of two histograms given as counts ``(K,)``, in [0, 1]."""
     return float(np.abs(first / max(first.sum(), 1) - second / max(second.sum(), 1)).sum() / 2)
 
 
 def shape_score(column: Column, real: np.ndarray, other: np.ndarray) -> float:
-    """1 - distance of two columns ``(N,)``: total variation with missing as a level, or Kolmogorov-Smirnov.
+    """Return 1 - distance of two columns ``(N,)``: total variation with missing as a level, or Kolmogorov-Smirnov.
 
     For numbers and dates the distance is the larger of the one between the present values and the difference of
     the missing shares.
@@ -95,31 +103,35 @@ def shapes(tables: Tables) -> Shapes:
 
 
 def _column_shape(tables: Tables, index: int) -> ColumnShape:
-    column, real, synthetic = tables.columns[index], tables.reference[:, index], tables.synthetic[:, index]
+    column = tables.columns[index]
+    real = tables.reference[:, index]
+    synthetic = tables.synthetic[:, index]
     baseline = None if tables.holdout is None else shape_score(column, real, tables.train[:, index])
     return ColumnShape(
-        column.name,
-        column.kind,
-        shape_score(column, real, synthetic),
-        baseline,
-        float(np.isnan(real).mean()),
-        float(np.isnan(synthetic).mean()),
-        bars(column, real, synthetic),
+        name=column.name,
+        kind=column.kind,
+        score=shape_score(column, real, synthetic),
+        baseline=baseline,
+        missing_real=float(np.isnan(real).mean()),
+        missing_synthetic=float(np.isnan(synthetic).mean()),
+        bars=bars(column, real, synthetic),
     )
 
 
 def bars(column: Column, real: np.ndarray, synthetic: np.ndarray) -> Bars:
-    """Both columns as shares of the same bins, missing values last."""
+    """Count two columns ``(N,)`` and ``(M,)`` in the same bins, as shares, missing values last."""
     both = np.concatenate([real, synthetic])
     present = np.unique(both[~np.isnan(both)])
     if column.has_levels:
         labels, codes = _level_bins(column, real, both)
     elif len(present) <= _BARS:
-        labels, codes = [column.text(value) for value in present], np.searchsorted(present, both)
+        labels = [column.text(value) for value in present]
+        codes = np.searchsorted(present, both)
     else:
         labels, codes = _number_bins(column, real[~np.isnan(real)], both)
     if np.isnan(both).any():
-        labels, codes = [*labels, MISSING], np.where(np.isnan(both), len(labels), codes)
+        codes = np.where(np.isnan(both), len(labels), codes)
+        labels = [*labels, MISSING]
     counts = [np.bincount(part, minlength=len(labels)) for part in (codes[: len(real)], codes[len(real) :])]
     return Bars(tuple(labels), _shares(counts[0]), _shares(counts[1]))
 
@@ -129,7 +141,7 @@ def _shares(counts: np.ndarray) -> tuple[float, ...]:
 
 
 def _level_bins(column: Column, real: np.ndarray, both: np.ndarray) -> tuple[list[str], np.ndarray]:
-    """The most frequent levels of the real column, one bar for all others if there are any."""
+    """Assign the most frequent levels of the real column a bar each, and all others one if there are any."""
     counts = np.bincount(real[~np.isnan(real)].astype(int), minlength=len(column.levels))
     order = np.argsort(-counts, kind="stable")
     rank = np.empty(len(order), int)
@@ -140,13 +152,14 @@ def _level_bins(column: Column, real: np.ndarray, both: np.ndarray) -> tuple[lis
 
 
 def _number_bins(column: Column, real: np.ndarray, both: np.ndarray) -> tuple[list[str], np.ndarray]:
-    """Even bins over the middle 99 % (log-like where the tail is long); the end bins take what lies outside."""
+    """Divide the middle 99 % into even bins (log-like if the tail is long); the end bins take what lies outside."""
     source = real if len(real) else both[~np.isnan(both)]
     low, high = np.quantile(source, [0.005, 0.995])
     lower, middle, upper = np.quantile(_without_spike(source), [0.25, 0.5, 0.75])
     scale = min(upper - middle, middle - lower) / 0.6745  # of a normal column the standard deviation
     if scale > 0 and high - low > _LONG_TAIL * scale:
-        first, last = np.arcsinh((low - middle) / scale), np.arcsinh((high - middle) / scale)
+        first = np.arcsinh((low - middle) / scale)
+        last = np.arcsinh((high - middle) / scale)
         edges = middle + scale * np.sinh(np.linspace(first, last, _BARS + 1))
     else:
         edges = np.linspace(low, high, _BARS + 1)
@@ -154,7 +167,7 @@ def _number_bins(column: Column, real: np.ndarray, both: np.ndarray) -> tuple[li
 
 
 def _without_spike(values: np.ndarray) -> np.ndarray:
-    """The values without one that fills a quarter of the column or more, if others are left."""
+    """Drop a value that fills a quarter of the column or more, if others are left."""
     distinct, counts = np.unique(values, return_counts=True)
     commonest = counts.argmax()
     if len(distinct) > 1 and counts[commonest] >= len(values) / 4:

@@ -1,4 +1,4 @@
-"""Small inline pictures. Every text from the data passes through :func:`html.escape`; colours are the page's own."""
+"""Inline SVG pictures of the report. Every text of the data is escaped; the colours come from ``report.css``."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from cfdg_diffusion.quality.tables import MISSING
 _TALLEST = 3
 """A bar more than this many times as tall as the second tallest is cut off."""
 _SIDE = 120
-"""Left of this the share of a cut bar is written on its right, else on its left."""
+"""Left of this many pixels the share of a cut bar is written on its right, else on its left."""
 _WIDEST = 40.0
-"""Widest bar, for a column of few values."""
+"""Widest bar in pixels, for a column of few values."""
 _CHARACTER = 6.2
-"""Width of a letter at the pictures' 11 px, for cutting labels."""
+"""Pixels of a letter at the pictures' 11 px, for cutting labels."""
 
 
 def cut(text: str, width: float) -> str:
-    """Escaped text that fits ``width`` pixels."""
+    """Shorten a text to ``width`` pixels and escape it."""
     most = max(int(width / _CHARACTER), 2)
     return escape(text if len(text) <= most else text[: most - 1] + "…")
 
 
 def upright_bars(bars: Bars, width: int = 260, height: int = 96) -> str:
-    """Bins from left to right: real as wide bars, synthetic as thin ones inside; what is missing is left out.
+    """Draw bins from left to right: real as wide bars, synthetic as thin ones inside; the missing bin is left out.
 
     A spike far above all other bins is cut off and its share written beside it, so that the others can be seen.
     """
@@ -41,7 +41,7 @@ def upright_bars(bars: Bars, width: int = 260, height: int = 96) -> str:
 
 
 def _upright(bars: Bars, index: int, box: tuple[float, float, float, float]) -> str:
-    """One bin; the box is its left edge, its width, the height of the picture and the share at its top."""
+    """Draw one bin; the box is its left edge, its width, the height of the picture and the share at its top."""
     left, step, height, top = box
     real, synthetic = (min(share / top, 1) * height for share in (bars.real[index], bars.synthetic[index]))
     cut_off = ""
@@ -59,11 +59,12 @@ def _upright(bars: Bars, index: int, box: tuple[float, float, float, float]) -> 
 
 
 def _ends(labels: Sequence[str], width: float, height: int) -> str:
-    """The axis: a line, its first and its last value."""
+    """Draw the axis: a line, its first and its last value."""
     line = f'<line x1="0" y1="{height}" x2="{width}" y2="{height}" class="axis"/>'
     if not labels:
         return line
-    first, last = labels[0].split(" to ")[0], labels[-1].split(" to ")[-1]
+    first = labels[0].split(" to ")[0]
+    last = labels[-1].split(" to ")[-1]
     if first == last:
         return f'{line}<text x="0" y="{height + 13}">{cut(first, 3 * _SIDE)}</text>'
     return (
@@ -73,9 +74,10 @@ def _ends(labels: Sequence[str], width: float, height: int) -> str:
 
 
 def level_bars(bars: Bars, width: int = 260) -> str:
-    """A row per level: its name, real as a wide bar, synthetic as a thin one inside."""
+    """Draw a row per level: its name, real as a wide bar, synthetic as a thin one inside."""
     top = max((*bars.real, *bars.synthetic, 0)) or 1
-    row, left = 17, 96
+    row = 17
+    left = 96
     parts = []
     for index, label in enumerate(bars.labels):
         y = index * row
@@ -90,17 +92,19 @@ def level_bars(bars: Bars, width: int = 260) -> str:
 
 
 def _tip(bars: Bars, index: int) -> str:
-    real, synthetic = 100 * bars.real[index], 100 * bars.synthetic[index]
-    return f"<title>{escape(bars.labels[index])}: real {real:.2f} %, synthetic {synthetic:.2f} %</title>"
+    shares = f"real {100 * bars.real[index]:.2f} %, synthetic {100 * bars.synthetic[index]:.2f} %"
+    return f"<title>{escape(bars.labels[index])}: {shares}</title>"
 
 
 def ranked_bars(rows: Sequence[tuple[str, float]], width: int = 420) -> str:
-    """A row per name with one bar, for values that are positive where they matter."""
+    """Draw a row per name with one bar; negative values have a bar of length 0."""
     top = max([value for _, value in rows], default=0) or 1
-    row, left = 20, 150
+    row = 20
+    left = 150
     parts = []
     for place, (name, value) in enumerate(rows):
-        y, length = place * row, max(value, 0) / top * (width - left - 50)
+        y = place * row
+        length = max(value, 0) / top * (width - left - 50)
         parts.append(
             f'<text x="{left - 8}" y="{y + 14}" class="right">{cut(name, left - 10)}</text>'
             f'<rect x="{left}" y="{y + 3}" width="{length:.1f}" height="14" class="synthetic">'
@@ -111,8 +115,9 @@ def ranked_bars(rows: Sequence[tuple[str, float]], width: int = 420) -> str:
 
 
 def heat_map(names: Sequence[str], values: Sequence[Sequence[float]]) -> str:
-    """A square of cells, values in [-1, 1]: the strength is the opacity, the sign the colour."""
-    margin, cell = 92, min(24.0, max(11.5, 250 / max(len(names), 1)))
+    """Draw a square of cells, values ``(D, D)`` in [-1, 1]: the strength is the opacity, the sign the colour."""
+    margin = 92
+    cell = min(24.0, max(11.5, 250 / max(len(names), 1)))
     side = margin + cell * len(names)
     parts = []
     for i, name in enumerate(names):
@@ -136,7 +141,7 @@ def _cell(x: float, y: float, size: float, value: float, names: tuple[str, str])
 
 
 def curve(points: Sequence[tuple[float, float]], size: int = 240) -> str:
-    """A ROC curve in the unit square, with the line of guessing."""
+    """Draw a ROC curve, points in the unit square, with the line of guessing."""
     margin = 18
     path = " ".join(f"{margin + x * size:.1f},{size - y * size + 4:.1f}" for x, y in points)
     return _picture(

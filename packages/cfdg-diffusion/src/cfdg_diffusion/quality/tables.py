@@ -1,4 +1,4 @@
-"""Three DataFrames of one shape as three float matrices: what every score of the report reads."""
+"""The tables of a report: three DataFrames with the same columns as three float matrices."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Column:
 
     Attributes:
         name: its name as text.
-        kind: what its values are; ``boolean`` and ``category`` have levels, the others an order.
+        kind: of its values; ``boolean`` and ``category`` have levels, the others an order.
         levels: the levels found in any table as text; code k of a matrix is ``levels[k]``.
     """
 
@@ -44,11 +44,11 @@ class Column:
 
     @property
     def has_levels(self) -> bool:
-        """Whether the matrix holds codes of levels instead of numbers."""
+        """True if the matrix holds codes of levels instead of numbers."""
         return self.kind in ("boolean", "category", "empty")
 
     def text(self, value: float) -> str:
-        """A value of the matrix as a reader wants to see it."""
+        """Format a value of the matrix for a reader."""
         if np.isnan(value):
             return MISSING
         if self.has_levels:
@@ -59,7 +59,7 @@ class Column:
 
 
 def short(value: float) -> str:
-    """A number with four significant digits; whole numbers below a billion in full, no exponent in between."""
+    """Format a number with four significant digits; whole ones below 1e9 in full, no exponent from 1e-3 to 1e6."""
     if value == round(value) and abs(value) < 1e9:
         return f"{value:.0f}"
     if 1e-3 <= abs(value) < 1e6:
@@ -78,19 +78,20 @@ class Tables:
 
     @property
     def reference(self) -> np.ndarray:
-        """The real rows synthetic ones are compared with: the holdout, or the training rows where there is none."""
+        """The real rows that synthetic ones are compared with: the holdout, or the training rows without one."""
         return self.train if self.holdout is None else self.holdout
 
     def sampled(self, rows: int, rng: np.random.Generator) -> Tables:
-        """At most ``rows`` rows of each; as many training as synthetic rows, so that both compare alike."""
+        """Draw at most ``rows`` rows of each; as many training as synthetic rows, so that both compare alike."""
         both = min(len(self.train), len(self.synthetic), rows)
-        train, synthetic = subsample(self.train, both, rng), subsample(self.synthetic, both, rng)
+        train = subsample(self.train, both, rng)
+        synthetic = subsample(self.synthetic, both, rng)
         holdout = None if self.holdout is None else subsample(self.holdout, rows, rng)
         return replace(self, train=train, synthetic=synthetic, holdout=holdout)
 
 
 def subsample(values: np.ndarray, rows: int, rng: np.random.Generator) -> np.ndarray:
-    """``rows`` of the rows without repetition and in their order, or all where there are no more."""
+    """Draw ``rows`` of the rows of ``(N, D)`` without repetition, in their order; all if there are no more."""
     if len(values) <= rows:
         return values
     return values[np.sort(rng.choice(len(values), rows, replace=False))]
@@ -106,7 +107,8 @@ def read_tables(train: pd.DataFrame, synthetic: pd.DataFrame, holdout: pd.DataFr
     frames = {"real_train": train, "synthetic": synthetic} | ({} if holdout is None else {"holdout": holdout})
     for name, frame in frames.items():
         _check_frame(name, frame, train, fewest)
-    columns, encoded = [], {name: np.empty(frame.shape) for name, frame in frames.items()}
+    columns = []
+    encoded = {name: np.empty(frame.shape) for name, frame in frames.items()}
     for position, name in enumerate(train.columns):
         series = {table: frame[name] for table, frame in frames.items()}
         column, values = _encode(name, _kind(name, series), series)
@@ -126,9 +128,9 @@ def _check_frame(name: str, frame: pd.DataFrame, train: pd.DataFrame, fewest: in
             f"{name} has {len(frame)} rows and {frame.shape[1]} columns, expected at least {fewest} rows and a column"
         )
     for column in train.columns.difference(frame.columns, sort=False):
-        raise ValueError(f"{name} lacks the column {column!r} that real_train has")
+        raise ValueError(f"{name} lacks the column {column!r}, expected the columns of real_train")
     for column in frame.columns.difference(train.columns, sort=False):
-        raise ValueError(f"{name} has a column {column!r} that real_train lacks")
+        raise ValueError(f"{name} has a column {column!r}, expected only the columns of real_train")
 
 
 def _repeated(frame: pd.DataFrame) -> Hashable:
@@ -136,7 +138,7 @@ def _repeated(frame: pd.DataFrame) -> Hashable:
 
 
 def _kind(name: Hashable, series: Mapping[str, pd.Series]) -> Kind:
-    """The kind all tables agree on; a column with no value at all agrees with any."""
+    """Return the kind that all tables agree on; a column with no value at all agrees with any."""
     kinds = {table: _kind_of(column) for table, column in series.items()}
     present = {table: kind for table, kind in kinds.items() if kind != "empty"}
     if not present:
@@ -179,7 +181,7 @@ def _encode(name: Hashable, kind: Kind, series: Mapping[str, pd.Series]) -> tupl
 
 
 def _numbers(series: pd.Series, kind: Kind) -> np.ndarray:
-    """Numbers, or seconds since 1970 (UTC), or seconds, as float64 with NaN for what is missing."""
+    """Convert to numbers, seconds since 1970 (UTC) or seconds, as float64 with NaN for what is missing."""
     if kind == "number":
         return pd.to_numeric(series).to_numpy(np.float64, na_value=np.nan)
     second = pd.Timedelta(seconds=1)
@@ -190,7 +192,7 @@ def _numbers(series: pd.Series, kind: Kind) -> np.ndarray:
 
 
 def _encode_levels(name: Hashable, kind: Kind, series: Mapping[str, pd.Series]) -> tuple[Column, dict[str, np.ndarray]]:
-    """Codes of the levels of all tables together, in the order they are first met, training rows first."""
+    """Number the levels of all tables together in the order they first occur, training rows first."""
     joined = pd.concat([column.astype(object) for column in series.values()], ignore_index=True)
     try:
         codes, levels = pd.factorize(joined)

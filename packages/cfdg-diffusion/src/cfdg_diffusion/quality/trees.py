@@ -10,13 +10,13 @@ import numpy as np
 from cfdg_diffusion.quality.tables import Column
 
 _MOST_LEVELS = 254
-"""Levels a histogram tree can tell apart (255 bins, one for what is missing); rarer ones are pooled."""
+"""Levels that a histogram tree tells apart (255 bins, one for what is missing); rarer ones are pooled."""
 _ITERATIONS = 100
 """Trees of a booster, scikit-learn's default; with K > 3 classes each iteration grows K trees, so fewer are run."""
 
 
 def require_scikit_learn() -> None:
-    """Raise ImportError with the command that helps unless scikit-learn can be imported."""
+    """Raise an ImportError with the command that helps, unless scikit-learn can be imported."""
     try:
         import sklearn  # noqa: F401
     except ImportError as error:
@@ -24,9 +24,9 @@ def require_scikit_learn() -> None:
 
 
 def tree_features(columns: Sequence[Column], parts: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Tables ``(N, D)`` with level codes a histogram tree takes.
+    """Recode the levels of tables ``(N, D)`` for histogram trees.
 
-    The most frequent levels of all parts together keep a code of their own: no part decides what is rare.
+    The most frequent levels of all parts together keep a code of their own: no part decides which are rare.
     """
     joined = np.concatenate(parts)
     for index, column in enumerate(columns):
@@ -46,7 +46,7 @@ def _pooled(codes: np.ndarray) -> np.ndarray:
 
 
 def _settings(columns: Sequence[Column], rows: int, classes: int, seed: int) -> dict[str, Any]:
-    """Leaves of 20 rows (scikit-learn's default) unless the table is small."""
+    """Choose leaves of 20 rows (scikit-learn's default) unless the table is small."""
     return {
         "max_iter": _ITERATIONS if classes <= 3 else max(20, 3 * _ITERATIONS // classes),
         "min_samples_leaf": int(np.clip(rows // 40, 5, 20)),
@@ -57,7 +57,7 @@ def _settings(columns: Sequence[Column], rows: int, classes: int, seed: int) -> 
 
 
 def fit_classifier(columns: Sequence[Column], features: np.ndarray, classes: np.ndarray, seed: int) -> Any:  # noqa: ANN401
-    """A fitted ``HistGradientBoostingClassifier``; features from :func:`tree_features`, classes ``(N,)`` integers."""
+    """Fit a ``HistGradientBoostingClassifier`` to features of :func:`tree_features` and integer classes ``(N,)``."""
     from sklearn.ensemble import HistGradientBoostingClassifier
 
     settings = _settings(columns, len(features), len(np.unique(classes)), seed)
@@ -65,28 +65,31 @@ def fit_classifier(columns: Sequence[Column], features: np.ndarray, classes: np.
 
 
 def fit_regressor(columns: Sequence[Column], features: np.ndarray, targets: np.ndarray, seed: int) -> Any:  # noqa: ANN401
-    """A fitted ``HistGradientBoostingRegressor``; targets ``(N,)``."""
+    """Fit a ``HistGradientBoostingRegressor`` to features of :func:`tree_features` and targets ``(N,)``."""
     from sklearn.ensemble import HistGradientBoostingRegressor
 
     return HistGradientBoostingRegressor(**_settings(columns, len(features), 1, seed)).fit(features, targets)
 
 
 def area_under_curve(negative: np.ndarray, positive: np.ndarray) -> tuple[float, float]:
-    """Chance that a positive scores above a negative (ties count half), and the variance of this estimate.
+    """Estimate the chance that a positive scores above a negative (ties count half), and its variance.
 
-    The variance is DeLong's (1988), from midranks as Sun and Xu (2014) compute it; scores ``(N,)`` and ``(M,)``.
+    The variance is DeLong's (1988), from midranks as Sun and Xu (2014) compute it.
+
+    Args:
+        negative: scores ``(N,)``, N >= 1.
+        positive: scores ``(M,)``, M >= 1.
+
+    Returns:
+        The area in [0, 1] and its variance.
     """
-    ranks = _midranks(np.concatenate([negative, positive]))
-    below = (ranks[len(negative) :] - _midranks(positive)) / len(negative)
-    above = 1 - (ranks[: len(negative)] - _midranks(negative)) / len(positive)
+    from scipy.stats import rankdata
+
+    ranks = rankdata(np.concatenate([negative, positive]))
+    below = (ranks[len(negative) :] - rankdata(positive)) / len(negative)
+    above = 1 - (ranks[: len(negative)] - rankdata(negative)) / len(positive)
     return float(below.mean()), _variance_of_mean(below) + _variance_of_mean(above)
 
 
 def _variance_of_mean(values: np.ndarray) -> float:
     return float(values.var(ddof=1) / len(values)) if len(values) > 1 else 0.25
-
-
-def _midranks(values: np.ndarray) -> np.ndarray:
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    return (last - (counts - 1) / 2)[inverse]

@@ -1,6 +1,6 @@
-"""Pair trends: does every pair of columns have the right joint distribution, on bins shared by both tables?
+"""Pair trends: the joint distribution of every pair of columns, on bins that both tables share.
 
-Binning each table by its own range gives a perfect copy a poor score where tails are heavy; here the edges are
+Bins over the range of each table would give a fresh real draw a poor score if tails are heavy; here the edges are
 quantiles of the real training rows and serve every table.
 """
 
@@ -15,16 +15,17 @@ from cfdg_diffusion.quality.tables import Column, Tables
 _MOST_BINS = 10
 """Quantile bins of a number; a joint table of two has 100 cells."""
 _ROWS_PER_CELL = 25
-"""Fewer bins are used where a cell would expect fewer rows than this: sampling noise would drown the trend."""
+"""Fewer bins are used if a cell would expect fewer rows than this: sampling noise would hide the trend."""
 _LEAST_DEPENDENCE = 0.005
-"""Below this drop from shuffling there is no dependence to keep, and the share kept is not defined."""
+"""Below this drop of the score by shuffling there is no dependence to keep, and the share kept is not defined."""
 _WIDEST = 0.5
-"""Nor is it where its interval would reach further than this to each side."""
+"""The share kept is not defined either if its interval would reach further than this to each side."""
 _SHUFFLES = 3
+"""Shuffled tables whose mean score is that of independent columns."""
 _SPLITS = 20
 """Random splits of the real rows that measure sampling noise."""
 _SPLIT_COLUMNS = 30
-"""Most columns that serve for it, drawn at random: fewer pairs make more noise, so the interval stays honest."""
+"""Most columns of such a split, drawn at random: fewer pairs are noisier, so the interval is not too narrow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +53,13 @@ class Trends:
 
     Attributes:
         mean: mean score of the synthetic rows.
-        baseline: mean score of the training rows against the same reference: what a fresh real draw gets.
+        baseline: mean score of the training rows against the same reference, as of any fresh real draw.
         independent: mean score of the training rows with every column shuffled on its own: dependence lost,
             columns exact.
         noise: standard deviation of the mean score from one real draw to another; None without a holdout.
         relative: ``mean / baseline``; None without a holdout.
-        kept: ``(mean - independent) / (baseline - independent)``; None without a holdout, and where there is hardly
-            any dependence or too few rows to measure it.
+        kept: ``(mean - independent) / (baseline - independent)``; None without a holdout, and if there is hardly any
+            dependence or there are too few rows to measure it.
         columns: names, in the order of the table.
         pairs: in the order of the table.
         association_real, association_synthetic: bias-corrected Cramér's V in [0, 1] of every pair, ``(D, D)``.
@@ -98,24 +99,27 @@ def trends(tables: Tables, rng: np.random.Generator) -> Trends | None:
         PairTrend(names[i], names[j], float(scores[i, j]), None if baselines is None else float(baselines[i, j]))
         for i, j in zip(*np.triu_indices(len(names), 1), strict=True)
     )
-    independent = np.mean([_mean(pair_scores(codes["real"], _shuffled(codes["train"], rng))) for _ in range(_SHUFFLES)])
+    shuffled = [_mean(pair_scores(codes["real"], _shuffled(codes["train"], rng))) for _ in range(_SHUFFLES)]
+    independent = float(np.mean(shuffled))
     noise = None if baselines is None else sampling_noise(codes["train"], codes["real"], rng)
+    mean = _mean(scores)
+    baseline = None if baselines is None else _mean(baselines)
     return Trends(
-        mean := _mean(scores),
-        baseline := None if baselines is None else _mean(baselines),
-        float(independent),
-        noise,
-        None if not baseline else mean / baseline,
-        None if baseline is None or noise is None else _kept(mean, baseline, float(independent), noise),
-        names,
-        pairs,
-        _rows(association(codes["real"])),
-        _rows(association(codes["synthetic"])),
+        mean=mean,
+        baseline=baseline,
+        independent=independent,
+        noise=noise,
+        relative=None if not baseline else mean / baseline,
+        kept=None if baseline is None or noise is None else _kept(mean, baseline, independent, noise),
+        columns=names,
+        pairs=pairs,
+        association_real=_rows(association(codes["real"])),
+        association_synthetic=_rows(association(codes["synthetic"])),
     )
 
 
 def _mean(scores: np.ndarray) -> float:
-    """Mean over the pairs of different columns of a symmetric ``(D, D)``."""
+    """Average over the pairs of different columns of a symmetric ``(D, D)``."""
     return float(scores[np.triu_indices(len(scores), 1)].mean())
 
 
@@ -123,12 +127,13 @@ def _kept(mean: float, baseline: float, independent: float, noise: float) -> Kep
     dependence = baseline - independent
     if dependence < _LEAST_DEPENDENCE:
         return None
-    value, half = (mean - independent) / dependence, 1.96 * np.sqrt(2) * noise / dependence
+    value = (mean - independent) / dependence
+    half = 1.96 * np.sqrt(2) * noise / dependence
     return Kept(value, float(value - half), float(value + half)) if half <= _WIDEST else None
 
 
 def sampling_noise(train: Codes, holdout: Codes, rng: np.random.Generator) -> float:
-    """Standard deviation of the mean score of real rows against real rows, over random splits of all of them."""
+    """Return the standard deviation of the mean score of real against real rows, over random splits of all of them."""
     chosen = np.sort(rng.permutation(len(train.starts))[:_SPLIT_COLUMNS])
     some = _chosen(train, chosen)
     values = np.concatenate([some.values, _chosen(holdout, chosen).values])
@@ -140,14 +145,14 @@ def sampling_noise(train: Codes, holdout: Codes, rng: np.random.Generator) -> fl
 
 
 def _chosen(codes: Codes, columns: np.ndarray) -> Codes:
-    """Some columns only, their bins counted anew."""
+    """Select columns and number their bins from 0."""
     sizes = np.diff(np.append(codes.starts, codes.total))[columns]
     starts = np.cumsum(sizes) - sizes
     return Codes(codes.values[:, columns] - codes.starts[columns] + starts, starts, int(sizes.sum()))
 
 
 def _shuffled(codes: Codes, rng: np.random.Generator) -> Codes:
-    """Each column in its own random order: the same columns, no dependence."""
+    """Shuffle each column on its own: the same columns, no dependence."""
     return replace(codes, values=rng.permuted(codes.values, axis=0))
 
 
@@ -156,12 +161,12 @@ def _rows(matrix: np.ndarray) -> tuple[tuple[float, ...], ...]:
 
 
 def number_of_bins(rows: int) -> int:
-    """Bins of a number, 3 to 10, so that a joint table expects 25 rows in a cell where it can."""
+    """Return the bins of a number, 3 to 10, such that a cell of a joint table expects 25 rows if possible."""
     return int(np.clip(np.sqrt(rows / _ROWS_PER_CELL), 3, _MOST_BINS))
 
 
 def binned(columns: tuple[Column, ...], train: np.ndarray, parts: dict[str, np.ndarray], bins: int) -> dict[str, Codes]:
-    """Every table in the same bins, whose edges and levels come from the training rows alone."""
+    """Assign the cells of every table to the same bins, whose edges and levels come from the training rows alone."""
     values = {name: np.empty(part.shape, np.int64) for name, part in parts.items()}
     starts = [0]
     for index, column in enumerate(columns):
@@ -175,7 +180,7 @@ def binned(columns: tuple[Column, ...], train: np.ndarray, parts: dict[str, np.n
 
 
 def _edges(train: np.ndarray, bins: int) -> np.ndarray:
-    """Inner quantiles; a value that fills a whole bin alone (a spike) is cut off on its left as well."""
+    """Return inner quantiles; a value that fills a whole bin alone (a spike) gets an edge on its left as well."""
     present = train[~np.isnan(train)]
     if len(present) == 0:
         return np.empty(0)
@@ -185,9 +190,10 @@ def _edges(train: np.ndarray, bins: int) -> np.ndarray:
 
 
 def _level_table(train: np.ndarray, bins: int) -> np.ndarray:
-    """The most frequent codes, sorted: at most twice as many as a number has bins; rarer ones are pooled.
+    """Return the most frequent codes, sorted: at most twice as many as a number has bins; rarer ones are pooled.
 
-    So are levels of a single row or two in a thousand: in a column of names they would favour the table they came from.
+    Levels of a single row, or of less than two rows in a thousand, are pooled too: in a column of names they would
+    favour the table they came from.
     """
     levels, counts = np.unique(train[~np.isnan(train)], return_counts=True)
     frequent = np.argsort(-counts, kind="stable")[: 2 * bins]
@@ -206,9 +212,9 @@ def _levels_of(values: np.ndarray, levels: np.ndarray) -> np.ndarray:
 
 
 def _joint(codes: Codes, index: int) -> tuple[np.ndarray, np.ndarray]:
-    """Shares ``(K, L)`` of column ``index`` (K bins) with it and every later column (L bins) side by side.
+    """Count column ``index`` (K bins) with itself and every later column (L bins in all), as shares ``(K, L)``.
 
-    Also where the bins of each of these columns start among the L.
+    The second result is the first bin of each of these columns among the L.
     """
     starts = codes.starts[index:] - codes.starts[index]
     width = codes.total - codes.starts[index]
@@ -219,7 +225,7 @@ def _joint(codes: Codes, index: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _symmetric(rows: list[np.ndarray]) -> np.ndarray:
-    """``(D, D)`` from rows that begin at the diagonal."""
+    """Build a symmetric ``(D, D)`` from rows that begin at the diagonal."""
     matrix = np.empty((len(rows), len(rows)))
     for index, row in enumerate(rows):
         matrix[index, index:] = matrix[index:, index] = row
@@ -227,7 +233,7 @@ def _symmetric(rows: list[np.ndarray]) -> np.ndarray:
 
 
 def pair_scores(real: Codes, other: Codes) -> np.ndarray:
-    """1 - total variation of the joint table of every pair, ``(D, D)``; the diagonal holds single columns."""
+    """Return 1 - total variation of the joint table of every pair, ``(D, D)``; the diagonal holds single columns."""
     rows = []
     for index in range(len(real.starts)):
         shares, starts = _joint(real, index)
@@ -237,7 +243,7 @@ def pair_scores(real: Codes, other: Codes) -> np.ndarray:
 
 
 def association(codes: Codes) -> np.ndarray:
-    """Cramér's V of every pair with Bergsma's (2013) bias correction, ``(D, D)`` in [0, 1]."""
+    """Return Cramér's V of every pair with Bergsma's (2013) bias correction, ``(D, D)`` in [0, 1]."""
     rows = len(codes.values)
     shares = np.bincount(codes.values.ravel(), minlength=codes.total) / rows
     used = np.add.reduceat((shares > 0).astype(float), codes.starts)

@@ -1,4 +1,4 @@
-"""Utility: does a model trained on synthetic rows do as well on held-out real rows as one trained on real rows?"""
+"""Utility: scores on held-out real rows of a model trained on synthetic rows and of one trained on real rows."""
 
 from __future__ import annotations
 
@@ -71,14 +71,14 @@ class _Classes:
     names: tuple[str, ...]
 
     def of(self, label: np.ndarray) -> np.ndarray:
-        """Class of every row ``(N,)``; -1 where the label is missing, the last class where it is a rare one."""
+        """Return the class of every row ``(N,)``: -1 for a missing label, the last class for a rare one."""
         found = label[:, None] == self.values
         rare = np.where(np.isnan(label), -1, len(self.names) - 1)
         return np.where(found.any(1), found.argmax(1), rare)
 
 
 def utility(tables: Tables, label: int, seed: int) -> Utility:
-    """Train on real, train on synthetic, test on real; per class too where the label has classes.
+    """Train on real rows, train on synthetic rows, test on real rows; also per class if the label has classes.
 
     Raises:
         ValueError: if the label has no value in one of the tables.
@@ -94,7 +94,14 @@ def utility(tables: Tables, label: int, seed: int) -> Utility:
     truth = classes.of(tables.reference[:, label])
     real, synthetic = (macro_auc(truth, fitted[name]) if name in fitted else None for name in ("train", "synthetic"))
     scores = _class_scores(tables, label, classes, fitted, seed)
-    return Utility(column.name, "AUC", real, synthetic, _difference(real, synthetic), scores)
+    return Utility(
+        label=column.name,
+        metric="AUC",
+        real=real,
+        synthetic=synthetic,
+        difference=_difference(real, synthetic),
+        classes=scores,
+    )
 
 
 def _difference(real: float | None, synthetic: float | None) -> float | None:
@@ -102,7 +109,7 @@ def _difference(real: float | None, synthetic: float | None) -> float | None:
 
 
 def _classes(column: Column, label: np.ndarray) -> _Classes | None:
-    """Levels, or the values of integers with at most 20 of them; None for any other number."""
+    """Return the levels, or the values of integers with at most 20 of them; None for any other number."""
     values, counts = np.unique(label[~np.isnan(label)], return_counts=True)
     if not column.has_levels and (len(values) > _MOST_CLASSES or not (values == np.round(values)).all()):
         return None
@@ -113,7 +120,7 @@ def _classes(column: Column, label: np.ndarray) -> _Classes | None:
 
 
 def _split(tables: Tables, label: int) -> tuple[list[Column], dict[str, np.ndarray]]:
-    """Features for trees: every column but the label, of rows that have one."""
+    """Return the features for trees: every column but the label."""
     parts = {"train": tables.train, "synthetic": tables.synthetic, "reference": tables.reference}
     columns = [column for index, column in enumerate(tables.columns) if index != label]
     kept = [np.delete(part, label, axis=1) for part in parts.values()]
@@ -121,7 +128,7 @@ def _split(tables: Tables, label: int) -> tuple[list[Column], dict[str, np.ndarr
 
 
 def _classifiers(tables: Tables, label: int, classes: _Classes, seed: int) -> dict[str, np.ndarray]:
-    """Probabilities ``(N, K)`` of every reference row, after training on real and on synthetic rows."""
+    """Predict the class probabilities ``(N, K)`` of every reference row, trained on real and on synthetic rows."""
     columns, features = _split(tables, label)
     found = {}
     for name, part in (("train", tables.train), ("synthetic", tables.synthetic)):
@@ -139,9 +146,14 @@ def _classifiers(tables: Tables, label: int, classes: _Classes, seed: int) -> di
 
 
 def macro_auc(truth: np.ndarray, probabilities: np.ndarray) -> float | None:
-    """Mean over the classes of the AUC of one class against the rest; truth ``(N,)`` with -1 for unknown.
+    """Average the AUC of one class against the rest over the classes.
 
-    None where the truth holds a single class.
+    Args:
+        truth: classes ``(N,)``, -1 for unknown.
+        probabilities: ``(N, K)``.
+
+    Returns:
+        A number in [0, 1]; None if the truth holds a single class.
     """
     known = truth >= 0
     present = np.unique(truth[known])
@@ -157,7 +169,7 @@ def macro_auc(truth: np.ndarray, probabilities: np.ndarray) -> float | None:
 def _numeric(tables: Tables, label: int, seed: int) -> Utility:
     name = tables.columns[label].name
     if tables.holdout is None or len(tables.columns) == 1:
-        return Utility(name, "R2", None, None, None, ())
+        return Utility(label=name, metric="R2", real=None, synthetic=None, difference=None, classes=())
     columns, features = _split(tables, label)
     truth = tables.holdout[:, label]
     scores = []
@@ -165,11 +177,13 @@ def _numeric(tables: Tables, label: int, seed: int) -> Utility:
         known = ~np.isnan(target)
         model = fit_regressor(columns, features[part][known], target[known], seed)
         scores.append(r_squared(truth, model.predict(features["reference"])))
-    return Utility(name, "R2", scores[0], scores[1], _difference(scores[0], scores[1]), ())
+    real, synthetic = scores
+    difference = _difference(real, synthetic)
+    return Utility(label=name, metric="R2", real=real, synthetic=synthetic, difference=difference, classes=())
 
 
 def r_squared(truth: np.ndarray, predicted: np.ndarray) -> float | None:
-    """1 - squared error / squared deviation from the mean, over the rows whose truth is known; None for a constant."""
+    """Return 1 - squared error / squared deviation from the mean, over known truths ``(N,)``; None for a constant."""
     known = ~np.isnan(truth)
     spread = float(((truth[known] - truth[known].mean()) ** 2).sum())
     return 1 - float(((truth[known] - predicted[known]) ** 2).sum()) / spread if spread > 0 else None
@@ -178,7 +192,8 @@ def r_squared(truth: np.ndarray, predicted: np.ndarray) -> float | None:
 def _class_scores(
     tables: Tables, label: int, classes: _Classes, fitted: dict[str, np.ndarray], seed: int
 ) -> tuple[ClassScore, ...]:
-    truth, made = classes.of(tables.reference[:, label]), classes.of(tables.synthetic[:, label])
+    truth = classes.of(tables.reference[:, label])
+    made = classes.of(tables.synthetic[:, label])
     detect = _class_detector(tables, truth, made, seed)
     found = []
     for value, name in enumerate(classes.names):
@@ -202,7 +217,8 @@ def _class_scores(
 
 def _class_detector(tables: Tables, truth: np.ndarray, made: np.ndarray, seed: int) -> Callable[[int], Auc | None]:
     def detect(value: int) -> Auc | None:
-        real, synthetic = tables.reference[truth == value], tables.synthetic[made == value]
+        real = tables.reference[truth == value]
+        synthetic = tables.synthetic[made == value]
         rows = min(len(real), len(synthetic))
         if rows < _CLASS_ROWS:
             return None
@@ -219,6 +235,7 @@ def _recall_precision(
     if probabilities is None:
         return None, None
     known = truth >= 0
-    actual, guessed = truth[known] == value, probabilities[known].argmax(1) == value
+    actual = truth[known] == value
+    guessed = probabilities[known].argmax(1) == value
     hit = float((actual & guessed).sum())
     return (hit / float(actual.sum()) if actual.any() else None), (hit / float(guessed.sum()) if guessed.any() else 0.0)

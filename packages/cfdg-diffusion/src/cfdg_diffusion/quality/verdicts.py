@@ -1,4 +1,4 @@
-"""What the numbers mean in plain language, and from where on they are good, fair or poor."""
+"""Verdicts on the scores: a sentence for each, and the limits of good, fair and poor."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from cfdg_diffusion.quality.privacy import Privacy, Share
-from cfdg_diffusion.quality.reports import Report
+from cfdg_diffusion.quality.scores import Scores
 from cfdg_diffusion.quality.shapes import ColumnShape
 from cfdg_diffusion.quality.trends import PairTrend
 
@@ -16,7 +16,15 @@ Verdict = Literal["good", "fair", "poor", "not judged"]
 
 @dataclass(frozen=True, slots=True)
 class Headline:
-    """One number: its name, its text, what a fresh real draw gets (may be empty), a sentence and a verdict."""
+    """One number of the report.
+
+    Attributes:
+        name: of the score.
+        value: the number as text, with its interval if it has one.
+        fresh: the same of a fresh draw of real rows; empty if there is none.
+        reading: one sentence on its meaning.
+        verdict: see :class:`Limits`.
+    """
 
     name: str
     value: str
@@ -27,22 +35,22 @@ class Headline:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """A distance up to ``good`` is good, up to ``fair`` fair, beyond it poor."""
+    """Limits of a distance from the ideal: up to ``good`` it is good, up to ``fair`` fair, beyond it poor."""
 
     good: float
     fair: float
 
     def verdict(self, distance: float) -> Verdict:
-        """The verdict on a distance from the ideal."""
+        """Judge a distance from the ideal."""
         return "good" if distance <= self.good else "fair" if distance <= self.fair else "poor"
 
 
 TELLING = 0.01
-"""AUC a column must cost the detector to be named: less is noise."""
+"""Least AUC that a column costs the detector to be named: less is noise."""
 
 # Conventions of this report, set where the best published tabular generators stand on well-behaved tables;
 # a fresh real draw of a few thousand rows is "good" in every one of them. Where a score has an interval, the end
-# nearer to the ideal is judged: what chance explains is held against nobody.
+# nearer to the ideal is judged: what chance explains does not count.
 _DETECTION = Limits(0.10, 0.25)  # AUC above (or below) 0.5
 _KEPT = Limits(0.05, 0.20)  # share of the dependence lost
 _RELATIVE = Limits(0.02, 0.05)  # below the baseline, where there is no dependence to keep
@@ -51,33 +59,33 @@ _CLOSEST = Limits(0.06, 0.10)  # above 0.5
 _COPIES = Limits(0.001, 0.01)  # share above what the holdout has
 
 
-def headlines(report: Report) -> list[Headline]:
-    """The numbers to read first, detection before all.
+def headlines(scores: Scores) -> list[Headline]:
+    """Return the numbers to read first, detection before all others.
 
     Column shapes are not among them: a table without any dependence wins there.
     """
-    found = [_detection(report), *_trends(report), *_utility(report)]
-    return found + (list(_privacy(report.privacy)) if report.privacy else [])
+    found = [_detection(scores), *_trends(scores), *_utility(scores)]
+    return found + (list(_privacy(scores.privacy)) if scores.privacy else [])
 
 
-def worst_columns(report: Report) -> list[ColumnShape]:
-    """Columns in the order of what they lack beside the baseline, worst first."""
-    return sorted(report.shapes.columns, key=lambda column: column.score - _or_one(column.baseline))
+def worst_columns(scores: Scores) -> list[ColumnShape]:
+    """Sort the columns by score minus baseline, worst first; without a baseline it counts as 1."""
+    return sorted(scores.shapes.columns, key=lambda column: column.score - _or_one(column.baseline))
 
 
-def worst_pairs(report: Report) -> list[PairTrend]:
-    """Pairs in the order of what they lack beside the baseline, worst first."""
-    pairs = report.trends.pairs if report.trends else ()
+def worst_pairs(scores: Scores) -> list[PairTrend]:
+    """Sort the pairs by score minus baseline, worst first; without a baseline it counts as 1."""
+    pairs = scores.trends.pairs if scores.trends else ()
     return sorted(pairs, key=lambda pair: pair.score - _or_one(pair.baseline))
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """Three digits, or a dash for what was not measured."""
+    """Format a score with three digits, or as a dash if it was not measured."""
     return "–" if value is None else f"{value:.{digits}f}"
 
 
 def percent(share: float) -> str:
-    """A share with enough digits to see a rare thing."""
+    """Format a share in [0, 1] as a percentage, with two digits below 1 %."""
     return f"{100 * share:.2f} %" if 0 < share < 0.01 else f"{100 * share:.1f} %"
 
 
@@ -85,8 +93,8 @@ def _or_one(baseline: float | None) -> float:
     return 1.0 if baseline is None else baseline
 
 
-def _detection(report: Report) -> Headline:
-    found = report.detection
+def _detection(scores: Scores) -> Headline:
+    found = scores.detection
     value = f"{number(found.auc.value)} ({number(found.auc.low)} to {number(found.auc.high)})"
     against = "holdout" if found.reference == "holdout" else "training (there is no holdout)"
     if found.auc.value < 0.5 - _DETECTION.good:
@@ -97,16 +105,16 @@ def _detection(report: Report) -> Headline:
             f"{100 * max(found.auc.value, 0.5):.0f} times in 100; guessing gives 50."
         )
     return Headline(
-        "Detection (AUC)",
-        value,
-        number(found.floor.value) if found.floor else "",
-        text,
-        "good" if found.auc.low <= 0.5 <= found.auc.high else _DETECTION.verdict(abs(found.auc.value - 0.5)),
+        name="Detection (AUC)",
+        value=value,
+        fresh=number(found.floor.value) if found.floor else "",
+        reading=text,
+        verdict="good" if found.auc.low <= 0.5 <= found.auc.high else _DETECTION.verdict(abs(found.auc.value - 0.5)),
     )
 
 
-def _trends(report: Report) -> Iterator[Headline]:
-    found = report.trends
+def _trends(scores: Scores) -> Iterator[Headline]:
+    found = scores.trends
     if found is None:
         return
     if found.baseline is None:
@@ -126,8 +134,8 @@ def _trends(report: Report) -> Iterator[Headline]:
         yield Headline("Dependence kept", value, "100 %", text, _KEPT.verdict(1 - kept.high))
 
 
-def _utility(report: Report) -> Iterator[Headline]:
-    found = report.utility
+def _utility(scores: Scores) -> Iterator[Headline]:
+    found = scores.utility
     if found is None or found.difference is None:
         return
     direction = "less" if found.difference < 0 else "more"
@@ -140,7 +148,8 @@ def _utility(report: Report) -> Iterator[Headline]:
 
 
 def _privacy(found: Privacy) -> Iterator[Headline]:
-    closest, membership = found.closest_to_train, found.membership
+    closest = found.closest_to_train
+    membership = found.membership
     text = f"{percent(closest.value)} of the synthetic rows lie closer to a training row than to an unseen real row."
     yield Headline("Closest to training rows", _with_interval(closest), "0.500", text, _leak(closest))
     text = (
@@ -162,5 +171,5 @@ def _with_interval(share: Share) -> str:
 
 
 def _leak(share: Share) -> Verdict:
-    """Innocent where chance explains it."""
+    """Judge a share: good if 0.5 lies inside the interval or above it."""
     return "good" if share.low <= 0.5 else _CLOSEST.verdict(share.value - 0.5)

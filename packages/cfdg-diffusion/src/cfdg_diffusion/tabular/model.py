@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from cfdg_diffusion import storage
+from cfdg_diffusion.edm.checks import NotFittedError
 from cfdg_diffusion.edm.conditional import ConditionalDiffusion
 from cfdg_diffusion.edm.settings import DiffusionSettings
 from cfdg_diffusion.tabular.checks import (
@@ -98,10 +99,10 @@ class TabularDiffusion:
         """Columns and labels of the latest fit.
 
         Raises:
-            ValueError: if the model has not been fitted.
+            NotFittedError: if the model has not been fitted.
         """
         if self._schema is None:
-            raise ValueError("the model has not been fitted, expected fit(table) first")
+            raise NotFittedError("the model has not been fitted, expected fit(table) first")
         return self._schema
 
     @property

@@ -1,0 +1,98 @@
+"""Values of columns as the command line gives them: labels and guidance weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from cfdg_diffusion.cli.csv_cells import cast
+
+
+def label_values(texts: Sequence[str], labels: Mapping[str, Any]) -> dict[str, object] | None:
+    """Read the ``label`` of :meth:`TabularDiffusion.sample`: a dictionary of values by column, or None.
+
+    Args:
+        texts: values, or ``column=value``; without a value it is the missing one.
+        labels: dtypes of the label columns.
+
+    Raises:
+        ValueError: if a text is no value of its column, or one of several columns is not named.
+    """
+    if not texts:
+        return None
+    if not labels:
+        raise ValueError("--label asks for a label, but the model was fitted without one: fit again with --label")
+    values: dict[str, object] = {}
+    for text in texts:
+        column, value = _label(text, list(labels))
+        if column in values:
+            raise ValueError(
+                f"--label gives {column!r} twice, expected one value; --labels FILE takes one for each row"
+            )
+        values[column] = value_of(value, column, labels[column]) if value else None
+    return values
+
+
+def _label(text: str, columns: Sequence[str]) -> tuple[str, str]:
+    """Split ``column=value``; the column may be left out if there is one only."""
+    column, equals, value = text.partition("=")
+    if equals and column in columns:
+        return column, value
+    if len(columns) > 1:
+        raise ValueError(f"--label is {text!r}, expected COLUMN=VALUE with one of {', '.join(columns)}")
+    return columns[0], text
+
+
+def value_of(text: str, column: str, dtype: Any) -> object:  # noqa: ANN401 - numpy's or pandas' own dtypes
+    """Read a value of a column.
+
+    Raises:
+        ValueError: if the text is no value of the dtype.
+    """
+    try:
+        found = cast(pd.Series([text], dtype=object), dtype)
+        return found.iloc[0]
+    except ValueError as error:
+        raise ValueError(f"{text!r} is no value of column {column!r}, which holds {dtype}") from error
+
+
+def weights(texts: Sequence[str], labels: Mapping[str, Any]) -> float | Mapping[object, float] | None:
+    """Read one guidance weight, or weights by label such as ``rare=0.5,common=0``.
+
+    Args:
+        texts: as given.
+        labels: dtypes of the label columns.
+
+    Raises:
+        ValueError: if it is neither, or names labels of a model that has not just one label column.
+    """
+    if not texts:
+        return None
+    if len(texts) == 1 and (single := _number(texts[0])) is not None:
+        return single
+    if len(labels) != 1:
+        raise ValueError(f"--guidance is {texts[0]!r}, expected a number: the model has not exactly one label column")
+    parts = [part for text in texts for part in _split(text)]
+    found = {value.strip(): _number(weight) for value, _, weight in (part.rpartition("=") for part in parts)}
+    bad = [value for value, weight in found.items() if weight is None or not value]
+    if bad:
+        raise ValueError(f"--guidance is {', '.join(texts)!r}, expected a number, or LABEL=NUMBER,LABEL=NUMBER")
+    ((column, dtype),) = labels.items()
+    return {value_of(value, column, dtype): float(weight or 0) for value, weight in found.items()}
+
+
+def _split(text: str) -> list[str]:
+    """Split at the commas, unless they belong to a label."""
+    parts = text.split(",")
+    return parts if all("=" in part for part in parts) else [text]
+
+
+def _number(text: str) -> float | None:
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
