@@ -1,4 +1,4 @@
-"""How fast does cfdg-diffusion train and sample on one core of this machine?
+"""Speed of training and sampling with cfdg-diffusion, on one core of this machine or on a GPU.
 
 Training is given in gradient steps per second (one step serves all R replicas), sampling in rows per second over all
 replicas. Times are CPU seconds of one thread on the CPU, so that a busy machine matters little, and wall seconds on

@@ -53,10 +53,10 @@ def fitted(split: tables.Split, steps: int | None, path: Path) -> None:
 
 def sampling_with(path: Path, folder: Path, sampler: str, precision: str) -> TabularDiffusion:
     """The saved model with another sampler and precision."""
-    arguments, tensors = storage.load(path)
-    arguments["settings"]["diffusion"] |= {"sampler": sampler, "precision": precision}
+    tree = storage.load(path)
+    tree["settings"]["diffusion"] |= {"sampler": sampler, "precision": precision}
     changed = folder / f"{sampler}-{precision}.safetensors"
-    storage.save(changed, arguments, tensors)
+    storage.save(changed, tree)
     return TabularDiffusion.load(changed, device="cpu")
 
 
