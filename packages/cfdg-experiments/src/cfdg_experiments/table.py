@@ -128,7 +128,8 @@ def _plan_table(profile: Profile, cells: Sequence[Cell], done: Collection[Cell])
     for cell in cells:
         steps = (count(cell.profile.pretrain.steps), count(cell.profile.finetune.steps))
         lines.append([*cell.key, *steps, "finished" if cell in done else "to run"])
-    return rich_table(titles, lines, title=f"profile {profile.name}: {len(profile.seeds)} seeds per cell, as replicas")
+    title = f"profile {profile.name}: {len(profile.seeds)} seeds per cell, as replicas"
+    return rich_table(titles, lines, title=title, words=3)
 
 
 def run_table(profile: Profile, out: Path, jobs: int | None) -> None:

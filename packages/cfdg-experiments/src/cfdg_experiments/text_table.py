@@ -13,9 +13,15 @@ from cfdg_experiments.results import plain
 
 
 def rich_table(
-    titles: Sequence[str], lines: Sequence[Sequence[str]] = (), *, title: str, foot: str | None = None, gap: int = 1
+    titles: Sequence[str],
+    lines: Sequence[Sequence[str]] = (),
+    *,
+    title: str,
+    foot: str | None = None,
+    gap: int = 1,
+    words: int = 1,
 ) -> Table:
-    """Make a table for a terminal: the first column is never broken, the others are aligned to the right.
+    """Make a table for a terminal, whose first column is never broken.
 
     Args:
         titles: of the columns; one may hold a line break.
@@ -23,10 +29,11 @@ def rich_table(
         title: above the table.
         foot: below it.
         gap: spaces between columns.
+        words: columns of words, aligned to the left; the others are numbers, aligned to the right.
     """
     table = Table(title=title, caption=foot, box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, gap, 0, 0))
     for index, name in enumerate(titles):
-        table.add_column(name, justify="right" if index else "left", no_wrap=not index, overflow="fold")
+        table.add_column(name, justify="left" if index < words else "right", no_wrap=not index, overflow="fold")
     for line in lines:
         table.add_row(*line)
     return table
