@@ -6,6 +6,7 @@ from cfdg_diffusion.edm.noise import Denoise
 from cfdg_diffusion.edm.sampler import Churn, dpm_solver_2m, heun, karras_sigmas, leap_sigmas
 from cfdg_diffusion.edm.streams import Streams
 from cfdg_diffusion.tabular.constraints import FixedCombinations, Inequality, Predicate, Range
+from cfdg_diffusion.tabular.demo import load_demo
 from cfdg_diffusion.tabular.model import TabularDiffusion, TabularSettings
 
 __version__ = "0.1.0"
@@ -31,4 +32,5 @@ __all__ = [
     "heun",
     "karras_sigmas",
     "leap_sigmas",
+    "load_demo",
 ]
