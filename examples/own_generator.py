@@ -43,7 +43,7 @@ class Cart(gymnasium.Env):
         position, speed = self.state
         push = float(np.clip(action[0], -1, 1))
         speed = 0.95 * speed + 0.3 * push
-        self.state = np.array([position + 0.3 * speed, speed])
+        self.state = np.array([np.clip(position + 0.3 * speed, -3, 3), speed])
         reward = -(position**2) - 0.1 * speed**2 - 0.01 * push**2
         return self.state.astype(np.float32), reward, False, False, {}
 
@@ -65,8 +65,7 @@ class LinearDynamics:
         data = from_rows(rows, OBS, ACTIONS)
         targets = torch.cat([data.reward[..., None], data.next_obs], dim=-1)
         features = self.features(data.obs, data.action)
-        ridge = 1e-3 * torch.eye(features.shape[-1])
-        self.weights = torch.linalg.solve(features.mT @ features + ridge, features.mT @ targets)
+        self.weights = torch.linalg.lstsq(features, targets).solution
         self.states = [data.obs[:, labels[0] == label] for label in (0, 1)]
 
     def sample(self, labels: Tensor) -> Tensor:
