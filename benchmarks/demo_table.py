@@ -1,7 +1,9 @@
-"""Draws the demo table of cfdg-diffusion from an invented law: python benchmarks/demo_table.py
+"""The demo table of cfdg-diffusion, drawn from an invented law.
 
-Nobody in it exists: every number below is made up, no data of real people was used. The file that is written lies in the
-package and is read by ``cfdg_diffusion.load_demo``.
+    python benchmarks/demo_table.py
+
+Nobody in it exists: every number below is made up, no data of real people was used. The file that is written lies in
+the package and is read by ``cfdg_diffusion.load_demo``.
 """
 
 from __future__ import annotations

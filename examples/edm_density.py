@@ -1,7 +1,9 @@
-"""EDM on a density that is known: three arms of a spiral in the plane, one label each. python examples/edm_density.py
+"""EDM on a density that is known: three arms of a spiral in the plane, one label each.
 
-Prints the sliced Wasserstein distance of generated rows to the truth, beside that of a second true sample (the least that
-can be expected) and of the one Gaussian that fits best, and the share of rows that lie on the arm of their label.
+    python examples/edm_density.py
+
+Prints the sliced Wasserstein distance of generated rows to the truth, beside that of a second true sample (the least
+that can be expected) and of the one Gaussian that fits best, and the share of rows on the arm of their label.
 """
 
 from __future__ import annotations
@@ -54,7 +56,8 @@ def main() -> None:
     gaussian = rows.mean(0) + torch.randn(rows.shape, generator=generator) @ torch.linalg.cholesky(rows.T.cov()).T
     print("sliced Wasserstein distance to the truth")
     for name, sample in (("one Gaussian", gaussian), ("EDM", made), ("a second true sample", rows)):
-        print(f"  {name:21} {sliced_wasserstein(sample, truth):.3f}   on the arm of its label {on_arm(sample, labels):4.0%}")
+        distance = sliced_wasserstein(sample, truth)
+        print(f"  {name:21} {distance:.3f}   on the arm of its label {on_arm(sample, labels):4.0%}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""An own environment and an own generator of 20 lines in the fine-tuning loop: python examples/own_generator.py
+"""An own environment and an own generator of 20 lines in the fine-tuning loop.
+
+    python examples/own_generator.py
 
 A cart is pushed to the middle of a track. The offline data are 40 episodes of random pushes. The generator is a linear
 model of the dynamics: it takes states of the buffer, tries other actions and says what they would have led to.
@@ -15,8 +17,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cfdg_rl import IQL, Concatenated, EnvCollector, Evaluator, FinetunePlan, FixedRows, IQLSettings, Pools, Ring
-from cfdg_rl import Streams, Transitions, finetune, from_rows, pretrain, row_width, to_rows
+from cfdg_rl import (
+    IQL,
+    Concatenated,
+    EnvCollector,
+    Evaluator,
+    FinetunePlan,
+    FixedRows,
+    IQLSettings,
+    Pools,
+    Ring,
+    Streams,
+    Transitions,
+    finetune,
+    from_rows,
+    pretrain,
+    row_width,
+    to_rows,
+)
 from cfdg_rl.rewards import RewardMap
 
 QUICK = "--quick" in sys.argv
@@ -97,9 +115,12 @@ def random_episodes(count: int) -> Transitions:
 
 def run(data: Transitions, generator: LinearDynamics | None) -> tuple[float, float]:
     """Pre-train and fine-tune; returns the mean return before and after fine-tuning."""
-    plan = FinetunePlan(steps=150 if QUICK else 1_000, refresh_every=50 if QUICK else 100, warm_up=100, synthetic_rows=2_000)
+    plan = FinetunePlan(
+        steps=150 if QUICK else 1_000, refresh_every=50 if QUICK else 100, warm_up=100, synthetic_rows=2_000
+    )
     online, online_made, offline_made = (
-        Ring(len(SEEDS), size, row_width(OBS, ACTIONS)) for size in (plan.steps, plan.synthetic_rows, plan.synthetic_rows)
+        Ring(len(SEEDS), size, row_width(OBS, ACTIONS))
+        for size in (plan.steps, plan.synthetic_rows, plan.synthetic_rows)
     )
     pools = Pools(FixedRows(to_rows(data)), online, offline_made, online_made, OBS, ACTIONS)
     agent = IQL(OBS, ACTIONS, IQLSettings(hidden=(64, 64), discount=0.97), seeds=SEEDS)
@@ -111,8 +132,8 @@ def run(data: Transitions, generator: LinearDynamics | None) -> tuple[float, flo
     collector = EnvCollector(ENV_ID, SEEDS, RewardMap())
     for _ in finetune(agent, collector, pools, Concatenated(Streams(SEEDS, "mix")), generator, plan):
         pass
-    after= evaluator.returns(agent).mean(1)
-    print(before,after)
+    after = evaluator.returns(agent).mean(1)
+    print(before, after)
     return before.mean(), after.mean()
 
 

@@ -1,4 +1,6 @@
-"""From a table to a synthetic one, and how good, useful and private that is: python examples/table.py
+"""From a table to a synthetic one, and how good, useful and private that is.
+
+    python examples/table.py
 
 Needs pip install "cfdg-diffusion[report]". Trains for a minute on one half of the demo table; the other half judges.
 """
@@ -22,8 +24,8 @@ def main() -> None:
     synthetic = model.sample(len(train))
     print(synthetic.head(), end="\n\n")
     print(report(train, synthetic, holdout, label="income"), end="\n\n")
-    print(f"hours worked, mean and spread: {train['hours'].mean():.1f} and {train['hours'].std():.1f} in the training rows,")
-    print(f"{synthetic['hours'].mean():.1f} and {synthetic['hours'].std():.1f} in the synthetic ones")
+    for name, rows in (("training", train), ("synthetic", synthetic)):
+        print(f"hours of work in {name} rows: mean {rows['hours'].mean():.1f}, spread {rows['hours'].std():.1f}")
 
 
 if __name__ == "__main__":

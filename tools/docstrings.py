@@ -1,4 +1,4 @@
-"""Extension of Griffe, which reads the sources for the reference pages: roles become links, comments of fields become text."""
+"""Extension of Griffe, the reader of sources for the reference pages: docstrings and comments become Markdown."""
 
 from __future__ import annotations
 
