@@ -2,7 +2,7 @@
 
     python examples/own_generator.py
 
-A cart is pushed to the middle of a track. The offline data are 40 episodes of random pushes. The generator is a linear
+A cart is pushed to the middle of a track. The offline data are two episodes of random pushes. The generator is a linear
 model of the dynamics: it takes states of the buffer, tries other actions and says what they would have led to.
 
 Prints the mean return of three seeds after pre-training, and after fine-tuning without and with the generator.
@@ -26,6 +26,7 @@ from cfdg_rl import (
     FixedRows,
     IQLSettings,
     Pools,
+    RewardMap,
     Ring,
     Streams,
     Transitions,
@@ -35,13 +36,13 @@ from cfdg_rl import (
     row_width,
     to_rows,
 )
-from cfdg_rl.rewards import RewardMap
 
 QUICK = "--quick" in sys.argv
 SEEDS = (0, 1, 2)  # trained side by side; every tensor has their axis first
 OBS = 2
 ACTIONS = 1
 ENV_ID = "Cart-v0"
+EPISODES = 2  # of 50 steps, offline
 
 
 class Cart(gymnasium.Env):
@@ -67,34 +68,35 @@ class Cart(gymnasium.Env):
 
 
 class LinearDynamics:
-    """A generator: next state and reward are least squares in the state, the action and their squares."""
+    """A generator: next state and reward are least squares in the state, the action and their products."""
 
     def __init__(self, streams: Streams) -> None:
         self.streams = streams
 
     def features(self, obs: Tensor, action: Tensor) -> Tensor:
         """Map ``(R, N, S)`` and ``(R, N, A)`` to ``(R, N, F)``."""
-        inputs = torch.cat([obs, action], dim=-1)
-        products = inputs[..., :, None] * inputs[..., None, :]
-        return torch.cat([torch.ones_like(inputs[..., :1]), inputs, products.flatten(-2)], dim=-1)
+        inputs = torch.cat([torch.ones_like(action), obs, action], dim=-1)
+        return (inputs[..., :, None] * inputs[..., None, :]).flatten(-2)
 
     def fit(self, rows: Tensor, labels: Tensor) -> None:
         """Fit each replica to its rows ``(R, N, D)``; labels ``(R, N)`` are 0 for offline and 1 for online rows."""
         data = from_rows(rows, OBS, ACTIONS)
         targets = torch.cat([data.reward[..., None], data.next_obs], dim=-1)
-        features = self.features(data.obs, data.action)
-        self.weights = torch.linalg.lstsq(features, targets).solution
+        self.weights = torch.linalg.pinv(self.features(data.obs, data.action)) @ targets
         self.states = [data.obs[:, labels[0] == label] for label in (0, 1)]
 
     def sample(self, labels: Tensor) -> Tensor:
         """Invent a row ``(R, n, D)`` for each label ``(R, n)``: a known state, another action, what follows."""
-        noise = self.streams.uniform(labels.shape[1])
-        picked = [states[:, (noise[0] * states.shape[1]).long()] for states in self.states]
-        obs = torch.where(labels[..., None] == 1, picked[1], picked[0])
+        offline, online = (self._draw(states, labels.shape[1]) for states in self.states)
+        obs = torch.where(labels[..., None] == 1, online, offline)
         action = 2 * self.streams.uniform(labels.shape[1], ACTIONS) - 1
-        predicted = self.features(obs, action) @ self.weights
-        reward = predicted[..., 0]
-        return to_rows(Transitions(obs, action, reward, predicted[..., 1:], torch.zeros_like(reward)))
+        reward, next_obs = (self.features(obs, action) @ self.weights).split([1, OBS], dim=-1)
+        return to_rows(Transitions(obs, action, reward[..., 0], next_obs, torch.zeros_like(reward[..., 0])))
+
+    def _draw(self, states: Tensor, count: int) -> Tensor:
+        """Draw ``count`` of the states ``(R, n, S)`` of each replica with replacement."""
+        index = self.streams.integers(states.shape[1], count)
+        return states.gather(1, index[..., None].expand(-1, -1, OBS))
 
 
 def random_episodes(count: int) -> Transitions:
@@ -115,17 +117,14 @@ def random_episodes(count: int) -> Transitions:
 
 def run(data: Transitions, generator: LinearDynamics | None) -> tuple[float, float]:
     """Pre-train and fine-tune; returns the mean return before and after fine-tuning."""
-    plan = FinetunePlan(
-        steps=150 if QUICK else 1_000, refresh_every=50 if QUICK else 100, warm_up=100, synthetic_rows=2_000
-    )
-    online, online_made, offline_made = (
-        Ring(len(SEEDS), size, row_width(OBS, ACTIONS))
-        for size in (plan.steps, plan.synthetic_rows, plan.synthetic_rows)
-    )
-    pools = Pools(FixedRows(to_rows(data)), online, offline_made, online_made, OBS, ACTIONS)
-    agent = IQL(OBS, ACTIONS, IQLSettings(hidden=(64, 64), discount=0.97), seeds=SEEDS)
-    evaluator = Evaluator(ENV_ID, SEEDS, episodes=20)
-    for _ in pretrain(agent, pools, Streams(SEEDS, "pretrain"), steps=50 if QUICK else 1_000, batch_size=256):
+    updates = 1 if QUICK else 20  # after each step in the environment
+    plan = FinetunePlan(steps=60, refresh_every=20, warm_up=0, updates_per_round=updates, synthetic_rows=2_000)
+    sizes = (plan.steps, plan.synthetic_rows, plan.synthetic_rows)
+    rings = [Ring(len(SEEDS), size, row_width(OBS, ACTIONS)) for size in sizes]
+    pools = Pools(FixedRows(to_rows(data)), *rings, obs_dim=OBS, action_dim=ACTIONS)
+    agent = IQL(OBS, ACTIONS, IQLSettings(hidden=(64, 64), discount=0.95), seeds=SEEDS)
+    evaluator = Evaluator(ENV_ID, SEEDS, episodes=10)
+    for _ in pretrain(agent, pools, Streams(SEEDS, "pretrain"), steps=20 if QUICK else 500, batch_size=256):
         pass
     before = evaluator.returns(agent).mean(1)
     agent.go_online()
@@ -133,14 +132,13 @@ def run(data: Transitions, generator: LinearDynamics | None) -> tuple[float, flo
     for _ in finetune(agent, collector, pools, Concatenated(Streams(SEEDS, "mix")), generator, plan):
         pass
     after = evaluator.returns(agent).mean(1)
-    print(before, after)
     return before.mean(), after.mean()
 
 
 def main() -> None:
     """Compare fine-tuning without and with the generator."""
     gymnasium.register(ENV_ID, entry_point=Cart, max_episode_steps=50)
-    data = random_episodes(5 if QUICK else 40)
+    data = random_episodes(EPISODES)
     before, without = run(data, None)
     _, with_generator = run(data, LinearDynamics(Streams(SEEDS, "generator")))
     print(f"mean return of {len(SEEDS)} seeds after pre-training: {before:8.1f}")

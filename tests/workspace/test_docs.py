@@ -129,7 +129,8 @@ def run_code(page):
 
 
 def shortened(block):
-    """The code of a page with a fiftieth of its steps and rows, and no time budget."""
+    """The code of a page with fewer rows, a fiftieth of its steps and no time budget."""
+    block = block.replace("load_demo()", "load_demo().head(400)")
     block = re.sub(r"\.fit\((table|train), ", r".fit(\1, steps=20, ", block.replace(", progress=True", ""))
     block = re.sub(r", time_budget=\d+", "", block)
     names = "steps|refresh_every|synthetic_rows"
@@ -212,6 +213,16 @@ def test_measured_parts_of_a_page_are_replaced_and_nothing_else(tmp_path, monkey
 def test_pages_have_the_places_that_benchmarks_fill(page, name):
     text = (ROOT / f"docs/{page}.md").read_text(encoding="utf-8")
     assert text.index(f"<!-- {name}:begin -->") < text.index(f"<!-- {name}:end -->")
+
+
+def test_fidelity_names_code_that_exists():
+    """Each `file.py` of the page is one file of the packages, and the `name` behind it is in that file."""
+    text = (ROOT / "docs/fidelity.md").read_text(encoding="utf-8")
+    named = re.findall(r"`([\w/]+\.(?:py|yaml))`(?:, `([\w.]+)`)?", text)
+    assert len(named) > 30
+    for path, name in named:
+        (file,) = ROOT.glob(f"packages/*/src/*/{path}")
+        assert name.rpartition(".")[2] in file.read_text(encoding="utf-8"), f"{path}: {name}"
 
 
 def test_no_document_names_a_folder_of_one_machine():
