@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from safetensors import safe_open
 
 from cfdg_diffusion import TabularDiffusion
@@ -20,7 +21,17 @@ else:
     tomllib = pytest.importorskip("tomllib", reason="tomllib is in Python 3.11 and newer")
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("packages/*/README.md")]
+READMES = sorted(ROOT.glob("packages/*/README.md"))
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/**/*.md"), *READMES]
+REPOSITORY = tomllib.loads((ROOT / "packages/cfdg-diffusion/pyproject.toml").read_text(encoding="utf-8"))["project"][
+    "urls"
+]["Source"]
+FILES = f"{REPOSITORY}/blob/main/"
+
+
+def place(page, target):
+    """The file that a link of a page leads to: of the checkout, whether it is named by path or by its address."""
+    return ROOT / target.removeprefix(FILES) if target.startswith(FILES) else page.parent / target
 
 
 def test_ci_runs_the_readmes_own_test_command():
@@ -39,9 +50,29 @@ def test_every_hatch_command_in_the_documents_exists():
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_relative_links_lead_somewhere(page):
-    for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text(encoding="utf-8")):
-        assert (page.parent / target).exists(), f"{page.name} -> {target}"
+def test_links_to_files_of_the_repository_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8")):
+        if target.startswith(FILES) or not target.startswith(("http:", "https:")):
+            assert place(page, target).exists(), f"{page.name} -> {target}"
+
+
+@pytest.mark.parametrize("page", READMES, ids=lambda page: page.parent.name)
+def test_the_readme_of_a_package_has_absolute_links_only(page):
+    """A package index shows it far from the repository."""
+    targets = re.findall(r"\]\(([^)]+)\)", page.read_text(encoding="utf-8"))
+    assert [target for target in targets if not target.startswith(("https:", "#"))] == []
+
+
+def test_every_address_of_the_repository_is_the_one_of_the_packages():
+    for name in ("diffusion", "rl", "experiments"):
+        project = tomllib.loads((ROOT / f"packages/cfdg-{name}/pyproject.toml").read_text(encoding="utf-8"))["project"]
+        assert project["urls"]["Source"] == REPOSITORY
+        for address in project["urls"].values():
+            assert address.startswith(REPOSITORY)
+            assert not address.startswith(FILES) or place(ROOT, address).exists(), address
+    for page in PAGES:
+        for address in re.findall(r"https://[^\s)]+/blob/main/", page.read_text(encoding="utf-8")):
+            assert address == FILES, f"{page.name}: {address}"
 
 
 def anchors(page):
@@ -52,9 +83,10 @@ def anchors(page):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_to_a_heading_find_it(page):
-    for target, heading in re.findall(r"\]\((?!https?:)([^)#]*)#([^)]+)\)", page.read_text(encoding="utf-8")):
-        place = page.parent / target if target else page
-        assert heading in anchors(place), f"{page.name} -> {target}#{heading}"
+    for target, heading in re.findall(r"\]\(([^)#]*)#([^)]+)\)", page.read_text(encoding="utf-8")):
+        if target.startswith(FILES) or not target.startswith(("http:", "https:")):
+            leads_to = place(page, target) if target else page
+            assert heading in anchors(leads_to), f"{page.name} -> {target}#{heading}"
 
 
 def test_every_wish_names_tests_that_exist_where_the_link_leads():
@@ -63,7 +95,7 @@ def test_every_wish_names_tests_that_exist_where_the_link_leads():
     named = re.findall(r"\[`(test_\w+)`\]\(([^)]+)\)", text)
     assert len(named) == len(re.findall(r"`test_\w+`", text)) > 0
     for name, target in named:
-        assert f"def {name}(" in (page.parent / target).read_text(encoding="utf-8"), f"{name} in {target}"
+        assert f"def {name}(" in place(page, target).read_text(encoding="utf-8"), f"{name} in {target}"
 
 
 def test_the_command_lines_of_the_documents_can_be_parsed():
@@ -88,28 +120,64 @@ def help_of(command):
 
 
 def run_code(page):
-    """Run the Python of a page with short fits; returns what it left behind, and the number of blocks."""
-    scope: dict[str, object] = {}
+    """Run the Python of a page with short trainings; returns what it left behind, and the number of blocks."""
+    scope: dict[str, object] = {"__name__": page.stem}
     blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
     for block in blocks:
-        short = re.sub(r"\.fit\((table|train), ", r".fit(\1, steps=20, ", block.replace(", progress=True", ""))
-        exec(compile(short.replace("steps=1_000)", "steps=20)"), page.name, "exec"), scope)
+        exec(compile(shortened(block), page.name, "exec"), scope)
     return scope, len(blocks)
 
 
-def test_the_code_of_the_diffusion_readme_runs(adult):
+def shortened(block):
+    """The code of a page with fewer rows, a fiftieth of its steps and no time budget."""
+    block = block.replace("load_demo()", "load_demo().head(400)")
+    block = re.sub(r"\.fit\((table|train), ", r".fit(\1, steps=20, ", block.replace(", progress=True", ""))
+    block = re.sub(r", time_budget=\d+", "", block)
+    names = "steps|refresh_every|synthetic_rows"
+    return re.sub(rf"\b({names})=(\d+)_000", lambda found: f"{found[1]}={20 * int(found[2])}", block)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A working folder of its own, for what the pages write."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_code_of_the_diffusion_readme_runs(folder):
     scope, blocks = run_code(ROOT / "packages/cfdg-diffusion/README.md")
     assert blocks >= 2
     assert scope["new"].shape == (4, 8)
-    assert (adult / "model.safetensors").exists()
-    assert (adult / "report.html").exists()
+    assert (folder / "model.safetensors").exists()
+    assert (folder / "report.html").exists()
 
 
-@pytest.mark.parametrize("page", ["columns", "guidance", "privacy", "sampling"])
-def test_the_code_of_the_pages_on_tables_runs(page, adult):
+@pytest.mark.parametrize("page", ["index", "columns", "guidance", "privacy", "sampling"])
+@pytest.mark.usefixtures("folder")
+def test_the_code_of_the_pages_on_tables_runs(page):
     scope, blocks = run_code(ROOT / f"docs/{page}.md")
     assert blocks
     assert scope["model"].history.steps
+
+
+def test_the_code_of_the_tutorial_on_tables_runs(folder):
+    scope, _ = run_code(ROOT / "docs/tutorials/tables.md")
+    assert (scope["rich"]["income"] == "high").all()
+    assert scope["even"]["income"].value_counts().tolist() == [100, 100, 100]
+    assert scope["alike"][["age", "region"]].equals(scope["train"].head(100)[["age", "region"]])
+    assert not scope["full"].isna().any().any()
+    assert (folder / "report.html").exists()
+
+
+@pytest.mark.parametrize("page", ["own_environment", "new_algorithm"])
+@pytest.mark.usefixtures("folder")
+def test_the_code_of_the_tutorials_on_agents_runs(page):
+    """Both end with an agent that was trained; their assertions are their own."""
+    scope, blocks = run_code(ROOT / f"docs/tutorials/{page}.md")
+    assert blocks >= 4
+    agent = scope["agent"]
+    obs = torch.zeros(len(agent.streams["exploration"]), 1, scope["pools"].obs_dim)
+    assert agent.act(obs, explore=True).abs().max() <= 1
 
 
 def test_the_model_file_holds_what_the_page_on_privacy_says_and_no_other_number(tmp_path):
@@ -145,6 +213,16 @@ def test_measured_parts_of_a_page_are_replaced_and_nothing_else(tmp_path, monkey
 def test_pages_have_the_places_that_benchmarks_fill(page, name):
     text = (ROOT / f"docs/{page}.md").read_text(encoding="utf-8")
     assert text.index(f"<!-- {name}:begin -->") < text.index(f"<!-- {name}:end -->")
+
+
+def test_fidelity_names_code_that_exists():
+    """Each `file.py` of the page is one file of the packages, and the `name` behind it is in that file."""
+    text = (ROOT / "docs/fidelity.md").read_text(encoding="utf-8")
+    named = re.findall(r"`([\w/]+\.(?:py|yaml))`(?:, `([\w.]+)`)?", text)
+    assert len(named) > 30
+    for path, name in named:
+        (file,) = ROOT.glob(f"packages/*/src/*/{path}")
+        assert name.rpartition(".")[2] in file.read_text(encoding="utf-8"), f"{path}: {name}"
 
 
 def test_no_document_names_a_folder_of_one_machine():

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[2] / "packages/cfdg-diffusion"
+TABLE = ["age", "education", "region", "hours", "visits", "joined", "income"]
 EPILOGUE = """
 import sys
 import cfdg_diffusion
@@ -40,19 +41,19 @@ def installed(tmp_path_factory):
 
 
 @pytest.fixture
-def outside(installed, adult):
-    """Options of a process that sees the installed wheel, in a folder with adult.csv, far from the checkout."""
-    return {"cwd": adult, "env": {**os.environ, "PYTHONPATH": str(installed)}}
+def outside(installed, tmp_path):
+    """Options of a process that sees the installed wheel, in an empty folder, far from the checkout."""
+    return {"cwd": tmp_path, "env": {**os.environ, "PYTHONPATH": str(installed)}}
 
 
 def test_the_first_lines_of_the_readme_make_synthetic_data(installed, outside):
     readme = (PACKAGE / "README.md").read_text(encoding="utf-8")
     lines = re.search(r"```python\n(.*?)```", readme, flags=re.DOTALL).group(1)
     assert len([line for line in lines.splitlines() if line.strip()]) <= 5
-    short = lines.replace(".fit(table, ", ".fit(table, steps=20, ")
+    short = lines.replace("time_budget=60", "steps=20")
     assert short != lines
     printed = run([sys.executable, "-W", "error", "-c", short + EPILOGUE, str(installed)], **outside)
-    assert printed.split() == ["10000", "age", "sex", "hours", "income"]
+    assert printed.split() == ["10000", *TABLE]
 
 
 def test_the_command_is_installed_and_explains_itself(installed, outside):

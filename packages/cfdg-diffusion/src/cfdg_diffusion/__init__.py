@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from cfdg_diffusion.edm.streams import Streams
     from cfdg_diffusion.tabular.columns import CodecSettings, Kind
     from cfdg_diffusion.tabular.constraints import Constraint, FixedCombinations, Inequality, Predicate, Range
+    from cfdg_diffusion.tabular.demo import load_demo
     from cfdg_diffusion.tabular.early_stopping import History
     from cfdg_diffusion.tabular.model import TabularDiffusion
     from cfdg_diffusion.tabular.request import Balance
@@ -33,6 +34,7 @@ else:
         "edm.streams": ("Streams",),
         "tabular.columns": ("CodecSettings", "Kind"),
         "tabular.constraints": ("Constraint", "FixedCombinations", "Inequality", "Predicate", "Range"),
+        "tabular.demo": ("load_demo",),
         "tabular.early_stopping": ("History",),
         "tabular.model": ("TabularDiffusion",),
         "tabular.request": ("Balance",),
@@ -84,4 +86,5 @@ __all__ = [
     "inpaint",
     "karras_sigmas",
     "leap_sigmas",
+    "load_demo",
 ]
