@@ -46,7 +46,8 @@ def assert_round_trip(table, **options):
     assert_frame_equal(back[exact], table[exact].reset_index(drop=True), check_column_type=False)
     assert list(back) == list(table)
     for name in set(table) - set(exact):
-        found, wanted = back[name], table[name].reset_index(drop=True)
+        found = back[name]
+        wanted = table[name].reset_index(drop=True)
         assert found.dtype == wanted.dtype
         assert (found.isna() == wanted.isna()).all()
         found, wanted = (values.dropna().to_numpy(dtype=np.float64) for values in (found, wanted))

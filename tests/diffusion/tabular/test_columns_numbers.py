@@ -105,7 +105,8 @@ def test_light_and_bounded_tails_do_not_become_heavy():
 
 def test_a_bounded_number_approaches_its_bound_and_never_passes_it():
     values = draws().gamma(0.7, size=ROWS)
-    bounded, free = learn(values, (0.0, math.inf)), learn(values)
+    bounded = learn(values, (0.0, math.inf))
+    free = learn(values)
     z = np.array([-1e30, -9.0, -6.0, -5.0, -4.0])
     assert bounded.decode(z)[0] == 0
     assert (np.diff(bounded.decode(z)[1:]) > 0).all()

@@ -93,7 +93,8 @@ def test_streams_count_over_all_tables(model):
 
 def test_a_rare_event_is_found():
     """Rejection is exact: the accepted draws are the model's own, conditioned on the constraint."""
-    rng, tally = np.random.default_rng(0), Tally()
+    rng = np.random.default_rng(0)
+    tally = Tally()
     rare = Predicate("rare", lambda rows: (rows["u"] > 0.995).to_numpy())
     table = draw_until_met(
         lambda places: pd.DataFrame({"u": rng.random(len(places)), "place": places}), 400, [rare], tally

@@ -62,7 +62,8 @@ def test_a_label_that_is_asked_for_stays(model):
 def test_a_label_column_that_is_not_kept_goes_with_the_cells_and_with_the_label_column_that_is():
     """``told`` says ``one`` only where ``other`` is "yes", and the opposite where ``other`` is "no"."""
     rng = np.random.default_rng(0)
-    one, other = rng.random(4000) < 0.5, rng.random(4000) < 0.3
+    one = rng.random(4000) < 0.5
+    other = rng.random(4000) < 0.3
     told = np.where(rng.random(4000) < 0.95, one ^ ~other, rng.random(4000) < 0.5)
     table = pd.DataFrame({"told": np.where(told, "t", "f"), "x": rng.normal(size=4000)})
     table = table.assign(one=np.where(one, "1", "0"), other=np.where(other, "yes", "no"))
@@ -103,7 +104,8 @@ def test_a_missing_label_is_imputed_from_the_cells_that_are_there(model):
 
 def test_one_of_two_label_columns_is_imputed_in_the_dtype_of_training():
     rng = np.random.default_rng(0)
-    code, flag = rng.integers(1, 4, 900), rng.random(900) < 0.5
+    code = rng.integers(1, 4, 900)
+    flag = rng.random(900) < 0.5
     table = pd.DataFrame({"x": code + 0.1 * rng.normal(size=900), "code": code, "flag": flag})
     model = TabularDiffusion(settings=SMALL).fit(table, label=["code", "flag"], steps=400)
     holes = table.head(300).astype({"code": "float64"})

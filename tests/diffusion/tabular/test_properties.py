@@ -70,7 +70,8 @@ MAKERS = [numbers, decimals, spiked, integers, nullable, booleans, texts, catego
 @st.composite
 def tables(draw):
     """A table, the names of its label columns, and a seed."""
-    rows, seed = draw(st.one_of(st.integers(1, 6), st.integers(7, 200))), draw(st.integers(0, 2**16))
+    rows = draw(st.one_of(st.integers(1, 6), st.integers(7, 200)))
+    seed = draw(st.integers(0, 2**16))
     rng = np.random.default_rng(seed)
     makers = draw(st.lists(st.sampled_from(MAKERS), min_size=1, max_size=5))
     labels = draw(st.lists(st.sampled_from([*LABELS, numbers]), max_size=2))
@@ -99,7 +100,8 @@ def check_like(made, table):
     assert made.columns.equals(table.columns)
     assert made.dtypes.tolist() == table.dtypes.tolist()
     for name in table.columns:
-        new, old = made[name], table[name]
+        new = made[name]
+        old = table[name]
         assert old.isna().any() or not new.isna().any()
         assert not old.isna().all() or new.isna().all()
         if isinstance(old.dtype, pd.CategoricalDtype) or old.dtype.kind == "O":
@@ -162,7 +164,8 @@ def test_fixed_cells_stay_exactly_as_they_are(case, data):
 @given(tables())
 def test_imputing_keeps_what_is_there_and_leaves_no_hole(case):
     table, labels, seed = case
-    model, rng = fitted(table, labels, seed), np.random.default_rng(seed)
+    model = fitted(table, labels, seed)
+    rng = np.random.default_rng(seed)
     holes = table.head(12).copy()
     for name in [name for name in table.columns if name not in labels]:
         if holes[name].dtype.kind in "iub" and not holes[name].dtype.name[0].isupper():

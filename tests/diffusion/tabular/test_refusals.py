@@ -65,7 +65,8 @@ def test_tables_that_cannot_be_learnt(table, model, change, message):
     if message is None:
         TabularDiffusion(settings=TINY).fit(change(table), label="y", steps=1)
         return
-    before, schema = model.sample(5, seed=0), model.schema
+    before = model.sample(5, seed=0)
+    schema = model.schema
     with pytest.raises(ValueError, match=message) as error:
         model.fit(change(table), label="y", steps=2)
     one_sentence(error)
@@ -270,7 +271,8 @@ def test_a_file_is_complete_or_not_there(model, tmp_path):
     model.save(path)
     before = path.read_bytes()
     broken = TabularDiffusion(settings=TINY, constraints=[]).set_params(seed=1)
-    broken._schema, broken.constraints = model.schema, (object(),)
+    broken._schema = model.schema
+    broken.constraints = (object(),)
     with pytest.raises(AttributeError):
         broken.save(path)
     assert path.read_bytes() == before
