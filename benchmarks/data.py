@@ -1,4 +1,4 @@
-"""How fast are a D4RL-sized HDF5 file read, and a dataset recorded?
+"""Speed of reading a D4RL-sized HDF5 file, and of recording a dataset.
 
 python benchmarks/data.py [--rows 1000000] [--record-rows 100000] [--jobs 2] [--json data.json]
 """

@@ -1,4 +1,4 @@
-"""Does each algorithm learn what it should? Curves of small runs on recorded data.
+"""Learning curves of small runs on recorded data, each against a bar.
 
     python benchmarks/learning.py                 all cases, one after the other
     python benchmarks/learning.py pex-maze        one of them

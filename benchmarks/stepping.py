@@ -1,4 +1,4 @@
-"""How many environment steps a second, against the number of workers and against Gymnasium's own ways?
+"""Environment steps per second, against the number of workers and against Gymnasium's own ways.
 
 Every way plays random actions in the same number of copies of an environment and begins new episodes where old ones
 end. ``loop`` calls Gymnasium's ``step`` one copy at a time; ``sync`` and ``async`` are its vector environments, the

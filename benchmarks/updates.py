@@ -1,4 +1,4 @@
-"""How many updates a second does each algorithm do, with R replicas side by side?
+"""Updates per second of each algorithm, with R replicas side by side.
 
 By default at the paper's sizes: each algorithm's own networks, batches of 256, Hopper's widths. On the CPU one thread
 works and its CPU seconds count; where there is a GPU it is measured too, with eager updates and with updates captured
@@ -36,15 +36,15 @@ from cfdg_rl.protocols import Learner
 from cfdg_rl.streams import Streams
 from cfdg_rl.transitions import Transitions, row_width, to_rows
 
-OBS = 11
+OBS = 11  # Hopper
 ACTION = 3
-ROWS = 100_000  # Hopper
+ROWS = 100_000
 PLAIN = "plain"
 
 
 @dataclass(frozen=True)
 class Variant:
-    """What is timed: a number of replicas, a precision, and where and how updates run."""
+    """One timed case: a number of replicas, a precision, and the way in which updates run."""
 
     replicas: int
     precision: str
@@ -52,7 +52,7 @@ class Variant:
 
     @property
     def device(self) -> str:
-        """Where it runs."""
+        """Device of the updates."""
         return "cuda" if self.mode.startswith("cuda") else "cpu"
 
 

@@ -38,7 +38,7 @@ def pools(synthetic: bool = True, archive: bool = False, seeds: tuple[int, ...] 
 
 
 def counts(batch: Batch) -> dict[str, int]:
-    """How many rows of each source are in the first replica's batch."""
+    """Counts of each source's rows in the first replica's batch."""
     first = batch.data.reward[0]
     found = {name: int((first == code).sum()) for name, code in SOURCES.items()}
     return {name: count for name, count in found.items() if count}

@@ -9,8 +9,8 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 from types import ModuleType
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False  # type checkers take this name for True; to import typing would be most of the import's time
 if TYPE_CHECKING:
     from cfdg_rl.agents.apl import APL, APLSettings
     from cfdg_rl.agents.iql import IQL, IQLSettings
