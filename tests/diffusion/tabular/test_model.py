@@ -150,7 +150,7 @@ def test_bad_files_are_refused(model, tmp_path):
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(ValueError, match="cut short"):
         TabularDiffusion.load(path)
-    model._model.save(path)
+    model._fitted.network.save(path)
     with pytest.raises(ValueError, match="no tabular model"):
         TabularDiffusion.load(path)
 

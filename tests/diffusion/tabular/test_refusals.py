@@ -226,7 +226,7 @@ def test_foreign_files(path, model):
     refused(path, "has format None, expected 'cfdg-diffusion'")
     save_file({"weight": torch.zeros(3)}, path, metadata={"format": "pt"})
     refused(path, "has format 'pt', expected 'cfdg-diffusion'")
-    model._model.save(path)
+    model._fitted.network.save(path)
     refused(path, "holds no tabular model, expected a file of TabularDiffusion.save")
 
 
@@ -270,8 +270,7 @@ def test_a_file_is_complete_or_not_there(model, tmp_path):
     path = tmp_path / "folder" / "model.safetensors"
     model.save(path)
     before = path.read_bytes()
-    broken = TabularDiffusion(settings=TINY, constraints=[]).set_params(seed=1)
-    broken._schema = model.schema
+    broken = TabularDiffusion.load(path)
     broken.constraints = (object(),)
     with pytest.raises(AttributeError):
         broken.save(path)

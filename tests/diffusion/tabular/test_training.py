@@ -60,7 +60,7 @@ def test_a_killed_fit_goes_on_where_it_was_bit_for_bit(tmp_path):
 
 
 def learnt_rows(model):
-    return int(model._model.state_dict()["label_counts"].sum())
+    return int(model._fitted.network.state_dict()["label_counts"].sum())
 
 
 def test_a_fit_that_stops_early_is_done_again_with_the_rows_that_judged():

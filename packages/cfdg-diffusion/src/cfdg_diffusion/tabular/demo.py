@@ -25,6 +25,6 @@ def load_demo() -> pd.DataFrame:
         half, 6 % missing), ``visits`` a week (Int64, about 3 % missing, more often beyond 70 years), ``joined`` (dates
         of 2010 to 2025) and ``income`` ("low", "middle" or "high", ordered; 7 % are "high").
     """
-    types = {name: pd.CategoricalDtype(levels, ordered=name in _ORDERED) for name, levels in _LEVELS.items()}
+    types = {name: pd.CategoricalDtype(list(levels), ordered=name in _ORDERED) for name, levels in _LEVELS.items()}
     with files("cfdg_diffusion.tabular").joinpath("demo.csv").open("rb") as file:
         return pd.read_csv(file, dtype={**types, "visits": "Int64"}, parse_dates=["joined"])

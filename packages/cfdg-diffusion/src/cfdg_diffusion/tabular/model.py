@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from cfdg_diffusion import storage
 from cfdg_diffusion.edm.checks import NotFittedError
-from cfdg_diffusion.edm.conditional import ConditionalDiffusion
-from cfdg_diffusion.edm.settings import DiffusionSettings
 from cfdg_diffusion.tabular.checks import (
     check_at_least,
     check_parameters,
@@ -23,24 +20,19 @@ from cfdg_diffusion.tabular.checks import (
     checked_seed,
     resolved_device,
 )
-from cfdg_diffusion.tabular.columns import CodecSettings, Kind
-from cfdg_diffusion.tabular.constraints import (
-    Constraint,
-    check_constraints,
-    constraint_state,
-    restore_constraint,
-)
-from cfdg_diffusion.tabular.early_stopping import Callback, History, Plan
+from cfdg_diffusion.tabular.columns import Kind
+from cfdg_diffusion.tabular.constraints import Constraint, check_constraints
+from cfdg_diffusion.tabular.early_stopping import Callback, History
+from cfdg_diffusion.tabular.fitted import FittedTable, make_plan
 from cfdg_diffusion.tabular.generation import RowGenerator, SamplerOptions
+from cfdg_diffusion.tabular.model_file import read_model, write_model
 from cfdg_diffusion.tabular.rejection import Tally
 from cfdg_diffusion.tabular.request import Balance, SampleArguments, guidance_weights
 from cfdg_diffusion.tabular.schema import TableSchema
 from cfdg_diffusion.tabular.settings import TABLE_DIFFUSION, TabularSettings
-from cfdg_diffusion.tabular.training import Fitting, network
+from cfdg_diffusion.tabular.training import Fitting
 
 __all__ = ["TABLE_DIFFUSION", "History", "TabularDiffusion", "TabularSettings"]
-
-_KIND = "tabular"
 
 
 class TabularDiffusion:
@@ -53,9 +45,6 @@ class TabularDiffusion:
         settings: None takes :class:`TabularSettings`' defaults.
         constraints: conditions on every generated row; a row that breaks one is drawn again, nothing is clipped.
         device: "cpu", "cuda" or another of PyTorch's names; "auto" takes a GPU if there is one.
-
-    Attributes:
-        history: losses, steps and time of the latest fit.
 
     Raises:
         ValueError: if the seed is negative or the device is not available.
@@ -73,11 +62,13 @@ class TabularDiffusion:
         self.settings = settings or TabularSettings()
         self.constraints = tuple(constraints)
         self.device = resolved_device(device)
-        self.history = History()
         self._tally = Tally()
-        self._schema: TableSchema | None = None
-        self._model: ConditionalDiffusion | None = None
-        self._rng: np.random.Generator | None = None
+        self._fitted: FittedTable | None = None
+
+    @property
+    def history(self) -> History:
+        """Losses, steps and time of the latest fit; empty before the first."""
+        return History() if self._fitted is None else self._fitted.history
 
     @property
     def rejected(self) -> dict[str, int]:
@@ -101,9 +92,12 @@ class TabularDiffusion:
         Raises:
             NotFittedError: if the model has not been fitted.
         """
-        if self._schema is None:
+        return self._require_fitted().schema
+
+    def _require_fitted(self) -> FittedTable:
+        if self._fitted is None:
             raise NotFittedError("the model has not been fitted, expected fit(table) first")
-        return self._schema
+        return self._fitted
 
     @property
     def dtypes(self) -> pd.Series:
@@ -149,26 +143,17 @@ class TabularDiffusion:
         """
         check_table(table)
         check_constraints(table, self.constraints)
-        total = self.settings.diffusion.steps if steps is None else steps
-        check_at_least("steps", total, 1)
+        check_at_least("steps", steps, 1)
         check_at_least("time_budget", time_budget, 0)
-        old = self._schema if warm_start else None
-        schema = old.renewed(table, label) if old else TableSchema.learn(table, label, kinds, self.settings.codec)
-        plan = Plan(total, self.settings.patience, time_budget, progress, callback)
+        old = self._fitted if warm_start else None
+        before = old.network if old else None
+        learnt = partial(TableSchema.learn, kinds=kinds, settings=self.settings.codec)
+        schema = old.schema.renewed(table, label) if old else learnt(table, label)
+        plan = make_plan(self.settings, steps, time_budget=time_budget, progress=progress, callback=callback)
+        fitting = Fitting(schema, self.settings, self.seed, plan)
         file = None if checkpoint is None else (Path(checkpoint), checkpoint_every)
-        model = self._network(schema)
-        history = History()
-        if model is not None:
-            before = self._model if old else None
-            history = Fitting(schema, self.settings, self.seed, plan).fit(model, table, before, file)
-        self._schema = schema
-        self._model = model
-        self.history = history
-        self._rng = None
+        self._fitted = FittedTable.learn(fitting, table, self.device, before, file)
         return self
-
-    def _network(self, schema: TableSchema) -> ConditionalDiffusion | None:
-        return network(schema, self.settings.diffusion, self.seed, self.device)
 
     def sample(  # noqa: PLR0913 - the public front door: every argument has a default
         self,
@@ -204,7 +189,7 @@ class TabularDiffusion:
             RuntimeError: if rows still break a constraint after thousands of draws.
         """
         self._tally = Tally()
-        options = SamplerOptions(None, guidance_interval, steps)
+        options = SamplerOptions(guidance_interval=guidance_interval, steps=steps)
         generator = self._generator(seed)
         default = self.settings.diffusion.guidance_weight
         weight = guidance_weights(guidance_weight, generator.schema.labels, default)
@@ -219,9 +204,7 @@ class TabularDiffusion:
         seed: int | None = None,
         **options: Any,  # noqa: ANN401 - those of sample
     ) -> Iterator[pd.DataFrame]:
-        """Generate ``n`` rows in tables of at most ``chunk`` rows, for more than memory holds; see :meth:`sample`.
-
-        ``rejected`` and ``repaired`` count over all tables.
+        """Generate ``n`` rows in tables of at most ``chunk`` rows; ``rejected`` and ``repaired`` count over all tables.
 
         Raises:
             ValueError: if the model is not fitted, or n or chunk is not a number of rows.
@@ -229,19 +212,7 @@ class TabularDiffusion:
         _ = self.schema
         check_rows("n", n, 0)
         check_rows("chunk", chunk, 1)
-        return self._stream(n, chunk, seed, options)
-
-    def _stream(self, n: int, chunk: int, seed: int | None, options: dict[str, Any]) -> Iterator[pd.DataFrame]:
-        self._generator(seed)
-        whole = Tally()
-        if options.get("balance"):
-            options = options | {"balance": Balance.of(options["balance"])}
-        for start in range(0, n, chunk):
-            table = self.sample(min(chunk, n - start), **options)
-            whole.add(self.rejected)
-            whole.repaired += self.repaired
-            self._tally = whole
-            yield table
+        return _stream(self, n, chunk, seed, options)
 
     def impute(self, table: pd.DataFrame, *, seed: int | None = None) -> pd.DataFrame:
         """Generate the missing cells of a table to go with the others, which stay as they are.
@@ -259,25 +230,19 @@ class TabularDiffusion:
 
     def _generator(self, seed: int | None) -> RowGenerator:
         """Continue the random streams of sampling, or restart them at a seed."""
-        schema = self.schema
-        if seed is not None:
-            checked_seed(seed)
-            if self._model is not None:
-                self._model.restart_sampling((seed,))
-        if seed is not None or self._rng is None:
-            self._rng = np.random.default_rng([self.seed if seed is None else seed, 1])
-        return RowGenerator(schema, self._model, self._rng, self.constraints, self._tally)
+        rng = self._require_fitted().stream(None if seed is None else checked_seed(seed), self.seed)
+        return RowGenerator(self.schema, self._require_fitted().network, rng, self.constraints, self._tally)
 
     def describe(self) -> str:
         """Describe the model in one line, and each column in another."""
-        codec = self.schema.codec
-        title = f"TabularDiffusion of {self.schema.title}, seed {self.seed}"
-        return f"{title}\n{codec.describe()}" if codec else title
+        columns = self.schema.describe()
+        return f"TabularDiffusion of {self.schema.title}, seed {self.seed}{columns}"
 
     def __repr__(self) -> str:
-        schema = self._schema
-        state = "not fitted" if schema is None else f"fitted to {schema.rows:,} rows of {len(schema.order)} columns"
-        return f"TabularDiffusion(seed={self.seed}, device={self.device!r}), {state}"
+        own = f"TabularDiffusion(seed={self.seed}, device={self.device!r})"
+        if self._fitted is None:
+            return f"{own}, not fitted"
+        return f"{own}, fitted to {self.schema.rows:,} rows of {len(self.schema.order)} columns"
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the constructor's arguments, as scikit-learn's clone and grid search expect them."""
@@ -290,9 +255,7 @@ class TabularDiffusion:
             ValueError: if there is no such argument, the seed is negative or the device is not available.
         """
         check_parameters(params, self.get_params())
-        changed = TabularDiffusion(**{**self.get_params(), **params})
-        for name, value in changed.get_params().items():
-            setattr(self, name, value)
+        vars(self).update(TabularDiffusion(**{**self.get_params(), **params}).get_params())
         return self
 
     def save(self, path: str | Path) -> None:
@@ -303,63 +266,35 @@ class TabularDiffusion:
         Raises:
             NotFittedError: if the model has not been fitted.
         """
-        tree = {
-            "kind": _KIND,
-            "seed": self.seed,
-            "settings": asdict(self.settings),
-            "schema": self.schema.state(),
-            "history": asdict(self.history),
-            "constraints": [constraint_state(constraint) for constraint in self.constraints],
-            "random": None if self._rng is None else self._rng.bit_generator.state,
-            "model": None if self._model is None else self._model.state_dict(),
-        }
-        storage.save(Path(path), tree)
+        write_model(Path(path), self.get_params(), self._require_fitted())
 
     @classmethod
     def load(
         cls, path: str | Path, *, device: str = "auto", constraints: Sequence[Constraint] | None = None
     ) -> TabularDiffusion:
-        """Read what :meth:`save` wrote, on any device.
-
-        Args:
-            path: of the file.
-            device: see the class.
-            constraints: take the place of the stored ones; to be given if one of these was code.
+        """Read what :meth:`save` wrote, on any device; ``constraints`` take the place of the stored ones.
 
         Raises:
             FileNotFoundError: if there is no such file.
-            ValueError: if it is truncated, foreign, of another kind or of a newer version, or had a constraint that
-                is code.
+            ValueError: if it is truncated, foreign or newer, or had a constraint that is code: then give all of them.
         """
-        tree = storage.load(Path(path))
-        if tree.get("kind") != _KIND:
-            raise ValueError(f"{path} holds no tabular model, expected a file of TabularDiffusion.save")
-        stored = tree.get("constraints", [])
-        code = [state["name"] for state in stored if state.get("type") == "code"]
-        if code and constraints is None:
-            raise ValueError(
-                f"{path} had the constraint {code[0]!r}, which is code and never stored: give all constraints to load"
-            )
         device = resolved_device(device)
-        try:
-            own = [restore_constraint(state) for state in stored] if constraints is None else constraints
-            return cls._restore(tree, device, own)
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-            raise ValueError(f"{path} does not describe a model of this version: {error}") from error
-
-    @classmethod
-    def _restore(cls, tree: Mapping[str, Any], device: str, constraints: Sequence[Constraint]) -> TabularDiffusion:
-        own = dict(tree["settings"])
-        diffusion = DiffusionSettings(**own.pop("diffusion"))
-        codec = CodecSettings(**own.pop("codec"))
-        settings = TabularSettings(diffusion=diffusion, codec=codec, **own)
-        model = cls(seed=tree["seed"], settings=settings, constraints=constraints, device=device)
-        model._schema = TableSchema.restore(tree["schema"])
-        model.history = History(**tree["history"])
-        model._model = model._network(model._schema)
-        if model._model is not None:
-            model._model.load_state_dict(tree["model"])
-        if tree["random"] is not None:
-            model._rng = np.random.default_rng()
-            model._rng.bit_generator.state = tree["random"]
+        arguments, fitted = read_model(Path(path), device, constraints)
+        model = cls(**arguments, device=device)
+        model._fitted = fitted
         return model
+
+
+def _stream(
+    model: TabularDiffusion, n: int, chunk: int, seed: int | None, options: dict[str, Any]
+) -> Iterator[pd.DataFrame]:
+    model._generator(seed)
+    whole = Tally()
+    if options.get("balance"):
+        options = options | {"balance": Balance.of(options["balance"])}
+    for start in range(0, n, chunk):
+        table = model.sample(min(chunk, n - start), **options)
+        whole.add(model.rejected)
+        whole.repaired += model.repaired
+        model._tally = whole
+        yield table

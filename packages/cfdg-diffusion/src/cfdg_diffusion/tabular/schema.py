@@ -155,6 +155,10 @@ class TableSchema:
             rows[~there, : first.stop - first.start] = first.words[0]
         return rows
 
+    def describe(self) -> str:
+        """Describe each generated column in a line of its own, each after a line break."""
+        return f"\n{self.codec.describe()}" if self.codec else ""
+
     def state(self) -> dict[str, Any]:
         """Return a tree of arrays and JSON, as :meth:`restore` takes it."""
         title = self.order.name if isinstance(self.order.name, str | int | float) else None
