@@ -134,7 +134,7 @@ class Denoiser:
 
 
 def _matrix_dtype(precision: Precision, device: torch.device) -> torch.dtype:
-    """The type of matrix products; the weights themselves are always float32."""
+    """Choose the type of matrix products; the weights themselves are always float32."""
     if precision == "auto":
         precision = "bf16" if device.type == "cuda" or torch.cpu._is_avx512_bf16_supported() else "fp32"
     return torch.bfloat16 if precision == "bf16" else torch.float32

@@ -141,7 +141,7 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Plan:
-    """Limits of a training, and who is told of it.
+    """Limits of a training, its callback and its checkpoint.
 
     Attributes:
         steps: gradient steps at most.

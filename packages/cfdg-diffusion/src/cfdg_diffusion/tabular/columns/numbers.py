@@ -95,7 +95,7 @@ class NormalMap:
 
     def state(self) -> dict[str, Any]:
         """Return all fields, as :meth:`restore` takes them."""
-        return asdict(self)
+        return asdict(self) | {"bounds": list(self.bounds)}  # JSON has no tuples
 
     @classmethod
     def restore(cls, state: Mapping[str, Any]) -> NormalMap:
