@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.resources import files
+from typing import Any
 
 import pandas as pd
 
@@ -25,6 +26,8 @@ def load_demo() -> pd.DataFrame:
         half, 6 % missing), ``visits`` a week (Int64, about 3 % missing, more often beyond 70 years), ``joined`` (dates
         of 2010 to 2025) and ``income`` ("low", "middle" or "high", ordered; 7 % are "high").
     """
-    types = {name: pd.CategoricalDtype(levels, ordered=name in _ORDERED) for name, levels in _LEVELS.items()}
+    types: dict[str, Any] = {"visits": "Int64"}
+    for name, levels in _LEVELS.items():
+        types[name] = pd.CategoricalDtype(levels, ordered=name in _ORDERED)
     with files("cfdg_diffusion.tabular").joinpath("demo.csv").open("rb") as file:
-        return pd.read_csv(file, dtype={**types, "visits": "Int64"}, parse_dates=["joined"])
+        return pd.read_csv(file, dtype=types, parse_dates=["joined"])
