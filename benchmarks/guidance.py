@@ -114,7 +114,7 @@ def markdown(result: Mapping[str, Any]) -> str:
     )
     verdict = (
         "**Least density error** (divided by that of fresh true rows, geometric mean of the classes): "
-        f"w = {best:g}. The default is w = {default:g}."
+        f"w = {best:g}, against the default of w = {default:g}."
     )
     return "\n\n".join([head, _weights_table(found, names), verdict, _intervals_table(found, names[-1])])
 

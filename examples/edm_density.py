@@ -51,7 +51,7 @@ def main() -> None:
     rows = spiral(labels, generator)
     truth = spiral(labels, generator)
     model = ConditionalDiffusion(columns=2, num_labels=ARMS, seeds=[0])
-    model.fit(rows, labels, steps=100 if QUICK else 3_000)
+    model.fit(rows, labels, steps=100 if QUICK else 2_000)
     made = model.sample(labels, guidance_weight=0.0)
     gaussian = rows.mean(0) + torch.randn(rows.shape, generator=generator) @ torch.linalg.cholesky(rows.T.cov()).T
     print("sliced Wasserstein distance to the truth")

