@@ -77,12 +77,12 @@ def test_a_table_from_end_to_end(finished):
 def test_the_second_time_nothing_is_run_and_the_table_is_the_same(finished, cache):
     out, _ = finished
     before = {path: path.stat().st_mtime_ns for path in (out / "cells").iterdir()}
-    table = (out / "table1-quick" / "table.csv").read_text()
+    tables = {name: (out / "table1-quick" / name).read_text() for name in ("table.csv", "scores.csv", "results.json")}
     again = cfdg([*ALL, "--out", str(out)], cache)
     assert again.returncode == 0, again.stderr
     assert "10 of 10 cells are finished already" in again.stdout
     assert {path: path.stat().st_mtime_ns for path in (out / "cells").iterdir()} == before
-    assert (out / "table1-quick" / "table.csv").read_text() == table
+    assert {name: (out / "table1-quick" / name).read_text() for name in tables} == tables
 
 
 def test_a_dry_run_lists_and_estimates_and_writes_nothing(tmp_path, cache):

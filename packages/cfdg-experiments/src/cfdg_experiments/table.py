@@ -150,7 +150,7 @@ def run_table(profile: Profile, out: Path, jobs: int | None) -> None:
     with tracker, Display(console, header, len(cells)) as display:
         _show_finished(done, len(cells), display, tracker)
         _run_missing(cells, space, jobs, display, tracker)
-        results = display.results
+        results = sorted(display.results, key=lambda result: header.cells().index(result.key))  # not as they finished
         files = write_report(results, header, folder, refresh_steps(profile))
         tracker.report(files)
     console.print(to_rich(results, header))
