@@ -1,0 +1,25 @@
+"""Generators for Algorithm 1: the paper's model, its rivals, controls without a model, references without model error.
+
+Each has ``fit`` and ``sample`` as the loop wants them, and ``state`` and ``restore``, which continue bit for bit.
+"""
+
+from cfdg_experiments.generators.copies import Jitter, JitterSettings, Repeat
+from cfdg_experiments.generators.fitted import Fitted, OnlyLabel, Schedule, SeparateModels, Unlabelled
+from cfdg_experiments.generators.interface import ResumableGenerator
+from cfdg_experiments.generators.simulated import Outcomes, Simulated, SimulatedOutcomes, SimulatedSettings
+
+__all__ = [
+    "Fitted",
+    "Jitter",
+    "JitterSettings",
+    "OnlyLabel",
+    "Outcomes",
+    "Repeat",
+    "ResumableGenerator",
+    "Schedule",
+    "SeparateModels",
+    "Simulated",
+    "SimulatedOutcomes",
+    "SimulatedSettings",
+    "Unlabelled",
+]
