@@ -18,7 +18,7 @@ from cfdg_diffusion import storage
 from cfdg_diffusion.edm.batches import BalancedRows
 from cfdg_diffusion.edm.checks import check_labels, check_rows
 from cfdg_diffusion.edm.gaussians import LabelGaussians
-from cfdg_diffusion.edm.guidance import LabelledDenoise, forget, guided, held
+from cfdg_diffusion.edm.guidance import EnergyGradient, LabelledDenoise, forget, guided, held, tilted
 from cfdg_diffusion.edm.learner import Learner
 from cfdg_diffusion.edm.network import ResidualMLP, waves
 from cfdg_diffusion.edm.noise import Denoise, c_in, c_noise, log_normal_sigma
@@ -175,6 +175,11 @@ class ConditionalDiffusion:
         self._label_counts = torch.zeros(replicas, self.num_labels, dtype=torch.long)
         self._gaussians: LabelGaussians | None = None
 
+    @property
+    def normaliser(self) -> Normaliser:
+        """The map between original units and model space, of the latest fit."""
+        return self._normaliser
+
     def fit(
         self,
         rows: Array,
@@ -322,6 +327,7 @@ class ConditionalDiffusion:
         guidance_interval: tuple[float, float] = (0.0, math.inf),
         steps: int | None = None,
         known: Array | None = None,
+        energy_gradient: EnergyGradient | None = None,
     ) -> Tensor:
         """Generate one row per label from the averaged weights.
 
@@ -334,6 +340,8 @@ class ConditionalDiffusion:
             known: ``(n, D)`` or ``(R, n, D)`` rows in original units whose finite numbers are kept; what is NaN is
                 generated to go with them, by the stochastic sampler in 40 steps, whose fresh noise lets both parts
                 settle (deterministic samplers broke one dependency in seven where it broke one in forty).
+            energy_gradient: gradient of an energy E(x; sigma) in model space (see :attr:`normaliser`) of rows
+                ``(R, n, D)``; rows are drawn from p exp(-E), see :func:`cfdg_diffusion.edm.guidance.tilted`.
 
         Returns:
             float32 rows in original units: ``(n, D)`` for ``(n,)`` labels and a single seed, else ``(R, n, D)``.
@@ -352,6 +360,7 @@ class ConditionalDiffusion:
             stop = start + part.shape[1]
             weight = weights if isinstance(weights, float) else weights[:, start:stop]
             denoise = guided(denoiser, part, weight, self.null, guidance_interval)
+            denoise = denoise if energy_gradient is None else tilted(denoise, energy_gradient)
             chunks.append(self._solve(denoise, part.shape[1], sigmas, None if given is None else given[:, start:stop]))
             start = stop
         rows = self._normaliser.decode(torch.cat(chunks, dim=1))
