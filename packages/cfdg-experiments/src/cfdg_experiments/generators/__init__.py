@@ -4,16 +4,34 @@ Each has ``fit`` and ``sample`` as the loop wants them, and ``state`` and ``rest
 """
 
 from cfdg_experiments.generators.copies import Jitter, JitterSettings, Repeat
-from cfdg_experiments.generators.fitted import Fitted, OnlyLabel, Schedule, SeparateModels, Unlabelled
+from cfdg_experiments.generators.curiosity import Curiosity, CuriositySettings
+from cfdg_experiments.generators.edis import Edis, EdisSettings
+from cfdg_experiments.generators.energies import EnergySettings
+from cfdg_experiments.generators.fitted import (
+    Fitted,
+    OnlyLabel,
+    Schedule,
+    SeparateModels,
+    Unlabelled,
+    unconditional,
+)
 from cfdg_experiments.generators.interface import ResumableGenerator
+from cfdg_experiments.generators.pgr import Pgr, PgrSettings, pgr_diffusion
 from cfdg_experiments.generators.simulated import Outcomes, Simulated, SimulatedOutcomes, SimulatedSettings
 
 __all__ = [
+    "Curiosity",
+    "CuriositySettings",
+    "Edis",
+    "EdisSettings",
+    "EnergySettings",
     "Fitted",
     "Jitter",
     "JitterSettings",
     "OnlyLabel",
     "Outcomes",
+    "Pgr",
+    "PgrSettings",
     "Repeat",
     "ResumableGenerator",
     "Schedule",
@@ -22,4 +40,6 @@ __all__ = [
     "SimulatedOutcomes",
     "SimulatedSettings",
     "Unlabelled",
+    "pgr_diffusion",
+    "unconditional",
 ]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from cfdg_diffusion import DiffusionSettings
 from cfdg_experiments.generators.interface import ResumableGenerator, State
 
 
@@ -56,6 +57,11 @@ class Schedule:
     def shared_by(self, models: int) -> Schedule:
         """Divide the steps between several models, so that together they take as many as one."""
         return Schedule(max(1, self.first_steps // models), max(1, self.steps // models), self.warm_start)
+
+
+def unconditional(settings: DiffusionSettings) -> DiffusionSettings:
+    """Set a model of one label to waste nothing on guidance: no label is dropped in training, w is 0."""
+    return replace(settings, p_uncond=0.0, guidance_weight=0.0)
 
 
 class Fitted:
