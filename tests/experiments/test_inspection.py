@@ -60,7 +60,7 @@ def test_a_fresh_draw_is_innocent():
     for label in ("offline", "online"):
         assert (found[f"refresh/swd_{label}"] < 2 * found[f"refresh/swd_real_{label}"]).all()
         torch.testing.assert_close(found[f"refresh/novelty_{label}"], torch.ones(2), atol=0.25, rtol=0)
-        assert (found[f"refresh/copies_{label}"] < 0.04).all()
+        assert (found[f"refresh/copies_{label}"] < 0.12).all()
     for name in ("dynamics_mean", "dynamics_median", "reward_error", "impossible"):
         assert (found[f"refresh/{name}"] < 1e-9).all()
     for name in ("end_recall", "end_precision"):

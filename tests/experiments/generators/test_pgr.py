@@ -97,7 +97,8 @@ def test_a_restored_generator_goes_on_bit_for_bit():
     def new():
         return make(Curiosity(1, 1, SEEDS, CuriositySettings(width=8, steps=3)), steps=3)
 
-    first, second = new(), new()
+    first = new()
+    second = new()
     first.fit(rows, labels)
     first.sample(asked)
     second.restore(first.state())
