@@ -20,7 +20,7 @@ from cfdg_diffusion.edm import checks
 from cfdg_diffusion.edm.batches import BalancedRows
 from cfdg_diffusion.edm.denoiser import Denoiser
 from cfdg_diffusion.edm.gaussians import LabelGaussians
-from cfdg_diffusion.edm.guidance import guided, inpaint
+from cfdg_diffusion.edm.guidance import EnergyGradient, guided, inpaint, tilted
 from cfdg_diffusion.edm.learner import Learner, cosine
 from cfdg_diffusion.edm.losses import FitReport, check_losses, looks
 from cfdg_diffusion.edm.noise import Denoise
@@ -81,7 +81,7 @@ class ConditionalDiffusion:
         replicas = len(self.seeds)
         weights = self._denoiser.network.initial(Streams(self.seeds, "diffusion weights", self.device))
         self._learner = Learner(weights, self.settings.gradient_clip, self.settings.ema_decay)
-        self._normaliser = Normaliser(*torch.zeros(2, replicas, self.columns, device=self.device))
+        self.normaliser = Normaliser(*torch.zeros(2, replicas, self.columns, device=self.device))
         self._label_counts = torch.zeros(replicas, self.num_labels, dtype=torch.long)
         self._denoiser.gaussians = None
 
@@ -121,8 +121,7 @@ class ConditionalDiffusion:
         steps = self.settings.steps if steps is None else steps
         checks.check_steps(start, steps)
         data = self._measured(rows, labels)
-        numbers = range(start + 1, steps + 1)
-        return ((step, self._update(data, cosine(step - 1, steps))) for step in numbers)
+        return ((step, self._update(data, cosine(step - 1, steps))) for step in range(start + 1, steps + 1))
 
     def _measured(self, rows: Array, labels: Array) -> BalancedRows:
         """Check the data of a training and take their statistics."""
@@ -132,16 +131,16 @@ class ConditionalDiffusion:
         checks.check_pairs(rows, labels)
         data = BalancedRows(rows, labels, self.num_labels)
         found = measure(rows, data.shares, [*self.raw_columns, *self._denoiser.heads.categorical])
-        self._normaliser = Normaliser(found.mean.expand(replicas, -1).clone(), found.std.expand(replicas, -1).clone())
+        self.normaliser = Normaliser(found.mean.expand(replicas, -1).clone(), found.std.expand(replicas, -1).clone())
         if not self._label_counts.any() and rows.shape[1] < self.settings.gaussian_rows:
-            self._denoiser.measure_gaussians(self._normaliser.encode(rows), labels.expand(replicas, -1))
+            self._denoiser.measure_gaussians(self.normaliser.encode(rows), labels.expand(replicas, -1))
         self._label_counts = data.counts.expand(replicas, -1).cpu().clone()
         return data
 
     def _update(self, data: BalancedRows, rate: float) -> Tensor:
         """Take one gradient step of every replica; returns the losses ``(R,)``."""
         rows, labels = data.draw(self._training, self.settings.batch_size)
-        clean = self._normaliser.encode(rows)
+        clean = self.normaliser.encode(rows)
         losses = self._denoiser.training_loss(self._learner.weights, clean, labels, self._training)
         self._learner.step(losses, rate * self.settings.learning_rate)
         return losses.detach()
@@ -158,7 +157,7 @@ class ConditionalDiffusion:
         replicas = len(self.seeds)
         rows = checks.check_rows(rows, self.columns, replicas, self.device).expand(replicas, -1, -1)
         labels = checks.check_labels(labels, self.num_labels, replicas, self.device).expand(replicas, -1)
-        clean = self._normaliser.encode(rows)
+        clean = self.normaliser.encode(rows)
         noise = Streams((seed,) * replicas, "held-out noise", self.device)
         return self._denoiser.held_out_loss(self._learner.average, clean, labels, noise, draws)
 
@@ -171,6 +170,7 @@ class ConditionalDiffusion:
         guidance_interval: tuple[float, float] = (0.0, math.inf),
         steps: int | None = None,
         known: Array | None = None,
+        energy_gradient: EnergyGradient | None = None,
     ) -> Tensor:
         """Generate one row per label from the averaged weights.
 
@@ -181,8 +181,8 @@ class ConditionalDiffusion:
             guidance_interval: noise levels between which guidance acts.
             steps: sampler steps; None takes the settings'.
             known: ``(n, D)`` or ``(R, n, D)`` rows in original units whose finite numbers are kept; NaN is
-                generated to go with them, by the stochastic sampler in 40 steps, whose fresh noise lets both parts
-                settle (deterministic samplers broke one dependency in seven where it broke one in forty).
+                generated to go with them by the stochastic sampler in 40 steps, whose fresh noise lets both settle.
+            energy_gradient: grad E(x; sigma) in model space: rows are drawn from p exp(-E), see :func:`tilted`.
 
         Returns:
             float32 rows in original units: ``(n, D)`` for ``(n,)`` labels and a single seed, else ``(R, n, D)``.
@@ -193,19 +193,19 @@ class ConditionalDiffusion:
         """
         asked = checks.check_labels(labels, self.num_labels, len(self.seeds), self.device).expand(len(self.seeds), -1)
         checks.check_fitted(asked, self._label_counts)
-        weight = checks.check_weights(
-            self.settings.guidance_weight if guidance_weight is None else guidance_weight, asked
-        )
+        default = self.settings.guidance_weight
+        weight = checks.check_weights(default if guidance_weight is None else guidance_weight, asked)
         sigmas = schedule(self.settings, steps, inpaints=known is not None)
-        cells = None if known is None else self._normaliser.encode(checks.check_known(known, asked, self.columns))
+        cells = None if known is None else self.normaliser.encode(checks.check_known(known, asked, self.columns))
         denoiser = self._denoiser.with_weights(self._learner.average)
         chunks = []
         for start in range(0, asked.shape[1], self.settings.chunk_rows):
             part = slice(start, start + self.settings.chunk_rows)
             own = weight[:, part] if isinstance(weight, Tensor) else weight
             denoise = guided(denoiser, asked[:, part], own, self.num_labels, guidance_interval)
+            denoise = denoise if energy_gradient is None else tilted(denoise, energy_gradient)
             chunks.append(self._generate(denoise, asked[:, part], sigmas, None if cells is None else cells[:, part]))
-        rows = self._normaliser.decode(torch.cat(chunks, dim=1))
+        rows = self.normaliser.decode(torch.cat(chunks, dim=1))
         return rows[0] if len(self.seeds) == 1 and np.ndim(labels) == 1 else rows
 
     def _generate(self, denoise: Denoise, labels: Tensor, sigmas: Tensor, known: Tensor | None) -> Tensor:
@@ -225,7 +225,7 @@ class ConditionalDiffusion:
         """Copy everything that changes, as a tree of tensors: loading it continues fits and samples bit for bit."""
         state = {
             "learner": self._learner.state(),
-            "normaliser": {"mean": self._normaliser.mean.clone(), "std": self._normaliser.std.clone()},
+            "normaliser": {"mean": self.normaliser.mean.clone(), "std": self.normaliser.std.clone()},
             "label_counts": self._label_counts.clone(),
             "streams": {"training": self._training.state(), "sampling": self._sampling.state()},
         }
@@ -247,7 +247,7 @@ class ConditionalDiffusion:
             del own["gaussians"]
         found = checks.check_state(state, own, self.device)
         self._learner.restore(found["learner"])
-        self._normaliser = Normaliser(**found["normaliser"])
+        self.normaliser = Normaliser(**found["normaliser"])
         self._label_counts = found["label_counts"].cpu()
         self._denoiser.gaussians = LabelGaussians(**found["gaussians"]) if "gaussians" in found else None
         for name, streams in (("training", self._training), ("sampling", self._sampling)):

@@ -13,6 +13,9 @@ from cfdg_diffusion.edm.noise import Denoise
 LabelledDenoise = Callable[[Tensor, Tensor, Tensor], Tensor]
 """``(x (..., N, D), sigma broadcastable to (..., N), labels (..., N)) -> (..., N, D)``."""
 
+EnergyGradient = Callable[[Tensor, Tensor], Tensor]
+"""``(x (..., N, D), sigma broadcastable to (..., N)) -> (..., N, D)``, the gradient of an energy in x."""
+
 
 def drop_labels(labels: Tensor, p_uncond: float, null: int, uniform: Tensor) -> Tensor:
     """Replace each label by ``null`` with probability ``p_uncond``: the training half, label dropout.
@@ -59,6 +62,18 @@ def guided(
         return unconditional + share * (conditional - unconditional)
 
     return denoise
+
+
+def tilted(denoise: Denoise, energy_gradient: EnergyGradient) -> Denoise:
+    """Make the denoiser of the density q ~ p exp(-E) from that of p: D - sigma^2 grad E.
+
+    D = x + sigma^2 grad log p (EDM, equation 3), so that the gradient of -E is added to the score at every noise level.
+
+    Args:
+        denoise: the denoiser of p.
+        energy_gradient: grad E of the *noised* densities, E(x; sigma) = -log q(x; sigma) / p(x; sigma) + a constant.
+    """
+    return lambda x, sigma: denoise(x, sigma) - sigma[..., None] ** 2 * energy_gradient(x, sigma)
 
 
 def inpaint(denoise: Denoise, clean: Tensor, known: Tensor, noise: Tensor) -> Denoise:

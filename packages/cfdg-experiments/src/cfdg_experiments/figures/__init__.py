@@ -1,0 +1,1 @@
+"""Figures of the paper beside its tables."""

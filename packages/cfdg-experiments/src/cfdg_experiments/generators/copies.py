@@ -1,0 +1,109 @@
+"""Controls without a model: real rows again, as they are or jittered (tell generation from replay and smoothing)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cfdg_experiments.generators.interface import State
+from cfdg_experiments.generators.rows import LabelledRows, fitted_rows
+from cfdg_rl.streams import Streams
+from cfdg_rl.transitions import from_rows, to_rows
+
+
+class Repeat:
+    """Real rows drawn again under the labels asked for: CFDG's mixing without a generator.
+
+    Args:
+        streams: randomness of the draws, one stream per replica.
+    """
+
+    def __init__(self, streams: Streams) -> None:
+        self.streams = streams
+        self._real: LabelledRows | None = None
+
+    def fit(self, rows: Tensor, labels: Tensor) -> None:
+        """Keep rows ``(R, N, D)`` with labels ``(R, N)``."""
+        self._real = LabelledRows(rows, labels)
+
+    def sample(self, labels: Tensor) -> Tensor:
+        """Draw one real row ``(R, n, D)`` for each label ``(R, n)``.
+
+        Raises:
+            ValueError: if nothing was fitted, or a label has no rows.
+        """
+        return fitted_rows(self._real).draw(labels, self.streams)
+
+    def state(self) -> dict[str, Any]:
+        """Return the random streams."""
+        return {"streams": self.streams.state()}
+
+    def restore(self, state: State) -> None:
+        """Continue where :meth:`state` was taken; a fit comes first."""
+        self.streams.restore(state["streams"])
+        self._real = None
+
+
+@dataclass(frozen=True)
+class JitterSettings:
+    """Noise of :class:`Jitter`.
+
+    Raises:
+        ValueError: if a value is negative.
+    """
+
+    noise: float = 0.01  # standard deviation, in standard deviations of each column
+
+    def __post_init__(self) -> None:
+        if self.noise < 0:
+            raise ValueError(f"noise is {self.noise}, expected at least 0")
+
+
+class Jitter:
+    """Real rows with Gaussian noise on s and s'; action, reward and terminal stay.
+
+    Args:
+        obs_dim: S.
+        action_dim: A.
+        streams: randomness of the draws, one stream per replica.
+        settings: size of the noise.
+    """
+
+    def __init__(
+        self, obs_dim: int, action_dim: int, streams: Streams, settings: JitterSettings = JitterSettings()
+    ) -> None:
+        self.dims = (obs_dim, action_dim)
+        self.settings = settings
+        self.repeat = Repeat(streams)
+        self._spread = torch.zeros(0)
+
+    def fit(self, rows: Tensor, labels: Tensor) -> None:
+        """Keep rows ``(R, N, D)`` with labels ``(R, N)``, and each replica's standard deviations."""
+        self.repeat.fit(rows, labels)
+        self._spread = rows.std(1, keepdim=True)
+
+    def sample(self, labels: Tensor) -> Tensor:
+        """Draw one jittered row ``(R, n, D)`` for each label ``(R, n)``.
+
+        Raises:
+            ValueError: if nothing was fitted, or a label has no rows.
+        """
+        data = from_rows(self.repeat.sample(labels), *self.dims)
+        spread = from_rows(self._spread, *self.dims)
+        before = self._noise(data.obs) * spread.obs
+        after = self._noise(data.next_obs) * spread.next_obs
+        return to_rows(replace(data, obs=data.obs + before, next_obs=data.next_obs + after))
+
+    def _noise(self, like: Tensor) -> Tensor:
+        return self.settings.noise * self.repeat.streams.normal(*like.shape[1:])
+
+    def state(self) -> dict[str, Any]:
+        """Return the random streams."""
+        return self.repeat.state()
+
+    def restore(self, state: State) -> None:
+        """Continue where :meth:`state` was taken; a fit comes first."""
+        self.repeat.restore(state)

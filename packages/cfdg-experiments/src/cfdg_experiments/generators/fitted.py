@@ -1,0 +1,234 @@
+"""Learnt models as generators: their schedule of training, and on which labels they are fitted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from cfdg_diffusion import DiffusionSettings
+from cfdg_experiments.generators.interface import ResumableGenerator, State
+
+
+class Model(Protocol):
+    """The methods of a model that a fitted generator calls; :class:`cfdg_diffusion.ConditionalDiffusion` is one."""
+
+    def fit(self, rows: Tensor, labels: Tensor, *, steps: int | None = None) -> object:
+        """Train for some gradient steps on rows ``(R, N, D)`` with labels ``(R, N)``."""
+        ...
+
+    def sample(self, labels: Tensor) -> Tensor:
+        """Generate one row ``(R, n, D)`` per label ``(R, n)``."""
+        ...
+
+    def reset(self) -> None:
+        """Forget all that was learnt."""
+        ...
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return everything that changes."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Take over a state."""
+        ...
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Gradient steps of a model at a refresh; the paper states none of these.
+
+    Raises:
+        ValueError: if a number of steps is below 1.
+    """
+
+    first_steps: int = 100_000  # gradient steps of the first fit and of every fit from scratch; SynthER, EDIS
+    steps: int = 100_000  # gradient steps of a warm-started fit
+    warm_start: bool = False  # continue from the previous refresh's weights; SynthER and EDIS start anew
+
+    def __post_init__(self) -> None:
+        for name in ("first_steps", "steps"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
+
+    def shared_by(self, models: int) -> Schedule:
+        """Divide the steps between several models, so that together they take as many as one."""
+        return Schedule(max(1, self.first_steps // models), max(1, self.steps // models), self.warm_start)
+
+
+def unconditional(settings: DiffusionSettings) -> DiffusionSettings:
+    """Set a model of one label to waste nothing on guidance: no label is dropped in training, w is 0."""
+    return replace(settings, p_uncond=0.0, guidance_weight=0.0)
+
+
+class Fitted:
+    """A model trained on all rows at every refresh, by a schedule.
+
+    Args:
+        model: learns and samples.
+        schedule: gradient steps of each fit.
+
+    Attributes:
+        fits: refreshes so far.
+    """
+
+    def __init__(self, model: Model, schedule: Schedule) -> None:
+        self.model = model
+        self.schedule = schedule
+        self.fits = 0
+
+    def fit(self, rows: Tensor, labels: Tensor) -> object:
+        """Train on rows ``(R, N, D)`` with labels ``(R, N)``; return the model's report."""
+        warm = self.schedule.warm_start and self.fits > 0
+        if self.fits and not warm:
+            self.model.reset()
+        self.fits += 1
+        return self.model.fit(rows, labels, steps=self.schedule.steps if warm else self.schedule.first_steps)
+
+    def sample(self, labels: Tensor) -> Tensor:
+        """Generate one row ``(R, n, D)`` per label ``(R, n)``."""
+        return self.model.sample(labels)
+
+    def state(self) -> dict[str, Any]:
+        """Return the model's state and the number of fits."""
+        return {"model": self.model.state_dict(), "fits": self.fits}
+
+    def restore(self, state: State) -> None:
+        """Continue where :meth:`state` was taken."""
+        self.model.load_state_dict(state["model"])
+        self.fits = int(state["fits"])
+
+
+class OnlyLabel:
+    """A generator without labels, fitted on the rows of one label: SynthER's on the online rows alone.
+
+    Args:
+        generator: sees one label, 0.
+        label: the label of the rows that it is fitted on.
+    """
+
+    def __init__(self, generator: ResumableGenerator, label: int) -> None:
+        self.generator = generator
+        self.label = label
+
+    def fit(self, rows: Tensor, labels: Tensor) -> object:
+        """Fit on those of the rows ``(R, N, D)`` whose label ``(R, N)`` is the one.
+
+        Raises:
+            ValueError: if there are none, or not equally many in every replica.
+        """
+        own = select_label(rows, labels, self.label)
+        return self.generator.fit(own, _one_label(own[..., 0]))
+
+    def sample(self, labels: Tensor) -> Tensor:
+        """Generate ``(R, n, D)`` rows, whatever the labels ``(R, n)`` are."""
+        return self.generator.sample(torch.zeros_like(labels))
+
+    def state(self) -> dict[str, Any]:
+        """Return the generator's state."""
+        return self.generator.state()
+
+    def restore(self, state: State) -> None:
+        """Restore the generator's state."""
+        self.generator.restore(state)
+
+
+class Unlabelled:
+    """A generator without labels, fitted on all rows: the unconditional model of the union.
+
+    A batch of a fit holds rows as often as they occur; nothing makes up for few online rows.
+
+    Args:
+        generator: sees one label, 0.
+    """
+
+    def __init__(self, generator: ResumableGenerator) -> None:
+        self.generator = generator
+
+    def fit(self, rows: Tensor, labels: Tensor) -> object:
+        """Fit on all rows ``(R, N, D)``."""
+        return self.generator.fit(rows, _one_label(labels))
+
+    def sample(self, labels: Tensor) -> Tensor:
+        """Generate ``(R, n, D)`` rows, whatever the labels ``(R, n)`` are."""
+        return self.generator.sample(torch.zeros_like(labels))
+
+    def state(self) -> dict[str, Any]:
+        """Return the generator's state."""
+        return self.generator.state()
+
+    def restore(self, state: State) -> None:
+        """Restore the generator's state."""
+        self.generator.restore(state)
+
+
+class SeparateModels:
+    """One generator without labels for each label, which share nothing.
+
+    Args:
+        generators: of label 0, 1 and so on; each sees one label, 0.
+    """
+
+    def __init__(self, generators: Sequence[ResumableGenerator]) -> None:
+        self.generators = tuple(generators)
+
+    def fit(self, rows: Tensor, labels: Tensor) -> list[object]:
+        """Fit each generator on its label's rows of ``(R, N, D)``; return what they return.
+
+        Raises:
+            ValueError: if a label has no rows, or not equally many in every replica.
+        """
+        reports = []
+        for label, generator in enumerate(self.generators):
+            own = select_label(rows, labels, label)
+            reports.append(generator.fit(own, _one_label(own[..., 0])))
+        return reports
+
+    def sample(self, labels: Tensor) -> Tensor:
+        """Generate one row ``(R, n, D)`` per label ``(R, n)``, each by its label's generator.
+
+        Raises:
+            ValueError: if there is no generator of a label.
+        """
+        if int(labels.max()) >= len(self.generators):
+            raise ValueError(f"label is {int(labels.max())}, expected 0 to {len(self.generators) - 1}")
+        parts = []
+        for label, generator in enumerate(self.generators):
+            places = (labels == label).any(0).nonzero()[:, 0]
+            if len(places):
+                parts.append((label, places, generator.sample(torch.zeros_like(labels[:, places]))))
+        rows = parts[0][2].new_zeros(*labels.shape, parts[0][2].shape[-1])
+        for label, places, drawn in parts:
+            own = (labels[:, places] == label)[..., None]
+            rows[:, places] = torch.where(own, drawn, rows[:, places])
+        return rows
+
+    def state(self) -> dict[str, Any]:
+        """Return the state of each generator."""
+        return {"generators": [generator.state() for generator in self.generators]}
+
+    def restore(self, state: State) -> None:
+        """Restore the state of each generator."""
+        for generator, own in zip(self.generators, state["generators"], strict=True):
+            generator.restore(own)
+
+
+def select_label(rows: Tensor, labels: Tensor, label: int) -> Tensor:
+    """Take the rows ``(R, n, D)`` of ``(R, N, D)`` whose label ``(R, N)`` is the one, in their order.
+
+    Raises:
+        ValueError: if there are none, or not equally many in every replica.
+    """
+    own = labels == label
+    counts = own.sum(1)
+    if int(counts.min()) != int(counts.max()) or not int(counts.max()):
+        found = sorted(set(counts.tolist()))
+        raise ValueError(f"label {label} has {found} rows per replica, expected one number of at least 1")
+    return rows[own].unflatten(0, (len(rows), -1))
+
+
+def _one_label(like: Tensor) -> Tensor:
+    return torch.zeros_like(like, dtype=torch.long)

@@ -1,0 +1,71 @@
+"""Controls without a model: repeated rows are real ones, jitter has its size and its columns."""
+
+import pytest
+import torch
+
+from cfdg_experiments.generators import Jitter, JitterSettings, Repeat
+from cfdg_experiments.generators.rows import LabelledRows
+from cfdg_rl.transitions import from_rows
+
+
+def members(rows):
+    return {tuple(row) for row in rows.tolist()}
+
+
+def test_repeat_hands_out_real_rows_of_the_label_and_replica(data):
+    generator = Repeat(data.streams("test"))
+    generator.fit(data.rows, data.labels)
+    drawn = generator.sample(data.asked)
+    for r in range(len(data.seeds)):
+        for label in (0, 1):
+            own = data.rows[r][data.labels[r] == label]
+            assert members(drawn[r][data.asked[r] == label]) <= members(own)
+
+
+def test_labelled_rows_are_drawn_uniformly_also_where_replicas_hold_different_counts(data):
+    labels = torch.tensor([[0, 1, 1, 1], [1, 0, 0, 0]])
+    rows = torch.arange(8.0).reshape(2, 4, 1)
+    drawn = LabelledRows(rows, labels).draw(torch.ones(2, 30_000, dtype=torch.long), data.streams("test"))
+    assert drawn[1].unique().tolist() == [4.0]
+    shares = torch.stack([(drawn[0] == value).float().mean() for value in (1, 2, 3)])
+    torch.testing.assert_close(shares, torch.full((3,), 1 / 3), atol=0.01, rtol=0)
+
+
+def test_jitter_moves_states_by_its_share_of_their_spread_and_nothing_else(data):
+    repeated = Repeat(data.streams("test"))
+    jittered = Jitter(*data.dims, data.streams("test"), JitterSettings(noise=0.01))
+    asked = torch.ones(2, 4000, dtype=torch.long)
+    found = []
+    for generator in (repeated, jittered):
+        generator.fit(data.rows, data.labels)
+        found.append(from_rows(generator.sample(asked), *data.dims))
+    real, moved = found
+    spread = from_rows(data.rows.std(1, keepdim=True), *data.dims)
+    for name in ("obs", "next_obs"):
+        noise = (getattr(moved, name) - getattr(real, name)) / getattr(spread, name)
+        torch.testing.assert_close(noise.std(1), torch.full((2, 2), 0.01), rtol=0.05, atol=0)
+    for name in ("action", "reward", "terminal"):
+        assert torch.equal(getattr(moved, name), getattr(real, name))
+    assert abs(torch.corrcoef((moved.obs - real.obs)[0].T)[0, 1]) < 0.1
+
+
+def test_a_restored_generator_goes_on_bit_for_bit(data):
+    for make in (lambda: Repeat(data.streams("test")), lambda: Jitter(*data.dims, data.streams("test"))):
+        generator = make()
+        generator.fit(data.rows, data.labels)
+        generator.sample(data.asked)
+        other = make()
+        other.restore(generator.state())
+        other.fit(data.rows, data.labels)
+        assert torch.equal(other.sample(data.asked), generator.sample(data.asked))
+
+
+def test_refusals(data):
+    generator = Repeat(data.streams("test"))
+    with pytest.raises(ValueError, match="has not been fitted, expected a fit before a sample"):
+        generator.sample(data.asked)
+    generator.fit(data.rows, data.labels)
+    with pytest.raises(ValueError, match="label 2 has 0 rows in the latest fit, expected at least 1"):
+        generator.sample(torch.full((2, 3), 2))
+    with pytest.raises(ValueError, match=r"noise is -1, expected at least 0"):
+        JitterSettings(noise=-1)
