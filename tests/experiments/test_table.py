@@ -185,7 +185,7 @@ def hopper_file(folder, **changed):
         ("damaged", "hopper_medium-v2.hdf5"),
         ("width", "observations has shape (3000, 9), expected"),
         ("nan", "rewards is not finite at row 17"),
-        ("key", "no key 'actions'"),
+        ("key", "expected 'actions' among them"),
     ],
 )
 def test_a_bad_dataset_file_is_one_sentence_and_status_2(fault, message, tmp_path, capsys, monkeypatch):

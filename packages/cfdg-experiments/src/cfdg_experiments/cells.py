@@ -125,9 +125,15 @@ def cell_key(cell: Cell) -> str:
     groups: list[Any] = [own.learner, own.finetune, own.mixing]
     groups += [group for group in (own.pex, own.replay) if group is not None]
     groups.append(own.evaluation)
+    parts = [asdict(group) for group in groups]
     if cell.augmentation.augments:
-        groups += [own.diffusion, own.refresh]
-    return _hash([pretrain_key(cell), cell.algorithm, cell.arm, *(asdict(group) for group in groups)])
+        parts += [_with_old_names(asdict(own.diffusion)), asdict(own.refresh)]
+    return _hash([pretrain_key(cell), cell.algorithm, cell.arm, *parts])
+
+
+def _with_old_names(diffusion: dict[str, Any]) -> dict[str, Any]:
+    """Keep the keys of cells that were finished before a setting was renamed."""
+    return {"waves" if name == "fourier_octaves" else name: value for name, value in diffusion.items()}
 
 
 def _slug(name: str) -> str:
