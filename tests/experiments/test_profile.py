@@ -158,3 +158,10 @@ def test_the_settings_of_a_cell_do_not_depend_on_the_rest_of_the_table():
     profile = load_profile("quick")
     alone = load_profile("quick", {"data.datasets": ["recorded:halfcheetah-medium"], "algorithms": ["iql"]})
     assert set(cells_of(alone)) <= set(cells_of(profile))
+
+
+def test_a_profile_written_before_a_setting_was_renamed_still_loads(tmp_path):
+    path = tmp_path / "old.yaml"
+    path.write_text("name: old\ndiffusion:\n  waves: 2\n")
+    assert load_profile(str(path)).diffusion.fourier_octaves == 2
+    assert load_profile("quick", {"diffusion.waves": 3}).diffusion.fourier_octaves == 3

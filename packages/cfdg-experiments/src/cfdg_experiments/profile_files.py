@@ -37,6 +37,7 @@ def load_profile(name_or_path: str, overrides: Mapping[str, Any] | None = None) 
         raise ValueError(f"{where} is a {type(tree).__name__}, expected keys and values")
     for key, value in (overrides or {}).items():
         _set(tree, key, value)
+    _rename_old_keys(tree)
     return build_profile(tree, where)
 
 
@@ -112,6 +113,13 @@ def _set(tree: dict[str, Any], key: str, value: object) -> None:
         if not isinstance(tree, dict):
             raise ValueError(f"override {key}: {group} is a value, expected a group of keys")
     tree[last] = value
+
+
+def _rename_old_keys(tree: Mapping[str, Any]) -> None:
+    """Give the keys of older profile files their present names."""
+    diffusion = tree.get("diffusion")
+    if isinstance(diffusion, dict) and "waves" in diffusion:
+        diffusion.setdefault("fourier_octaves", diffusion.pop("waves"))
 
 
 def _merged(defaults: Mapping[str, Any], tree: Mapping[str, Any]) -> dict[str, Any]:
