@@ -162,7 +162,7 @@ class ConditionalDiffusion:
         return self._denoiser.held_out_loss(self._learner.average, clean, labels, noise, draws)
 
     @torch.no_grad()  # inference_mode would give tensors that nobody can edit or differentiate through
-    def sample(
+    def sample(  # noqa: PLR0913 - all but the labels have a default
         self,
         labels: Array,
         *,
