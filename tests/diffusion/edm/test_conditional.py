@@ -421,3 +421,40 @@ def test_settings_name_what_is_wrong(name, value, expected):
     with pytest.raises(ValueError, match=f"^{name} is ") as raised:
         DiffusionSettings(**{name: value})
     assert str(raised.value).endswith(f"expected {expected}")
+
+
+def test_tensors_can_be_edited_and_differentiated_through():
+    """Whatever the arguments, a public method returns ordinary tensors."""
+    rows = torch.randn(40, 3)
+    labels = torch.arange(40) % 2
+    for seeds in ((0,), (0, 1)):
+        model = ConditionalDiffusion(3, 2, seeds=seeds, settings=DiffusionSettings(width=8, blocks=1, batch_size=8))
+        model.fit(rows, labels, steps=1)
+        known = torch.full((4, 3), torch.nan)
+        known[:, 0] = 1.0
+        made = [
+            model.sample(labels[:4], steps=2),
+            model.sample(labels[:4], steps=2, guidance_weight=1.0),
+            model.sample(labels[:4], steps=2, known=known),
+            model.held_out_loss(rows, labels),
+        ]
+        for found in made:
+            assert not found.is_inference()
+            found[..., 0].clamp_(0, 1)
+            weights = found.clone().requires_grad_()
+            (weights * found).sum().backward()
+            assert weights.grad is not None
+
+
+def test_streams_of_a_call_leave_those_of_the_model_alone():
+    model = ConditionalDiffusion(2, 1, settings=DiffusionSettings(width=8, blocks=1, batch_size=8))
+    model.fit(torch.randn(40, 2), torch.zeros(40, dtype=torch.long), steps=1)
+    labels = torch.zeros(5, dtype=torch.long)
+    own = model.state_dict()["streams"]["sampling"]
+    first = model.sample(labels, steps=2, streams=model.sampling_streams((7,)))
+    assert torch.equal(model.state_dict()["streams"]["sampling"], own)
+    assert torch.equal(model.sample(labels, steps=2, streams=model.sampling_streams((7,))), first)
+    model.restart_sampling((7,))
+    assert torch.equal(model.sample(labels, steps=2), first)
+    model.restart_sampling(model.sampling_streams((7,)))
+    assert torch.equal(model.sample(labels, steps=2), first)

@@ -16,7 +16,7 @@ from cfdg_diffusion import (
     TabularSettings,
 )
 from cfdg_diffusion.tabular.constraints import broken, constraint_state, restore_constraint
-from cfdg_diffusion.tabular.rejection import Tally, draw_until_met
+from cfdg_diffusion.tabular.rejection import SampleReport, draw_until_met
 
 TINY = TabularSettings(
     diffusion=DiffusionSettings(width=16, blocks=1, batch_size=32, sampling_steps=8, guidance_weight=0.0)
@@ -94,7 +94,7 @@ def test_streams_count_over_all_tables(model):
 def test_a_rare_event_is_found():
     """Rejection is exact: the accepted draws are the model's own, conditioned on the constraint."""
     rng = np.random.default_rng(0)
-    tally = Tally()
+    tally = SampleReport()
     rare = Predicate("rare", lambda rows: (rows["u"] > 0.995).to_numpy())
     table = draw_until_met(
         lambda places: pd.DataFrame({"u": rng.random(len(places)), "place": places}), 400, [rare], tally

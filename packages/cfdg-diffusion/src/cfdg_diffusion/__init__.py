@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from cfdg_diffusion.tabular.demo import load_demo
     from cfdg_diffusion.tabular.early_stopping import History
     from cfdg_diffusion.tabular.model import TabularDiffusion
+    from cfdg_diffusion.tabular.rejection import SampleReport
     from cfdg_diffusion.tabular.request import Balance
     from cfdg_diffusion.tabular.settings import TabularSettings
 else:
@@ -37,6 +38,7 @@ else:
         "tabular.demo": ("load_demo",),
         "tabular.early_stopping": ("History",),
         "tabular.model": ("TabularDiffusion",),
+        "tabular.rejection": ("SampleReport",),
         "tabular.request": ("Balance",),
         "tabular.settings": ("TabularSettings",),
     }
@@ -76,6 +78,7 @@ __all__ = [
     "NotFittedError",
     "Predicate",
     "Range",
+    "SampleReport",
     "Streams",
     "TabularDiffusion",
     "TabularSettings",

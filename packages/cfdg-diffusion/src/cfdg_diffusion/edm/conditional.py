@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -27,7 +27,7 @@ from cfdg_diffusion.edm.noise import Denoise
 from cfdg_diffusion.edm.normaliser import Normaliser, measure
 from cfdg_diffusion.edm.outputs import Category
 from cfdg_diffusion.edm.sampler import schedule, solve
-from cfdg_diffusion.edm.settings import DiffusionSettings
+from cfdg_diffusion.edm.settings import DiffusionSettings, Sampler
 from cfdg_diffusion.edm.streams import Streams
 
 Array = Tensor | np.ndarray
@@ -145,7 +145,7 @@ class ConditionalDiffusion:
         self._learner.step(losses, rate * self.settings.learning_rate)
         return losses.detach()
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def held_out_loss(self, rows: Array, labels: Array, *, draws: int = 0, seed: int = 0) -> Tensor:
         """Compute the denoising loss ``(R,)`` of the averaged weights on rows and labels that were not fitted.
 
@@ -161,8 +161,8 @@ class ConditionalDiffusion:
         noise = Streams((seed,) * replicas, "held-out noise", self.device)
         return self._denoiser.held_out_loss(self._learner.average, clean, labels, noise, draws)
 
-    @torch.inference_mode()
-    def sample(
+    @torch.no_grad()  # inference_mode would give tensors that nobody can edit or differentiate through
+    def sample(  # noqa: PLR0913 - all but the labels have a default
         self,
         labels: Array,
         *,
@@ -171,6 +171,7 @@ class ConditionalDiffusion:
         steps: int | None = None,
         known: Array | None = None,
         energy_gradient: EnergyGradient | None = None,
+        streams: Streams | None = None,
     ) -> Tensor:
         """Generate one row per label from the averaged weights.
 
@@ -183,6 +184,7 @@ class ConditionalDiffusion:
             known: ``(n, D)`` or ``(R, n, D)`` rows in original units whose finite numbers are kept; NaN is
                 generated to go with them by the stochastic sampler in 40 steps, whose fresh noise lets both settle.
             energy_gradient: grad E(x; sigma) in model space: rows are drawn from p exp(-E), see :func:`tilted`.
+            streams: one per replica, as :meth:`sampling_streams` makes them; None continues the model's own.
 
         Returns:
             float32 rows in original units: ``(n, D)`` for ``(n,)`` labels and a single seed, else ``(R, n, D)``.
@@ -198,28 +200,26 @@ class ConditionalDiffusion:
         sigmas = schedule(self.settings, steps, inpaints=known is not None)
         cells = None if known is None else self.normaliser.encode(checks.check_known(known, asked, self.columns))
         denoiser = self._denoiser.with_weights(self._learner.average)
+        streams = self._sampling if streams is None else streams
         chunks = []
         for start in range(0, asked.shape[1], self.settings.chunk_rows):
             part = slice(start, start + self.settings.chunk_rows)
             own = weight[:, part] if isinstance(weight, Tensor) else weight
             denoise = guided(denoiser, asked[:, part], own, self.num_labels, guidance_interval)
             denoise = denoise if energy_gradient is None else tilted(denoise, energy_gradient)
-            chunks.append(self._generate(denoise, asked[:, part], sigmas, None if cells is None else cells[:, part]))
+            given = None if cells is None else cells[:, part]
+            normal = partial(streams.normal, asked[:, part].shape[1], self.columns)
+            chunks.append(_generate(self.settings.sampler, denoise, sigmas, given, normal))
         rows = self.normaliser.decode(torch.cat(chunks, dim=1))
         return rows[0] if len(self.seeds) == 1 and np.ndim(labels) == 1 else rows
 
-    def _generate(self, denoise: Denoise, labels: Tensor, sigmas: Tensor, known: Tensor | None) -> Tensor:
-        """Generate rows ``(R, n, D)`` in model space, one per label, to go with the finite numbers of ``known``."""
-        normal = partial(self._sampling.normal, labels.shape[1], self.columns)
-        x = normal() * float(sigmas[0])
-        if known is None:
-            return solve(self.settings.sampler, denoise, x, sigmas, normal)
-        denoise = inpaint(denoise, known.nan_to_num(), known.isfinite(), normal())
-        return solve("heun-stochastic", denoise, x, sigmas, normal)
+    def sampling_streams(self, seeds: Sequence[int]) -> Streams:
+        """Make streams of :meth:`sample` from one seed per replica; those of the model stay as they are."""
+        return Streams(tuple(seeds), "diffusion sampling", self.device)
 
-    def restart_sampling(self, seeds: Sequence[int]) -> None:
-        """Begin the streams of sampling anew, from one seed per replica."""
-        self._sampling = Streams(tuple(seeds), "diffusion sampling", self.device)
+    def restart_sampling(self, seeds: Sequence[int] | Streams) -> None:
+        """Begin the model's streams of sampling anew, from one seed per replica, or go on with other streams."""
+        self._sampling = seeds if isinstance(seeds, Streams) else self.sampling_streams(seeds)
 
     def state_dict(self) -> dict[str, Any]:
         """Copy everything that changes, as a tree of tensors: loading it continues fits and samples bit for bit."""
@@ -283,3 +283,14 @@ class ConditionalDiffusion:
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path} does not describe a model of this version: {error}") from error
         return model
+
+
+def _generate(
+    sampler: Sampler, denoise: Denoise, sigmas: Tensor, known: Tensor | None, normal: Callable[[], Tensor]
+) -> Tensor:
+    """Generate rows ``(R, n, D)`` in model space, one per draw of ``normal``, with the finite numbers of ``known``."""
+    x = normal() * float(sigmas[0])
+    if known is None:
+        return solve(sampler, denoise, x, sigmas, normal)
+    denoise = inpaint(denoise, known.nan_to_num(), known.isfinite(), normal())
+    return solve("heun-stochastic", denoise, x, sigmas, normal)

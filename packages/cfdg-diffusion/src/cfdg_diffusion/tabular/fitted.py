@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ import numpy as np
 import pandas as pd
 
 from cfdg_diffusion.edm.conditional import ConditionalDiffusion
+from cfdg_diffusion.tabular.checks import checked_seed
 from cfdg_diffusion.tabular.early_stopping import History, Plan
+from cfdg_diffusion.tabular.generation import Draws
 from cfdg_diffusion.tabular.schema import TableSchema
 from cfdg_diffusion.tabular.settings import TabularSettings
 from cfdg_diffusion.tabular.training import Fitting, network
@@ -25,13 +28,13 @@ class FittedTable:
         schema: columns and labels of the table.
         network: trained model of its rows; None if every generated column is constant.
         history: losses, steps and time of the fit.
-        rng: draws labels and the places of integers within their cells; None before the first request.
+        rng: draws labels and the places of integers within their cells, in calls without a seed.
     """
 
     schema: TableSchema
     network: ConditionalDiffusion | None
     history: History
-    rng: np.random.Generator | None = None
+    rng: np.random.Generator
 
     @classmethod
     def learn(
@@ -45,22 +48,39 @@ class FittedTable:
         """Train a new model; see :meth:`Fitting.fit` for the arguments."""
         model = network(fitting.schema, fitting.settings.diffusion, fitting.seed, device)
         history = History() if model is None else fitting.fit(model, table, before, checkpoint)
-        return cls(fitting.schema, model, history)
+        return cls(fitting.schema, model, history, _labels_rng(fitting.seed))
 
-    def stream(self, seed: int | None, first_seed: int) -> np.random.Generator:
-        """Continue the random streams of sampling, or restart them at a seed; ``first_seed`` is for the first call."""
-        if seed is not None and self.network is not None:
-            self.network.restart_sampling((seed,))
-        if seed is not None or self.rng is None:
-            self.rng = np.random.default_rng([first_seed if seed is None else seed, 1])
-        return self.rng
+    @contextmanager
+    def draws(self, seed: int | Draws | None) -> Iterator[Draws]:
+        """Yield the random streams of a call: the model's, or for a seed its own, which no other thread draws from.
+
+        After a call with a seed, calls without one go on where it ended.
+
+        Args:
+            seed: None continues the model's streams; ``Draws`` are those of an outer call.
+
+        Raises:
+            ValueError: if it is not an integer of 0 or more.
+        """
+        if seed is None:
+            yield Draws(self.rng)
+        elif isinstance(seed, Draws):
+            yield seed
+        else:
+            number = checked_seed(seed)
+            streams = None if self.network is None else self.network.sampling_streams((number,))
+            own = Draws(_labels_rng(number), streams)
+            yield own
+            self.rng = own.rng
+            if self.network is not None and streams is not None:
+                self.network.restart_sampling(streams)
 
     def state(self) -> dict[str, Any]:
         """Return a tree of arrays and JSON, as :meth:`restore` takes it."""
         return {
             "schema": self.schema.state(),
             "history": asdict(self.history),
-            "random": None if self.rng is None else self.rng.bit_generator.state,
+            "random": self.rng.bit_generator.state,
             "model": None if self.network is None else self.network.state_dict(),
         }
 
@@ -71,11 +91,14 @@ class FittedTable:
         model = network(schema, settings.diffusion, tree["seed"], device)
         if model is not None:
             model.load_state_dict(tree["model"])
-        rng = None
-        if tree["random"] is not None:
-            rng = np.random.default_rng()
+        rng = _labels_rng(tree["seed"])
+        if tree["random"] is not None:  # as older files have it before the first request
             rng.bit_generator.state = tree["random"]
         return cls(schema, model, History(**tree["history"]), rng)
+
+
+def _labels_rng(seed: int) -> np.random.Generator:
+    return np.random.default_rng([seed, 1])
 
 
 def make_plan(settings: TabularSettings, steps: int | None, **limits: Any) -> Plan:  # noqa: ANN401 - those of Plan

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from cfdg_diffusion.edm.conditional import ConditionalDiffusion
+from cfdg_diffusion.edm.streams import Streams
 from cfdg_diffusion.tabular.cells import fill_missing, keep_columns
 from cfdg_diffusion.tabular.checks import check_unique
 from cfdg_diffusion.tabular.constraints import Constraint, enforced_in_holes, enforced_on_generated
@@ -19,8 +22,8 @@ from cfdg_diffusion.tabular.label_draws import (
     rows_with_kept_columns,
     rows_with_missing_labels,
 )
-from cfdg_diffusion.tabular.rejection import Tally, draw_until_met
-from cfdg_diffusion.tabular.request import ImputeRequest, RowRequest, SampleArguments, draw_by_frequency
+from cfdg_diffusion.tabular.rejection import SampleReport, draw_until_met
+from cfdg_diffusion.tabular.request import Balance, ImputeRequest, RowRequest, SampleArguments, draw_by_frequency
 from cfdg_diffusion.tabular.schema import TableSchema
 
 
@@ -54,22 +57,35 @@ _UNGUIDED = SamplerOptions(guidance_weight=0.0)
 
 
 @dataclass(frozen=True)
+class Draws:
+    """Random streams of one call, or of several.
+
+    Attributes:
+        rng: draws labels and the places of integers within their cells.
+        streams: draw the network's noise; None continues its own, and stands for a model without a network.
+    """
+
+    rng: np.random.Generator
+    streams: Streams | None = None
+
+
+@dataclass(frozen=True)
 class RowGenerator:
     """A fitted model at one point of its random streams.
 
     Attributes:
         schema: columns and labels of the table.
         network: trained model of its rows; None if every generated column is constant.
-        rng: draws labels and the places of integers within their cells.
+        draws: random streams.
         constraints: conditions that every generated row has to meet.
-        tally: counts the draws that the constraints took.
+        report: counts the draws that the constraints took.
     """
 
     schema: TableSchema
     network: ConditionalDiffusion | None
-    rng: np.random.Generator
+    draws: Draws
     constraints: Sequence[Constraint]
-    tally: Tally
+    report: SampleReport
 
     def sample(self, arguments: SampleArguments, options: SamplerOptions) -> pd.DataFrame:
         """Generate the rows that the arguments of :meth:`TabularDiffusion.sample` ask for.
@@ -78,7 +94,7 @@ class RowGenerator:
             ValueError: if the arguments contradict each other, or name a value that was not in training.
             RuntimeError: if rows still break a constraint after thousands of draws.
         """
-        request = arguments.request(self.schema, self.rng)
+        request = arguments.request(self.schema, self.draws.rng)
         if request.known is not None and request.cells is not None and arguments.leaves_labels_open(self.schema):
             groups = rows_with_kept_columns(self.schema, request.cells)
             request = replace(request, labels=self._draw_labels(request.known, groups))
@@ -88,10 +104,10 @@ class RowGenerator:
 
         kept = () if request.cells is None else request.cells.columns
         enforced = enforced_on_generated(self.constraints, kept, len(request.labels))
-        table = draw_until_met(draw, len(request.labels), self.constraints, self.tally, enforced)
-        if self.tally.unmet:
+        table = draw_until_met(draw, len(request.labels), self.constraints, self.report, enforced)
+        if self.report.unmet:
             raise RuntimeError(
-                f"{self.tally.unmet} of {len(table)} rows still break a constraint, most of them {self.tally.worst!r}"
+                f"{self.report.unmet} of {len(table)} rows still break a constraint, most of them {self.report.worst!r}"
             )
         return table
 
@@ -102,7 +118,7 @@ class RowGenerator:
             ValueError: if a column is absent, or a cell holds a value that was not in training.
         """
         check_unique(table.columns)
-        asked = ImputeRequest.of(table, self.schema, self.rng)
+        asked = ImputeRequest.of(table, self.schema, self.draws.rng)
         if asked.unlabelled.any():
             known = asked.known[asked.unlabelled]
             groups = rows_with_missing_labels(self.schema, asked.table[asked.unlabelled])
@@ -114,7 +130,7 @@ class RowGenerator:
             return fill_missing(given, made, asked.columns, np.arange(len(places))).reset_index(drop=True)
 
         enforced = enforced_in_holes(self.constraints, asked.columns, asked.holes)
-        filled = draw_until_met(draw, len(asked.table), self.constraints, self.tally, enforced)
+        filled = draw_until_met(draw, len(asked.table), self.constraints, self.report, enforced)
         return fill_missing(table, filled, asked.columns, asked.places)
 
     def _table(self, request: RowRequest, options: SamplerOptions) -> pd.DataFrame:
@@ -134,6 +150,7 @@ class RowGenerator:
             guidance_interval=options.guidance_interval,
             steps=options.steps,
             known=request.known,
+            streams=self.draws.streams,
         )
         return rows.cpu().numpy()
 
@@ -141,7 +158,23 @@ class RowGenerator:
         """Draw labels ``(n,)`` that go with the known dimensions ``(n, D)``, NaN where unknown."""
 
         def pool(allowed: np.ndarray, count: int) -> tuple[np.ndarray, pd.DataFrame]:
-            request = RowRequest(draw_by_frequency(self.schema.labels, allowed, count, self.rng))
+            request = RowRequest(draw_by_frequency(self.schema.labels, allowed, count, self.draws.rng))
             return request.labels, self._table(request, _UNGUIDED)
 
-        return draw_labels(known, groups, pool, lambda cells: self.schema.known(cells, self.rng), self.rng)
+        return draw_labels(known, groups, pool, lambda cells: self.schema.known(cells, self.draws.rng), self.draws.rng)
+
+
+def stream_tables(
+    sample: Callable[..., pd.DataFrame],
+    streams: AbstractContextManager[Draws],
+    n: int,
+    chunk: int,
+    options: Mapping[str, Any],
+) -> Iterator[pd.DataFrame]:
+    """Generate ``n`` rows in tables of at most ``chunk`` rows, from the same streams and with one report."""
+    shared = {"report": options.get("report") or SampleReport()}
+    if options.get("balance"):
+        shared["balance"] = Balance.of(options["balance"])
+    with streams as draws:
+        for start in range(0, n, chunk):
+            yield sample(min(chunk, n - start), **{**options, **shared, "seed": draws})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -24,9 +25,9 @@ from cfdg_diffusion.tabular.columns import Kind
 from cfdg_diffusion.tabular.constraints import Constraint, check_constraints
 from cfdg_diffusion.tabular.early_stopping import Callback, History
 from cfdg_diffusion.tabular.fitted import FittedTable, make_plan
-from cfdg_diffusion.tabular.generation import RowGenerator, SamplerOptions
+from cfdg_diffusion.tabular.generation import Draws, RowGenerator, SamplerOptions, stream_tables
 from cfdg_diffusion.tabular.model_file import read_model, write_model
-from cfdg_diffusion.tabular.rejection import Tally
+from cfdg_diffusion.tabular.rejection import SampleReport
 from cfdg_diffusion.tabular.request import Balance, SampleArguments, guidance_weights
 from cfdg_diffusion.tabular.schema import TableSchema
 from cfdg_diffusion.tabular.settings import TABLE_DIFFUSION, TabularSettings
@@ -62,7 +63,7 @@ class TabularDiffusion:
         self.settings = settings or TabularSettings()
         self.constraints = tuple(constraints)
         self.device = resolved_device(device)
-        self._tally = Tally()
+        self._report = SampleReport()
         self._fitted: FittedTable | None = None
 
     @property
@@ -73,17 +74,17 @@ class TabularDiffusion:
     @property
     def rejected(self) -> dict[str, int]:
         """Draws of the latest ``sample``, ``stream`` or ``impute`` that broke each constraint, by its name."""
-        return self._tally.rejected
+        return self._report.rejected
 
     @property
     def repaired(self) -> int:
         """Rows of the latest call that another draw replaced."""
-        return self._tally.repaired
+        return self._report.repaired
 
     @property
     def unmet(self) -> int:
         """Rows of the latest ``impute`` that still break a constraint."""
-        return self._tally.unmet
+        return self._report.unmet
 
     @property
     def schema(self) -> TableSchema:
@@ -168,6 +169,7 @@ class TabularDiffusion:
         guidance_interval: tuple[float, float] = (0.0, math.inf),
         steps: int | None = None,
         seed: int | None = None,
+        report: SampleReport | None = None,
     ) -> pd.DataFrame:
         """Generate a table of n rows.
 
@@ -182,19 +184,19 @@ class TabularDiffusion:
             guidance_weight: w, 0 for the plain conditional model, or a dictionary of w by label.
             guidance_interval: lowest and highest noise level at which guidance acts.
             steps: sampler steps; None takes the settings'.
-            seed: restarts the random stream; None continues it.
+            seed: restarts the random stream; None continues it. Threads that share a model give each call a seed.
+            report: counts of this call are added to it, see ``rejected``; other threads leave it alone.
 
         Raises:
             ValueError: if the model is not fitted or an argument names a value that was not in training.
             RuntimeError: if rows still break a constraint after thousands of draws.
         """
-        self._tally = Tally()
         options = SamplerOptions(guidance_interval=guidance_interval, steps=steps)
-        generator = self._generator(seed)
         default = self.settings.diffusion.guidance_weight
-        weight = guidance_weights(guidance_weight, generator.schema.labels, default)
+        weight = guidance_weights(guidance_weight, self.schema.labels, default)
         arguments = SampleArguments(n=n, label=label, labels=labels, balance=balance, like=like, fix=fix)
-        return generator.sample(arguments, replace(options, guidance_weight=weight))
+        with _call(self, seed, report) as generator:
+            return generator.sample(arguments, replace(options, guidance_weight=weight))
 
     def stream(
         self,
@@ -209,12 +211,14 @@ class TabularDiffusion:
         Raises:
             ValueError: if the model is not fitted, or n or chunk is not a number of rows.
         """
-        _ = self.schema
+        draws = self._require_fitted().draws(seed)
         check_rows("n", n, 0)
         check_rows("chunk", chunk, 1)
-        return _stream(self, n, chunk, seed, options)
+        return stream_tables(self.sample, draws, n, chunk, options)
 
-    def impute(self, table: pd.DataFrame, *, seed: int | None = None) -> pd.DataFrame:
+    def impute(
+        self, table: pd.DataFrame, *, seed: int | None = None, report: SampleReport | None = None
+    ) -> pd.DataFrame:
         """Generate the missing cells of a table to go with the others, which stay as they are.
 
         A missing label is drawn from p(label | known cells) before the other cells, unless training had missing labels:
@@ -225,13 +229,8 @@ class TabularDiffusion:
         Raises:
             ValueError: if a column is absent, or a cell holds a value that was not in training.
         """
-        self._tally = Tally()
-        return self._generator(seed).impute(table)
-
-    def _generator(self, seed: int | None) -> RowGenerator:
-        """Continue the random streams of sampling, or restart them at a seed."""
-        rng = self._require_fitted().stream(None if seed is None else checked_seed(seed), self.seed)
-        return RowGenerator(self.schema, self._require_fitted().network, rng, self.constraints, self._tally)
+        with _call(self, seed, report) as generator:
+            return generator.impute(table)
 
     def describe(self) -> str:
         """Describe the model in one line, and each column in another."""
@@ -285,16 +284,16 @@ class TabularDiffusion:
         return model
 
 
-def _stream(
-    model: TabularDiffusion, n: int, chunk: int, seed: int | None, options: dict[str, Any]
-) -> Iterator[pd.DataFrame]:
-    model._generator(seed)
-    whole = Tally()
-    if options.get("balance"):
-        options = options | {"balance": Balance.of(options["balance"])}
-    for start in range(0, n, chunk):
-        table = model.sample(min(chunk, n - start), **options)
-        whole.add(model.rejected)
-        whole.repaired += model.repaired
-        model._tally = whole
-        yield table
+@contextmanager
+def _call(model: TabularDiffusion, seed: int | Draws | None, report: SampleReport | None) -> Iterator[RowGenerator]:
+    """Yield the generator of one call, and add its counts to ``report``."""
+    fitted = model._require_fitted()
+    own = SampleReport()
+    model._report = own
+    try:
+        with fitted.draws(seed) as draws:
+            yield RowGenerator(fitted.schema, fitted.network, draws, model.constraints, own)
+    finally:
+        if report is not None:
+            report.merge(own)
+            model._report = report

@@ -23,8 +23,8 @@ _AT_ONCE = 4096
 
 
 @dataclass
-class Tally:
-    """Counts of the draws that constraints took.
+class SampleReport:
+    """Counts of the draws that the constraints of one call took; see ``sample(report=)`` and ``impute(report=)``.
 
     Attributes:
         rejected: by constraint name, the number of draws that broke it.
@@ -44,6 +44,13 @@ class Tally:
             self.rejected[name] = self.rejected.get(name, 0) + count
         self.worst = max(counts, key=lambda name: counts[name], default="")
 
+    def merge(self, other: SampleReport) -> None:
+        """Add the counts of another call."""
+        self.add(other.rejected)
+        self.worst = other.worst
+        self.repaired += other.repaired
+        self.unmet += other.unmet
+
 
 Draw = Callable[[np.ndarray], pd.DataFrame]
 """Positions of rows ``(n,)``, perhaps repeated -> a table with a new draw for each."""
@@ -53,18 +60,18 @@ def draw_until_met(
     draw: Draw,
     count: int,
     constraints: Sequence[Constraint],
-    tally: Tally,
+    report: SampleReport,
     enforced: Sequence[np.ndarray] | None = None,
 ) -> pd.DataFrame:
     """Draw one row for each of ``count`` positions, again and again until it meets the constraints.
 
-    Gives up after 20,000 draws without success, or after 1,000 draws per row; ``tally`` counts the rows left.
+    Gives up after 20,000 draws without success, or after 1,000 draws per row; ``report`` counts the rows left.
 
     Args:
         draw: makes rows.
         count: number of positions.
         constraints: to meet.
-        tally: counts draws and replaced rows.
+        report: counts draws and replaced rows.
         enforced: for each constraint bool ``(count,)``, the positions where it is enforced; None stands for all.
 
     Returns:
@@ -72,7 +79,7 @@ def draw_until_met(
     """
     table = draw(np.arange(count))
     bad, counts = broken(table, constraints, enforced)
-    tally.add(counts)
+    report.add(counts)
     total = 0
     barren = 0
     copies = 1
@@ -82,14 +89,14 @@ def draw_until_met(
         places = np.repeat(open_places, copies)
         fresh = draw(places)
         bad, counts = broken(fresh, constraints, enforced and [part[places] for part in enforced])
-        tally.add(counts)
+        report.add(counts)
         found, first = np.unique(places[~bad], return_index=True)
         total += len(places)
         barren = 0 if len(found) else barren + len(places)
         table = _replaced(table, found, fresh.iloc[np.flatnonzero(~bad)[first]])
-        tally.repaired += len(found)
+        report.repaired += len(found)
         open_places = np.setdiff1d(open_places, found, assume_unique=True)
-    tally.unmet += len(open_places)
+    report.unmet += len(open_places)
     return table
 
 
