@@ -10,10 +10,10 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from cfdg_experiments.cells import Cell, Event
+from cfdg_experiments.header import ReportHeader
 from cfdg_experiments.report import to_rich
 from cfdg_experiments.results import CellKey, CellResult
 from cfdg_experiments.run import Throttle
-from cfdg_experiments.summary import ReportHeader
 
 LINE_SECONDS = 15.0  # between progress lines where there is no terminal
 
