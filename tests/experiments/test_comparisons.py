@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
 
 from cfdg_experiments.comparisons import (
@@ -18,7 +20,7 @@ from cfdg_experiments.comparisons import (
     probability_of_improvement,
     profile_band,
 )
-from cfdg_experiments.statistics import bootstrap, mean_interval, mean_over_tasks
+from cfdg_experiments.statistics import mean_interval, mean_over_tasks
 
 RNG = np.random.default_rng(0)
 GAP = RNG.normal(1.0, 2.0, 8)
@@ -66,19 +68,27 @@ def test_one_seed_resolves_nothing():
     assert found.verdict == "unresolved"
 
 
+def drawn_by_hand(statistic, strata, rng, draws):
+    """The percentile interval of a bootstrap that draws the seeds of each task by its own indices."""
+    parts = [stratum[rng.integers(len(stratum), size=(draws, len(stratum)))] for stratum in strata]
+    return np.percentile(statistic(np.concatenate(parts, axis=-1)), [2.5, 97.5])
+
+
 def test_the_bootstrap_agrees_with_one_that_draws_its_own_indices():
     strata = [RNG.normal(mean, 1.0, 7) for mean in (0.0, 1.0, 3.0)]
     ours = bootstrap_over_tasks(interquartile_mean, strata, np.random.default_rng(1), resamples=20_000)
-    theirs = bootstrap(
-        lambda parts: interquartile_mean(np.concatenate(list(parts), axis=-1)),
-        strata,
-        np.random.default_rng(2),
-        draws=20_000,
-    )
-    assert ours.mean == pytest.approx(theirs.mean)
-    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=0.03)
+    theirs = drawn_by_hand(interquartile_mean, strata, np.random.default_rng(2), 20_000)
+    assert ours.mean == pytest.approx(stats.trim_mean(np.concatenate(strata), 0.25))
+    assert (ours.low, ours.high) == pytest.approx(tuple(theirs), abs=0.03)
     again = bootstrap_over_tasks(interquartile_mean, strata, np.random.default_rng(1), resamples=20_000)
     assert again == ours
+
+
+@given(st.lists(st.floats(-100, 100), min_size=4, max_size=30), st.floats(-10, 10))
+def test_the_interquartile_mean_moves_with_its_values(values, shift):
+    values = np.array(values)
+    assert interquartile_mean(values + shift) == pytest.approx(interquartile_mean(values) + shift, abs=1e-9)
+    assert values.min() - 1e-9 <= interquartile_mean(values) <= values.max() + 1e-9
 
 
 def test_the_interquartile_mean_and_the_optimality_gap_by_hand():
@@ -102,7 +112,12 @@ def test_a_profile_falls_from_one_to_zero_within_its_band():
 
 
 def test_the_probability_of_improvement_counts_ties_half():
-    assert probability_of_improvement([np.array([1.0, 0.0]), np.array([-1.0, -1.0])]) == pytest.approx(0.375)
+    gaps = np.array([[1.0, 0.0, -1.0, -1.0], [0.5, 2.0, 1.0, 0.0]])
+    assert probability_of_improvement(gaps).tolist() == [0.375, 0.875]
+    strata = [np.array([1.0, 2.0, -1.0]), np.array([3.0, 1.0, 0.0])]
+    found = bootstrap_over_tasks(probability_of_improvement, strata, np.random.default_rng(0), resamples=2_000)
+    assert found.mean == pytest.approx(0.75)
+    assert 0.0 <= found.low < found.mean < found.high <= 1.0
 
 
 def test_the_area_is_the_mean_height_whatever_the_spacing():

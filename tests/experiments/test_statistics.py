@@ -4,17 +4,12 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from cfdg_experiments.statistics import (
-    bootstrap,
-    interquartile_mean,
     mean_band,
     mean_interval,
     mean_over_tasks,
     paired_scores,
-    probability_of_improvement,
     student_quantile,
 )
 
@@ -100,41 +95,3 @@ def test_pairing_removes_what_the_seeds_share():
     base, other = paired_scores(checkpoint, range(5), checkpoint + 2 + 0.1 * generator.normal(size=5), range(5))
     assert mean_interval(other - base).low > 0
     assert mean_interval(other).low < 0  # unpaired, the same two points are invisible
-
-
-def test_interquartile_mean_by_hand():
-    assert interquartile_mean([np.array([0.0, 1.0]), np.array([3.0, 100.0])]) == 2.0
-    assert interquartile_mean([np.array([7.0, 9.0, -50.0])]) == pytest.approx(-34 / 3)  # nothing to cut below 4 values
-
-
-@given(st.lists(st.floats(-100, 100), min_size=4, max_size=30), st.floats(-10, 10))
-def test_interquartile_mean_moves_with_its_values(values, shift):
-    values = np.array(values)
-    assert interquartile_mean([values + shift]) == pytest.approx(interquartile_mean([values]) + shift, abs=1e-9)
-    assert values.min() - 1e-9 <= interquartile_mean([values]) <= values.max() + 1e-9
-
-
-def test_probability_of_improvement_by_hand():
-    pair = np.array([[1.0, 2.0], [2.0, 3.0]])  # other - base: 1, 0, 2, 1
-    assert probability_of_improvement([pair]) == pytest.approx(7 / 8)
-    assert probability_of_improvement([pair, pair[::-1]]) == pytest.approx(0.5)
-
-
-def test_same_generator_same_interval():
-    strata = list(np.random.default_rng(5).normal(size=(3, 5)))
-    runs = [bootstrap(interquartile_mean, strata, np.random.default_rng(seed)) for seed in (1, 1, 2)]
-    intervals = [(run.low, run.high) for run in runs]
-    assert intervals[0] == intervals[1]
-    assert intervals[0] != intervals[2]
-
-
-def test_bootstrap_resamples_within_tasks_only():
-    strata = [np.full(3, 1.0), np.full(3, 5.0)]  # no spread within a task: nothing to resample
-    found = bootstrap(lambda s: np.mean([x.mean(-1) for x in s], axis=0), strata, np.random.default_rng(0))
-    assert (found.mean, found.low, found.high) == (3.0, 3.0, 3.0)
-
-
-def test_bootstrap_of_a_mean_has_the_plug_in_width():
-    values = np.random.default_rng(7).normal(size=400)
-    found = bootstrap(lambda s: s[0].mean(-1), [values], np.random.default_rng(0), draws=4000)
-    assert found.half_width == pytest.approx(1.96 * values.std() / 20, rel=0.05)

@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 
 from cfdg_experiments.cli import main
+from cfdg_experiments.plan import refresh_steps
 from cfdg_experiments.profile_files import load_profile
-from cfdg_experiments.table import choose_datasets, duration, refresh_steps
+from cfdg_experiments.selection import choose_datasets
+from cfdg_experiments.table import duration
 
 TINY = [
     "data.rows=10000", "iql.hidden=[16,16]", "pretrain.steps=20", "finetune.steps=60", "finetune.warm_up=10",

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from cfdg_experiments.figures.embedding import EmbeddingSettings, as_csv, as_markdown, draw, embed, measure
+from cfdg_experiments.figures.embedding import EmbeddingSettings, as_csv, as_markdown, average, draw, embed, measure
 from cfdg_experiments.inspection import InspectionSettings
 
 SMALL = EmbeddingSettings(
@@ -75,7 +75,9 @@ def test_the_plane_holds_every_set_and_the_same_seed_gives_the_same_plane(sets):
 
 
 def test_the_picture_has_a_panel_and_the_numbers_of_each_arm(sets, measures, tmp_path):
-    figure = draw(embed(*sets, seed=0, settings=SMALL), list(measures.values()))
+    real, generated = sets
+    planes = {arm: embed(real, {arm: own}, seed=0, settings=SMALL) for arm, own in generated.items()}
+    figure = draw(planes, list(measures.values()), foot="Not a reproduction.")
     assert [axes.get_title() for axes in figure.axes] == ["fresh", "shifted", "copies"]
     assert "AUC" in figure.axes[1].get_xlabel()
     figure.savefig(tmp_path / "figure1.png", dpi=80)
@@ -86,6 +88,8 @@ def test_the_table_as_csv_and_markdown(measures):
     lines = list(csv.DictReader(io.StringIO(as_csv(list(measures.values())))))
     assert [line["arm"] for line in lines] == ["fresh", "fresh", "shifted", "copies"]
     assert float(lines[3]["copies"]) == 1.0
+    assert [one.arm for one in average([measures["shifted", "online"]] * 2)] == ["shifted"]
+    assert average([measures["shifted", "online"]] * 2)[0].swd == pytest.approx(measures["shifted", "online"].swd)
     assert as_markdown(list(measures.values())).count("\n") == 6
 
 

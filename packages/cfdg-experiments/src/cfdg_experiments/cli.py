@@ -1,26 +1,25 @@
-"""Command line: ``cfdg table1`` runs the paper's Table 1, ``cfdg ui`` opens its runs in MLflow."""
+"""Command line: ``cfdg table1`` and its like run the studies, ``cfdg ui`` opens their runs in MLflow."""
 
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
-PROFILE_NAMES = "quick (default), reduced, paper, or a YAML file of your own"
-EXAMPLES = """examples:
-  cfdg table1                                        the quick profile: minutes on a laptop, no network
-  cfdg table1 --datasets hopper-random walker2d-*    other datasets with the same profile
-  cfdg table1 --algorithms pex --datasets pointmaze-*
-  cfdg table1 --datasets minari:mujoco/hopper/medium-v0
-  cfdg table1 --file mine.hdf5 --env Pendulum-v1     your own data and environment
-  cfdg table1 --profile reduced --seeds 0 1 --jobs 2
-  cfdg table1 --set finetune.steps=20000 diffusion.guidance_weight=0.5
-  cfdg table1 --profile paper --dry-run              what the paper's table would run, and how long here
-  cfdg table1 --profile paper --data recorded        the same without D4RL's files
+from cfdg_experiments.study import STUDIES, Study
 
-A finished cell is never run twice, and a killed command continues where it was when you type it again."""
+PROFILE_NAMES = "quick (default), reduced, paper, or a YAML file of your own"
+ARM_NAMES = (
+    "arms, the first one the reference. Generators: cfdg, cfdg-unguided, cfdg-online-only, cfdg-offline-only, union, "
+    "separate-models, synther, edis, pgr, or MODULE:CLASS of your own. Without a generator: base, base-share, "
+    "base-updates. Real rows in place of generated ones: repeat, jitter. With the simulator: simulated, cfdg-simulated"
+)
+COLUMNS = 100  # of the help's paragraphs
+CONTINUES = "A finished cell is never run twice, and a killed command continues where it was when you type it again."
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -28,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = build_parser().parse_args(argv)
     try:
         return int(arguments.command(arguments) or 0)
-    except (ValueError, OSError, RuntimeError) as error:
+    except (ValueError, OSError, RuntimeError, ImportError) as error:
         sys.stderr.write(f"cfdg: error: {error}\n")
         return 2
     except KeyboardInterrupt:
@@ -40,25 +39,43 @@ def build_parser() -> argparse.ArgumentParser:
     """Build the parser of the command line."""
     parser = argparse.ArgumentParser(prog="cfdg", description="Classifier-Free Diffusion Generation: experiments.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    _add_table1(commands)
+    for study in STUDIES:
+        _add_study(commands, study)
     ui = commands.add_parser("ui", help="compare the runs in MLflow's web page, on this machine only")
-    ui.add_argument("--out", type=Path, default=Path("runs"), help="the folder of table1 (default: runs)")
+    ui.add_argument("--out", type=Path, default=Path("runs"), help="the folder of the runs (default: runs)")
     ui.add_argument("--port", type=int, default=5000, help="loopback port (default: 5000)")
     ui.set_defaults(command=_ui)
     return parser
 
 
-def _add_table1(commands: argparse._SubParsersAction) -> None:
-    table1 = commands.add_parser(
-        "table1",
-        help="run Table 1: base algorithm against the same with CFDG",
-        description="Pre-train offline, fine-tune online with and without CFDG, and compare.",
-        epilog=EXAMPLES,
+def _add_study(commands: argparse._SubParsersAction, study: Study) -> None:
+    parser = commands.add_parser(
+        study.name,
+        help=study.help,
+        description=textwrap.fill(study.description, COLUMNS),
+        epilog=_epilog(study),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add = table1.add_argument
+    add = parser.add_argument
+    if study.over:
+        add(
+            "--over", nargs="+", action="extend", required=True, metavar="KEY=VALUE,...",
+            help="a setting and its values, such as guidance_weight=0,0.5,1; several make a grid",
+        )  # fmt: skip
+    _add_selection(parser, study)
+    add("--jobs", type=int, help="cells at once (default: one per core on a CPU, 1 on a GPU)")
+    add("--device", help="auto (default), cpu, cuda or cuda:K")
+    add("--out", type=Path, default=Path("runs"), help="where results and the MLflow store go (default: runs)")
+    add("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="change any key of the profile")
+    add("--dry-run", action="store_true", help="print the runs and an estimate of their time, and stop")
+    parser.set_defaults(command=functools.partial(_study, study))
+
+
+def _add_selection(parser: argparse.ArgumentParser, study: Study) -> None:
+    """Add the options that say what is run."""
+    add = parser.add_argument
     add("--profile", default="quick", help=PROFILE_NAMES)
-    add("--algorithms", nargs="+", metavar="NAME", help="iql, pex, apl (default: the profile's, all three)")
+    add("--algorithms", nargs="+", metavar="NAME", help="iql, pex, apl (default: the profile's)")
     add(
         "--datasets", "--only", dest="only", nargs="+", metavar="NAME",
         help="these instead of the profile's; * matches anything (cfdg-datasets list shows the names)",
@@ -67,26 +84,28 @@ def _add_table1(commands: argparse._SubParsersAction) -> None:
     add("--env", metavar="ID", help="the Gymnasium environment of --file")
     add("--data", choices=("recorded", "d4rl"), help="take the datasets from this source")
     add("--seeds", nargs="*", type=int, metavar="N", help="seeds, trained side by side as replicas")
-    add("--arms", nargs="+", metavar="ARM", help="base, cfdg, cfdg-unguided, cfdg-online-only")
-    add("--jobs", type=int, help="cells at once (default: one per core on a CPU, 1 on a GPU)")
-    add("--device", help="auto (default), cpu, cuda or cuda:K")
-    add("--out", type=Path, default=Path("runs"), help="where results and the MLflow store go (default: runs)")
-    add("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="change any key of the profile")
-    add("--dry-run", action="store_true", help="print the runs and an estimate of their time, and stop")
-    table1.set_defaults(command=_table1)
+    add("--arms", nargs="+", metavar="ARM", help=f"{ARM_NAMES} (default: {' '.join(study.arms)})")
 
 
-def _table1(arguments: argparse.Namespace) -> int:
+def _epilog(study: Study) -> str:
+    """Write the examples in two columns, and what the paper says its figure shows."""
+    lines = [(f"  cfdg {study.name} {words}".rstrip(), note) for words, note in study.examples]
+    width = max(len(words) for words, _ in lines) + 2
+    examples = [f"{words:{width}}{note}".rstrip() for words, note in lines]
+    words = f"The paper's {study.paper.name}: “{study.paper.caption}”" if study.paper else ""
+    paper = [textwrap.fill(words, COLUMNS), ""] if words else []
+    return "\n".join(["examples:", *examples, "", *paper, CONTINUES])
+
+
+def _study(study: Study, arguments: argparse.Namespace) -> int:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch starts its pool; workers set their own number
-    from cfdg_experiments.table import dry_run, resolve, run_table
+    from cfdg_experiments.table import dry_run, resolve, run_study
 
     if arguments.jobs is not None and arguments.jobs < 1:
         raise ValueError(f"--jobs is {arguments.jobs}, expected at least 1")
-    profile = resolve(arguments)
-    if arguments.dry_run:
-        dry_run(profile, arguments.out, arguments.jobs)
-    else:
-        run_table(profile, arguments.out, arguments.jobs)
+    plan = resolve(study, arguments)
+    run = dry_run if arguments.dry_run else run_study
+    run(plan, arguments.out, arguments.jobs)
     return 0
 
 

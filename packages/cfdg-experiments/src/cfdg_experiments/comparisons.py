@@ -30,7 +30,7 @@ class Comparison:
         difference: mean over tasks of the paired differences, with its t interval.
         p: two-sided p-value of that mean; NaN with fewer than two seeds.
         holm: the same after Holm's correction over the arms of the figure.
-        probability: share of paired seeds in which the arm is better, ties half, averaged over tasks.
+        probability: share of paired seeds in which the arm is better, ties half.
     """
 
     arm: str
@@ -63,7 +63,7 @@ def compare(arms: Mapping[str, Strata], confidence: float = 0.95) -> list[Compar
     found = {arm: paired_mean(strata, confidence) for arm, strata in gaps.items()}
     corrected = holm([p for _, p in found.values()])
     return [
-        Comparison(arm, estimate, p, adjusted, probability_of_improvement(gaps[arm]))
+        Comparison(arm, estimate, p, adjusted, float(probability_of_improvement(np.concatenate(gaps[arm]))))
         for (arm, (estimate, p)), adjusted in zip(found.items(), corrected, strict=True)
     ]
 
@@ -104,9 +104,9 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected.tolist()
 
 
-def probability_of_improvement(gaps: Strata) -> float:
-    """Share of paired seeds with a positive difference, ties half, averaged over tasks; gaps are ``(n,)`` per task."""
-    return float(np.mean([np.mean(gap > 0) + 0.5 * np.mean(gap == 0) for gap in gaps]))
+def probability_of_improvement(gaps: np.ndarray, axis: int = -1) -> np.ndarray:
+    """Share of positive differences among ``(..., n)`` of paired seeds, ties half."""
+    return np.asarray((np.sign(gaps) / 2 + 0.5).mean(axis=axis))
 
 
 def interquartile_mean(scores: np.ndarray, axis: int = -1) -> np.ndarray:
@@ -131,7 +131,8 @@ def bootstrap_over_tasks(
 
     Args:
         statistic: maps pooled scores ``(..., n)`` to ``(...)``, with an ``axis`` argument, such as
-            :func:`interquartile_mean` or :func:`optimality_gap`; of paired differences too.
+            :func:`interquartile_mean`, :func:`optimality_gap` or, of paired differences,
+            :func:`probability_of_improvement`.
         strata: one ``(n,)`` array per task, at least two seeds in each.
         rng: source of the resampling; the same state gives the same interval.
         resamples: number of resampled data sets.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from rich.console import Console, Group
@@ -10,10 +10,10 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from cfdg_experiments.cells import Cell, Event
+from cfdg_experiments.header import ReportHeader
 from cfdg_experiments.report import to_rich
 from cfdg_experiments.results import CellKey, CellResult
 from cfdg_experiments.run import Throttle
-from cfdg_experiments.summary import ReportHeader
 
 LINE_SECONDS = 15.0  # between progress lines where there is no terminal
 
@@ -24,13 +24,17 @@ class Display:
     Args:
         console: where to write.
         header: what the table is to hold.
-        total: number of cells.
+        total: number of places.
+        keys: places of a cell in the table, where they are not its own.
     """
 
-    def __init__(self, console: Console, header: ReportHeader, total: int) -> None:
+    def __init__(
+        self, console: Console, header: ReportHeader, total: int, keys: Mapping[Cell, Sequence[CellKey]] | None = None
+    ) -> None:
         self.console = console
         self.header = header
         self.total = total
+        self.keys = keys or {}
         self.results: list[CellResult] = []
         self.running: dict[CellKey, str] = {}
         self.progress = Progress(
@@ -62,11 +66,12 @@ class Display:
         name = event.cell.pretraining
         if event.phase == "fine-tuning":
             self._hide(name)
-            name = event.cell.name
+            name = self._places(event.cell)[0].name
         self._advance(name, event)
         if event.evaluation:
             score = np.mean(event.evaluation.scores)
-            self.running[event.cell.key] = f"{score:.1f} at {event.evaluation.step:,}"
+            at = f"{score:.1f} at {event.evaluation.step:,}"
+            self.running |= dict.fromkeys(self._places(event.cell), at)
         if not self.console.is_terminal and self.lines.ready():
             self.note(f"{name}: step {event.step:,} of {event.total:,}")
 
@@ -74,15 +79,18 @@ class Display:
         """Put a finished cell into the table."""
         self.results.append(result)
         self.running.pop(result.key, None)
-        self._hide(cell.name)
+        self._hide(self._places(cell)[0].name)
         self.progress.update(self.whole, completed=len(self.results))
         if not self.console.is_terminal:
             scores = f"{result.offline.mean():.1f} -> {result.final.mean():.1f}"
-            self.note(f"finished {len(self.results)} of {self.total}: {cell.name} {scores} in {result.seconds:.0f} s")
+            self.note(f"finished {len(self.results)} of {self.total}: {result.name} {scores} in {result.seconds:.0f} s")
 
     def note(self, text: str) -> None:
         """Print a line above the table."""
         self.console.print(text, highlight=False, soft_wrap=True)
+
+    def _places(self, cell: Cell) -> Sequence[CellKey]:
+        return self.keys.get(cell, (cell.key,))
 
     def _advance(self, name: str, event: Event) -> None:
         """Move the bar of a job, which its first event makes."""
@@ -95,6 +103,6 @@ class Display:
             self.progress.update(self.bars[name], visible=False)
 
 
-def unfinished(total: int, results: Mapping[Cell, CellResult]) -> str:
+def unfinished(total: int, done: int) -> str:
     """Say in one line how many cells a repeated command skips."""
-    return f"{len(results)} of {total} cells are finished already and are skipped"
+    return f"{done} of {total} cells are finished already and are skipped"

@@ -23,22 +23,30 @@ from cfdg_experiments.results import CellResult
 from cfdg_experiments.run import pretrain_cell, run_cell
 
 Finished = Callable[[Cell, CellResult], None]
+Task = Callable[[Cell, Workspace, Listener], CellResult]  # a function of a module, to which it travels by name
 
 
-def run_grid(cells: Sequence[Cell], space: Workspace, jobs: int, notify: Listener, finished: Finished) -> None:
-    """Run every unfinished cell in ``jobs`` worker processes; cells that can share a pre-training wait for one.
+def run_grid(
+    cells: Sequence[Cell],
+    space: Workspace,
+    jobs: int,
+    notify: Listener,
+    finished: Finished,
+    task: Task = run_cell,
+) -> None:
+    """Run cells in ``jobs`` worker processes; cells that can share a pre-training wait for one.
 
     Args:
-        cells: the cells of a table; those that are files already are left out.
+        cells: the unfinished cells of a table.
         space: the folder of their files.
         jobs: number of worker processes.
         notify: told of progress, in this process.
         finished: told of each new result, in this process.
+        task: runs a cell in a worker process.
 
     Raises:
         RuntimeError: if a worker process died, with what to do about it.
     """
-    waiting = [cell for cell in cells if not space.result(cell).exists()]
     context = multiprocessing.get_context("spawn")
     threads = max(1, (os.cpu_count() or 1) // jobs)
     lifeline, ours = context.Pipe(duplex=False)
@@ -46,7 +54,7 @@ def run_grid(cells: Sequence[Cell], space: Workspace, jobs: int, notify: Listene
     with lifeline, ours, _manager(context, lifeline) as manager, ProcessPoolExecutor(jobs, context, *start) as pool:
         events = manager.Queue()
         try:
-            _drive(pool, _Job(space, events), waiting, lambda wait: _forward(events, notify, wait), finished)
+            _drive(pool, _Job(space, events, task), cells, lambda wait: _forward(events, notify, wait), finished)
         except BrokenProcessPool as error:
             raise RuntimeError(
                 "a worker process died (out of memory?); run the same command again to continue"
@@ -69,6 +77,7 @@ class _Job:
 
     space: Workspace
     events: queue.Queue[Event]  # a proxy of the manager's
+    task: Task
 
     def pretrain(self, cell: Cell) -> None:
         """Make the offline checkpoint."""
@@ -76,11 +85,11 @@ class _Job:
 
     def run(self, cell: Cell) -> CellResult:
         """Fine-tune and return the curves."""
-        return run_cell(cell, self.space, self.events.put)
+        return self.task(cell, self.space, self.events.put)
 
 
 def _drive(
-    pool: ProcessPoolExecutor, job: _Job, waiting: list[Cell], forward: Callable[[float], None], finished: Finished
+    pool: ProcessPoolExecutor, job: _Job, waiting: Sequence[Cell], forward: Callable[[float], None], finished: Finished
 ) -> None:
     """Submit pre-trainings, then each one's arms as soon as it is done, and hand out results as they come."""
     sharing: dict[Path, list[Cell]] = {}

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from cfdg_experiments.header import ReportHeader
 from cfdg_experiments.results import CellKey, CellResult, Evaluation
 from cfdg_experiments.statistics import mean_band
-from cfdg_experiments.summary import ReportHeader
 
 CELL_TAG = "cfdg.cell"
 TABLE_TAG = "cfdg.table"

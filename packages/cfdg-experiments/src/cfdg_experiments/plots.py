@@ -1,4 +1,4 @@
-"""Figures: learning curves with intervals over seeds, and final scores with the paired differences.
+"""Pictures of a table: learning curves, final scores with the paired differences, and performance profiles.
 
 Drawn with the object interface and the Agg canvas: no display, no pyplot, no global state. Colours are those of Okabe
 and Ito ("Color Universal Design", 2008), which people with any colour vision tell apart.
@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -18,9 +20,12 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from cfdg_experiments.comparisons import performance_profile, profile_band
+from cfdg_experiments.evidence import complete_suites
+from cfdg_experiments.header import ReportHeader, caption, count, deviations, short_name
 from cfdg_experiments.results import CellResult, replace_file
 from cfdg_experiments.statistics import Estimate, mean_band
-from cfdg_experiments.summary import ReportHeader, Row, caption, count, deviations, short_name, summarise
+from cfdg_experiments.summary import Row, summarise
 
 ARM_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442")  # Okabe and Ito
 GREY = "#666666"
@@ -31,24 +36,54 @@ COLUMNS = 4  # panels in a row at most
 DOTS_PER_INCH = 150
 
 
+@dataclass(frozen=True)
+class Abscissa:
+    """The horizontal axis of learning curves.
+
+    Attributes:
+        label: its title.
+        of: places ``(K,)`` of a cell's evaluations; NaN where they are not known.
+    """
+
+    label: str
+    of: Callable[[CellResult], np.ndarray]
+
+
+def elapsed(cell: CellResult) -> np.ndarray:
+    """Return the wall seconds ``(K,)`` after which a cell was evaluated, from its logged throughput; NaN without it."""
+    rate = cell.metrics.get("throughput/env_steps_per_second", np.full(len(cell.steps), math.nan))
+    seconds = cell.steps / np.atleast_2d(rate)[0]  # all seeds of a cell run side by side
+    return np.where(cell.steps == 0, 0.0, seconds)
+
+
+STEPS = Abscissa("environment steps", lambda cell: cell.steps)
+SECONDS = Abscissa("seconds, all seeds side by side", elapsed)
+
+
 def learning_curves(
-    results: Sequence[CellResult], header: ReportHeader, refresh_steps: Mapping[str, Sequence[int]] | None = None
+    results: Sequence[CellResult],
+    header: ReportHeader,
+    refresh_steps: Mapping[str, Sequence[int]] | None = None,
+    over: Abscissa = STEPS,
 ) -> Figure:
-    """Draw mean scores against environment steps with the 95 % t interval over seeds, a panel per dataset.
+    """Draw mean scores with the 95 % t interval over seeds, a panel per dataset.
 
     Args:
         results: the finished cells; panels of unfinished datasets say so.
         header: what the table holds; each algorithm begins a new line of panels.
         refresh_steps: by algorithm, the environment steps at which the generator was refitted, drawn as ticks at the
             foot of each panel.
+        over: the horizontal axis.
     """
     cells: dict[tuple[str, str, str], CellResult] = {result.key: result for result in results}
     figure, panels = _panel_grid(header)
     for (algorithm, dataset), axes in panels.items():
         arms = {arm: cells[dataset, algorithm, arm] for arm in header.arms if (dataset, algorithm, arm) in cells}
-        _curve_panel(axes, arms, header, (refresh_steps or {}).get(algorithm, ()))
+        _curve_panel(axes, arms, header, over)
+        if arms:
+            _refresh_ticks(axes, (refresh_steps or {}).get(algorithm, ()))
         axes.set_title(_panel_title(algorithm, dataset, header), fontsize=10)
-    _finish(figure, panels, header)
+    _finish(figure, panels, header, over.label)
     return figure
 
 
@@ -63,9 +98,49 @@ def final_scores(results: Sequence[CellResult], header: ReportHeader) -> Figure:
     for (left, right), (algorithm, group) in zip(axes, groups.items(), strict=True):
         _point_panels(left, right, group, header)
         left.set_title(f"{algorithm.upper()}: final score", fontsize=10)
-        right.set_title(f"{algorithm.upper()}: difference from {header.arms[0]}, paired seeds", fontsize=10)
+        reference = "the reference" if header.references else header.arms[0]
+        right.set_title(f"{algorithm.upper()}: difference from {reference}, paired seeds", fontsize=10)
     _captions(figure, axes[0][0], header, "points: mean, bars: 95 % t interval over seeds")
     return figure
+
+
+def performance_profiles(results: Sequence[CellResult], header: ReportHeader) -> Figure | None:
+    """Draw the share of runs whose final score is above each threshold, a panel per algorithm.
+
+    Runs are of the datasets on which all arms are finished; with fewer than two of those there is no picture.
+    """
+    suites = complete_suites(results, header)
+    if not suites:
+        return None
+    figure = _figure(max(len(suites) * PANEL[0], 6.0), PANEL[1] + 1.3)
+    panels = figure.subplots(1, len(suites), squeeze=False, sharey=True)[0]
+    rng = np.random.default_rng(header.bootstrap_seed)
+    for axes, (algorithm, arms) in zip(panels, suites.items(), strict=True):
+        _profile_panel(axes, arms, rng)
+        axes.set_title(f"{algorithm.upper()}: {len(next(iter(arms.values())))} datasets", fontsize=10)
+        axes.set_xlabel("normalised score τ", fontsize=9)
+    panels[0].set_ylabel("share of runs above τ", fontsize=9)
+    _captions(figure, panels[0], header, "band: 95 % bootstrap, stratified over datasets")
+    return figure
+
+
+def _profile_panel(axes: Axes, arms: Mapping[str, Sequence[CellResult]], rng: np.random.Generator) -> None:
+    finals = {arm: [cell.final for cell in cells] for arm, cells in arms.items()}
+    pooled = np.concatenate([score for scores in finals.values() for score in scores])
+    thresholds = np.linspace(pooled.min() - 1, pooled.max() + 1, 201)
+    for index, (arm, scores) in enumerate(finals.items()):
+        style = _line_style(index)
+        axes.plot(thresholds, performance_profile(scores, thresholds), label=arm, linewidth=1.6, **style)
+        low, high = profile_band(scores, thresholds, rng)
+        axes.fill_between(thresholds, low, high, color=style["color"], alpha=0.12, linewidth=0)
+    axes.margins(x=0.02)
+    _tidy(axes)
+
+
+def _line_style(index: int) -> dict[str, Any]:
+    """Choose colour and dashes of an arm: the reference is solid, and a colour's second use is dotted."""
+    dashes = "-" if index == 0 else (0, (6, 1)) if index < len(ARM_COLOURS) else (0, (1, 1))
+    return {"color": ARM_COLOURS[index % len(ARM_COLOURS)], "linestyle": dashes}
 
 
 def save_figure(figure: Figure, path: Path) -> None:
@@ -97,15 +172,15 @@ def _panel_grid(header: ReportHeader) -> tuple[Figure, dict[tuple[str, str], Axe
     return figure, panels
 
 
-def _curve_panel(axes: Axes, arms: dict[str, CellResult], header: ReportHeader, refresh_steps: Sequence[int]) -> None:
+def _curve_panel(axes: Axes, arms: dict[str, CellResult], header: ReportHeader, over: Abscissa) -> None:
     for arm, cell in arms.items():
-        index = header.arms.index(arm)
         mean, low, high = mean_band(cell.scores)
-        style = {"color": ARM_COLOURS[index % len(ARM_COLOURS)], "linestyle": "-" if index == 0 else (0, (6, 1))}
-        axes.plot(cell.steps, mean, label=arm, linewidth=1.6, **style)
+        style = _line_style(header.arms.index(arm))
+        places = over.of(cell)
+        axes.plot(places, mean, label=arm, linewidth=1.6, **style)
         if len(cell.seeds) > 1:
-            axes.fill_between(cell.steps, low, high, color=style["color"], alpha=0.15, linewidth=0)
-            axes.plot(cell.steps, np.stack([low, high], axis=1), color=style["color"], alpha=0.45, linewidth=0.6)
+            axes.fill_between(places, low, high, color=style["color"], alpha=0.15, linewidth=0)
+            axes.plot(places, np.stack([low, high], axis=1), color=style["color"], alpha=0.45, linewidth=0.6)
     if not arms:
         axes.text(0.5, 0.5, "pending", transform=axes.transAxes, ha="center", va="center", color=GREY)
         axes.set(xticks=[], yticks=[])
@@ -114,7 +189,6 @@ def _curve_panel(axes: Axes, arms: dict[str, CellResult], header: ReportHeader, 
     if math.isfinite(behaviour):
         axes.axhline(behaviour, color=GREY, linestyle="--", linewidth=1.0, label="dataset's own episodes")
     _limit_to_scores(axes, list(arms.values()), behaviour)
-    _refresh_ticks(axes, refresh_steps)
 
 
 def _limit_to_scores(axes: Axes, cells: Sequence[CellResult], behaviour: float) -> None:
@@ -136,7 +210,7 @@ def _panel_title(algorithm: str, dataset: str, header: ReportHeader) -> str:
     return f"{algorithm.upper()}, {name}" if len(header.algorithms) > 1 else name
 
 
-def _finish(figure: Figure, panels: dict[tuple[str, str], Axes], header: ReportHeader) -> None:
+def _finish(figure: Figure, panels: dict[tuple[str, str], Axes], header: ReportHeader, label: str) -> None:
     for axes in panels.values():
         if not axes.lines:
             continue
@@ -145,7 +219,7 @@ def _finish(figure: Figure, panels: dict[tuple[str, str], Axes], header: ReportH
         _tidy(axes)
     columns = min(len(header.datasets), COLUMNS)
     for axes in list(panels.values())[-columns:]:
-        axes.set_xlabel("environment steps", fontsize=9)
+        axes.set_xlabel(label, fontsize=9)
     for (algorithm, dataset), axes in panels.items():
         if header.datasets_of(algorithm).index(dataset) % columns == 0:
             axes.set_ylabel("normalised score", fontsize=9)

@@ -21,8 +21,15 @@ PROFILES = ("quick", "reduced", "paper")
 _SHOULD = re.compile(r"^\w+ should (be|have) ")  # how pydantic's messages begin
 
 
-def load_profile(name_or_path: str, overrides: Mapping[str, Any] | None = None) -> Profile:
+def load_profile(
+    name_or_path: str, overrides: Mapping[str, Any] | None = None, defaults: Mapping[str, Any] | None = None
+) -> Profile:
     """Read a shipped profile or a YAML file, and change the dotted keys of ``overrides``.
+
+    Args:
+        name_or_path: a name of :data:`PROFILES`, or a file.
+        overrides: value by dotted key, instead of the file's.
+        defaults: value by key, where the file has none.
 
     Raises:
         ValueError: if the profile, a key, a type or a value is wrong; the message names file and key.
@@ -35,9 +42,22 @@ def load_profile(name_or_path: str, overrides: Mapping[str, Any] | None = None) 
         raise ValueError(f"{where} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(tree, dict):
         raise ValueError(f"{where} is a {type(tree).__name__}, expected keys and values")
+    tree = {**(defaults or {}), **tree}
     for key, value in (overrides or {}).items():
         _set(tree, key, value)
     _rename_old_keys(tree)
+    return build_profile(tree, where)
+
+
+def with_overrides(profile: Profile, overrides: Mapping[str, Any], where: str) -> Profile:
+    """Change the dotted keys of ``overrides``.
+
+    Raises:
+        ValueError: if a key, a type or a value is wrong; the message begins with ``where``.
+    """
+    tree = yaml.safe_load(dump_profile(profile))
+    for key, value in overrides.items():
+        _set(tree, key, value)
     return build_profile(tree, where)
 
 

@@ -1,4 +1,4 @@
-"""Numbers of the paper's Table 1, to be printed beside ours and never mixed with them.
+"""Numbers, captions and readings of the paper, to be printed beside ours and never mixed with them.
 
 Source: "Offline-to-Online Reinforcement Learning with Classifier-Free Diffusion Generation", Table 1: normalised score
 after online fine-tuning on D4RL v2, mean ± standard deviation over 5 seeds, printed to integers. IQL and PEX: 1M
@@ -15,6 +15,36 @@ PAPER_OFFLINE_STEPS = 1_000_000
 PAPER_ONLINE_STEPS = {"iql": 1_000_000, "pex": 1_000_000, "apl": 100_000}
 PAPER_SEEDS = 5
 PAPER_ARMS = ("base", "cfdg")  # the columns "Base" and "Ours"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A statement of the paper about two arms, to be tested by our own runs.
+
+    Attributes:
+        arm: name of the arm that the paper finds better.
+        than: name of the other one.
+    """
+
+    arm: str
+    than: str
+
+
+@dataclass(frozen=True)
+class PaperItem:
+    """A table or figure of the paper, in its own words.
+
+    Attributes:
+        name: such as "Figure 2".
+        caption: as printed.
+        reading: sentences of the text that say what it shows, as printed.
+        claims: those sentences as pairs of arms.
+    """
+
+    name: str
+    caption: str
+    reading: str
+    claims: tuple[Claim, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -119,3 +149,38 @@ def published(dataset: str, algorithm: str, arm: str) -> PublishedScore | None:
     """Find the paper's number for one of our cells, or None where there is none."""
     row = paper_row(dataset)
     return TABLE_1.get(algorithm, {}).get(row, {}).get(arm) if row else None
+
+
+TABLE_1_ITEM = PaperItem(
+    "Table 1",
+    "Enhanced performance achieved by CFDG after online fine-tuning on Locomotion and Antmaze tasks. [...] All results "
+    "are assessed across 5 random seeds.",
+    "IQL and PEX achieve a 15% average improvement in empirical performance and APL achieve a 11% average improvement.",
+    (Claim("cfdg", "base"),),
+)
+FIGURE_1_ITEM = PaperItem(
+    "Figure 1",
+    "Distribution of offline data, online data and generated data visualized with t-SNE.",
+    "the offline data is more evenly distributed, while the online data is more dispersed. The generated data [of "
+    "EDIS] primarily learns from the offline data and is adjusted towards the current online policy using energy "
+    "guidance. As a result, the generated data retains most of the characteristics of the offline data while also exhibiting "
+    "some similarities to the online data.",
+)
+FIGURE_2_ITEM = PaperItem(
+    "Figure 2",
+    "Learning curves of base algorithm augmented with model-based methods SynthER, EDIS and CFDG. Results are averaged "
+    "over 5 random seeds.",
+    "SynthER performs better than EDIS when directly augmenting online data [...]. However, using CFDG to augment both "
+    "online and offline data simultaneously further improves performance. This is particularly evident in the "
+    "halfcheetah environment, where CFDG shows significant improvement compared to SynthER and EDIS.",
+    (Claim("synther", "edis"), Claim("cfdg", "synther"), Claim("cfdg", "edis")),
+)
+FIGURE_3_ITEM = PaperItem(
+    "Figure 3",
+    "Learning curves of base algorithm augmented with online data and augmented with both offline & online data using "
+    "our CFDG. Results are averaged over 5 random seeds.",
+    "using CFDG to augment online data outperforms the baseline. Moreover, augmenting both offline and online data "
+    "simultaneously leads to further performance improvements, especially on the halfcheetah-medium-replay-v2 and "
+    "walker2d-random-v2 datasets",
+    (Claim("cfdg-online-only", "base"), Claim("cfdg", "cfdg-online-only")),
+)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 
+from cfdg_experiments.header import ReportHeader
 from cfdg_experiments.published import paper_label
 from cfdg_experiments.results import CellResult
-from cfdg_experiments.summary import PENDING, ReportHeader, Row, summarise
+from cfdg_experiments.summary import PENDING, Row, summarise
 from cfdg_experiments.text_table import csv_table
 
 _STATISTICS = ("mean", "low", "high", "std")

@@ -1,19 +1,14 @@
-"""Means over seeds and their uncertainty: intervals, interquartile mean, probability of improvement.
+"""Means over seeds with their intervals, of one task and of several; :mod:`~cfdg_experiments.comparisons` has the rest.
 
-Two intervals, each where it is honest:
-
-* One task with 3 to 5 seeds: Student's t. The percentile bootstrap of so few values is much too narrow (of 95 %
-  intervals from 5 normal values only some 83 % cover the mean, from 3 some 73 %); t covers 95 % at any n.
-* A statistic over several tasks that has no closed form (interquartile mean, probability of improvement): the
-  percentile bootstrap, stratified over tasks (Agarwal et al., "Deep RL at the Edge of the Statistical Precipice",
-  NeurIPS 2021). It too is narrow for few seeds: 95 % intervals of a mean of 12 tasks cover 89 % with 5 seeds each,
-  83 % with 3. The mean over tasks therefore gets t as well.
+Intervals are Student's t. The percentile bootstrap of the 3 to 5 seeds of one task is much too narrow (of 95 %
+intervals from 5 normal values only some 83 % cover the mean, from 3 some 73 %); t covers 95 % at any n. Over tasks the
+bootstrap is narrow too: of 95 % intervals of a mean of 12 tasks 89 % cover it with 5 seeds each, 83 % with 3.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -110,44 +105,3 @@ def mean_over_tasks(strata: Strata, confidence: float = 0.95) -> Estimate:
     degrees = variance**2 / sum(part**2 / (len(stratum) - 1) for part, stratum in zip(parts, strata, strict=True))
     half = student_quantile(confidence, degrees) * math.sqrt(variance)
     return Estimate(mean, mean - half, mean + half, math.nan, tasks)
-
-
-def interquartile_mean(strata: Strata) -> np.ndarray:
-    """Average the middle half of all scores ``(..., n)`` of all tasks; a quarter (rounded down) is cut at each end."""
-    return stats.trim_mean(np.concatenate(list(strata), axis=-1), 0.25, axis=-1)
-
-
-def probability_of_improvement(strata: Strata) -> np.ndarray:
-    """Average P(other > base) + P(other = base) / 2 over tasks, for random seeds; each stratum is ``(2, ..., n)``."""
-    parts = []
-    for base, other in strata:
-        gap = other[..., :, None] - base[..., None, :]
-        parts.append((gap > 0).mean(axis=(-2, -1)) + 0.5 * (gap == 0).mean(axis=(-2, -1)))
-    return np.mean(parts, axis=0)
-
-
-def bootstrap(
-    statistic: Callable[[Strata], np.ndarray],
-    strata: Strata,
-    generator: np.random.Generator,
-    *,
-    draws: int = 2_000,
-    confidence: float = 0.95,
-) -> Estimate:
-    """Estimate a statistic with a percentile bootstrap: seeds are resampled with replacement within each task.
-
-    Args:
-        statistic: maps strata whose axis before the last is the draw, ``(..., draws, n)``, to ``(draws,)``.
-        strata: one ``(..., n)`` array per task; leading axes (such as the two arms of a pair) are resampled together.
-        generator: source of the resampling; the same state gives the same interval.
-        draws: number of resampled data sets.
-        confidence: share of the draws inside the interval.
-    """
-    point = float(np.asarray(statistic([stratum[..., None, :] for stratum in strata])).squeeze())
-    resampled = []
-    for stratum in strata:
-        n = stratum.shape[-1]
-        resampled.append(stratum[..., generator.integers(n, size=(draws, n))])
-    tail = 50 * (1 - confidence)
-    low, high = np.percentile(statistic(resampled), [tail, 100 - tail])
-    return Estimate(point, float(low), float(high), math.nan, len(strata))

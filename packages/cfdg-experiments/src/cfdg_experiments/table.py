@@ -1,14 +1,11 @@
-"""Table 1 from command line to report: resolve the profile, prepare the data, run the cells, write the results."""
+"""Engine of all studies, from command line to report: resolve the profile, prepare the data, run the cells, report."""
 
 from __future__ import annotations
 
 import argparse
-import fnmatch
 import os
-import platform
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -16,215 +13,174 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from cfdg_experiments.cells import Cell, Event, Workspace, cell_key, cells_of, finished_cells
+from cfdg_experiments.ablation import parse_grid
+from cfdg_experiments.cells import Cell, Event, Workspace, cell_key, finished_cells
 from cfdg_experiments.display import Display, unfinished
-from cfdg_experiments.grid import run_grid
-from cfdg_experiments.profile import Profile, near_names, schedule_for
-from cfdg_experiments.profile_files import dump_profile, load_profile, parse_overrides
+from cfdg_experiments.grid import Task, run_grid
+from cfdg_experiments.header import count
+from cfdg_experiments.plan import Plan, make_plan, refresh_steps
+from cfdg_experiments.product import Product, Written
+from cfdg_experiments.profile import Profile
+from cfdg_experiments.profile_files import PROFILES, dump_profile, load_profile, parse_overrides
 from cfdg_experiments.report import to_rich, write_report
-from cfdg_experiments.results import CellResult, write_text
+from cfdg_experiments.results import CellKey, CellResult, write_text
+from cfdg_experiments.run import run_cell
+from cfdg_experiments.selection import choose_datasets, own_file
 from cfdg_experiments.store import check_tracking
-from cfdg_experiments.summary import ReportHeader, count
+from cfdg_experiments.study import Study
 from cfdg_experiments.text_table import rich_table
 from cfdg_experiments.tracking import Tracker
-from cfdg_rl.datasets.load import dataset_names, load_dataset, resolve_name
+from cfdg_rl.datasets.load import load_dataset
 
 
-def resolve(arguments: argparse.Namespace) -> Profile:
-    """Load the profile with everything that the command line changes.
+def resolve(study: Study, arguments: argparse.Namespace) -> Plan:
+    """Load the profile with everything that study and command line change, and plan the cells.
 
     Raises:
-        ValueError: if a name, key, type or value is wrong.
+        ValueError: if a name, key, type or value is wrong, or an arm has no such product.
     """
-    overrides: dict[str, Any] = parse_overrides(arguments.set)
-    for key in ("seeds", "arms", "algorithms", "device"):
-        if getattr(arguments, key) is not None:
-            overrides[key] = getattr(arguments, key)
-    profile = load_profile(arguments.profile, overrides)
+    profile = _profile(study, arguments)
     datasets = own_file(arguments.file, arguments.env, arguments.only, arguments.data) or choose_datasets(
         profile.data.datasets, arguments.only, arguments.data
     )
-    return replace(profile, data=replace(profile.data, datasets=tuple(datasets)))
+    profile = replace(profile, data=replace(profile.data, datasets=tuple(datasets)))
+    plan = make_plan(study, profile, parse_grid(arguments.over, profile) if study.over else ())
+    if study.product:
+        study.product().check(plan.cells())
+    return plan
 
 
-def own_file(file: Path | None, env_id: str | None, only: Sequence[str] | None, source: str | None) -> list[str] | None:
-    """Name the user's own HDF5 file and environment as the table's one dataset; None where neither is given.
-
-    Raises:
-        ValueError: if only one of them is given, or a selection besides.
-    """
-    if file is None and env_id is None:
-        return None
-    if file is None or env_id is None:
-        given, other = ("--env", "--file") if file is None else ("--file", "--env")
-        raise ValueError(
-            f"{other} is missing beside {given}, expected --file and --env together: an HDF5 file in D4RL's layout and "
-            "the id of its environment"
-        )
-    if only or source:
-        raise ValueError("--datasets or --data is given, expected neither beside --file, the table's one dataset")
-    return [resolve_name(f"hdf5:{file}@{env_id}")]
+def _profile(study: Study, arguments: argparse.Namespace) -> Profile:
+    """Load the profile; a shipped one has the study's settings, a file only its arms, where it names none."""
+    overrides: dict[str, Any] = {}
+    if arguments.profile in PROFILES:
+        overrides |= {"arms": list(study.arms), **study.settings.get(arguments.profile, {})}
+    overrides |= parse_overrides(arguments.set)
+    for key in ("seeds", "arms", "algorithms", "device"):
+        if getattr(arguments, key) is not None:
+            overrides[key] = getattr(arguments, key)
+    return load_profile(arguments.profile, overrides, {"arms": list(study.arms)})
 
 
-def choose_datasets(datasets: Sequence[str], only: Sequence[str] | None, source: str | None) -> list[str]:
-    """List the profile's datasets, those of ``only`` (patterns allowed), or either taken from another source.
-
-    Raises:
-        ValueError: if a name or pattern matches no dataset, with near names.
-    """
-    source_of = source or datasets[0].partition(":")[0]
-    wanted = list(datasets) if only is None else [name if ":" in name else f"{source_of}:{name}" for name in only]
-    chosen: list[str] = []
-    for name in wanted:
-        name = _from_source(name, source) if source else name
-        chosen += [match for match in _matches(name) if match not in chosen]
-    return chosen
-
-
-def _from_source(name: str, source: str) -> str:
-    """Name the dataset of the same task in another source; the recorded mazes have a point in place of the ant."""
-    task = name.partition(":")[2].removesuffix("-v2")
-    bodies = ("antmaze", "pointmaze") if source == "recorded" else ("pointmaze", "antmaze")
-    task = task.replace(*bodies)
-    return f"{source}:{task}" + ("-v2" if source == "d4rl" and not task.endswith("*") else "")
-
-
-def _matches(name: str) -> list[str]:
-    if name.startswith(("minari:", "hdf5:")):
-        return [resolve_name(name)]
-    known = dataset_names()
-    versioned = [name, f"{name}-v2"] if name.startswith("d4rl:") else [name]
-    found = [other for other in known if any(fnmatch.fnmatch(other, pattern) for pattern in versioned)]
-    if not found:
-        raise ValueError(f"unknown dataset {name!r}{near_names(name, known)}")
-    return found
-
-
-def dry_run(profile: Profile, out: Path, jobs: int | None) -> None:
-    """Print every run of the table, those that are finished already, and an estimate from a short measurement."""
+def dry_run(plan: Plan, out: Path, jobs: int | None) -> None:
+    """Print every run of the study, those that are finished already, and an estimate from a short measurement."""
     from cfdg_experiments.estimate import estimate_seconds
 
     space = workspace(out)
-    cells = cells_of(profile)
-    jobs = jobs or default_jobs(profile, len(cells))
-    done = finished_cells(cells, space)
+    cells = plan.cells()
+    jobs = jobs or default_jobs(plan.profile, len(cells))
+    done = _done(plan, space)
     waiting = [cell for cell in cells if cell not in done]
     fresh = {space.pretrained(cell): cell for cell in waiting}
     torch.set_num_threads(1)
     seconds = estimate_seconds(waiting, [cell for path, cell in fresh.items() if not path.exists()]) / jobs
     console = Console()
-    console.print(_plan_table(profile, cells, done))
+    console.print(_plan_table(plan, done))
     console.print(
-        f"{len(cells) * len(profile.seeds)} seed runs in {len(cells)} groups, {len(waiting)} groups to run; "
+        f"{len(cells) * len(plan.profile.seeds)} seed runs in {len(cells)} groups, {len(waiting)} groups to run; "
         f"about {duration(seconds)} with {jobs} jobs on this machine's CPU, measured just now; "
         f"data preparation not counted. Nothing was run."
     )
 
 
-def _plan_table(profile: Profile, cells: Sequence[Cell], done: Collection[Cell]) -> Table:
+def _plan_table(plan: Plan, done: Collection[Cell]) -> Table:
     """List the cells with their steps, and if they are finished."""
     titles = ("dataset", "algorithm", "arm", "offline updates", "online steps", "state")
     lines = []
-    for cell in cells:
+    for cell, keys in plan.keys().items():
         steps = (count(cell.profile.pretrain.steps), count(cell.profile.finetune.steps))
-        lines.append([*cell.key, *steps, "finished" if cell in done else "to run"])
-    title = f"profile {profile.name}: {len(profile.seeds)} seeds per cell, as replicas"
+        lines += [[*key, *steps, "finished" if cell in done else "to run"] for key in keys]
+    title = f"{plan.study.name}, profile {plan.profile.name}: {len(plan.profile.seeds)} seeds per cell, as replicas"
     return rich_table(titles, lines, title=title, words=3)
 
 
-def run_table(profile: Profile, out: Path, jobs: int | None) -> None:
-    """Run the missing cells, showing progress, and leave table, curves and MLflow runs behind."""
+def run_study(plan: Plan, out: Path, jobs: int | None) -> None:
+    """Run the missing cells, showing progress, and leave tables, pictures and MLflow runs behind."""
     console = Console()
     space = workspace(out)
-    cells = cells_of(profile)
-    jobs = jobs or default_jobs(profile, len(cells))
     check_writable(out)
     check_tracking(out)
-    _prepare_data(profile, space, jobs, console)
-    header = make_header(profile)
-    done = finished_cells(cells, space)
-    folder = out / f"table1-{profile.name}"
-    write_text(folder / "settings.yaml", dump_profile(profile))
-    ids = {cell.key: cell_key(cell) for cell in cells}
-    tracker = Tracker.open(out, f"table1-{profile.name}", header, dump_profile(profile), cell_ids=ids)
-    with tracker, Display(console, header, len(cells)) as display:
-        _show_finished(done, len(cells), display, tracker)
-        _run_missing(cells, space, jobs, display, tracker)
-        results = sorted(display.results, key=lambda result: header.cells().index(result.key))  # not as they finished
-        files = write_report(results, header, folder, refresh_steps(profile))
-        tracker.report(files)
-    console.print(to_rich(results, header))
-    console.print(f"\nTable, curves and scores: {folder}", highlight=False, soft_wrap=True)
+    jobs = jobs or default_jobs(plan.profile, len(plan.cells()))
+    _prepare_data(plan.cells(), space, jobs, console)
+    folder = out / plan.name
+    write_text(folder / "settings.yaml", dump_profile(plan.profile))
+    ids = {key: cell_key(cell) for key, cell in plan.places.items()}
+    tracker = Tracker.open(out, plan.name, plan.header, plan.settings, cell_ids=ids)
+    with tracker, Display(console, plan.header, len(plan.places), plan.keys()) as display:
+        _run_missing(plan, space, jobs, display, tracker)
+        results = sorted(display.results, key=lambda result: list(plan.places).index(result.key))  # not as they ended
+        tracker.report(_report(plan, results, space, folder))
+    console.print(to_rich(results, plan.header))
+    console.print(f"\nTables, pictures and scores: {folder}", highlight=False, soft_wrap=True)
     console.print(tracker.how_to_look(), highlight=False, soft_wrap=True)
 
 
-def _show_finished(done: Mapping[Cell, CellResult], total: int, display: Display, tracker: Tracker) -> None:
-    """Show and track the cells that a repeated command skips."""
-    if done:
-        display.note(unfinished(total, done))
-    for cell, result in done.items():
-        display.finished(cell, result)
-        tracker.finished(result)
+def _report(plan: Plan, results: Sequence[CellResult], space: Workspace, folder: Path) -> list[Path]:
+    """Write the report with the study's pictures and product; returns the files."""
+    product = _product(plan)
+    made = product.write(plan.places, plan.header, space, folder) if product else Written([], [])
+    steps = refresh_steps(plan.profile) if not plan.axes else None  # a grid may vary them
+    pictures = plan.study.pictures
+    files = write_report(results, plan.header, folder, steps, pictures=pictures, sections=made.sections)
+    return [*made.files, *files]
 
 
-def _run_missing(cells: Sequence[Cell], space: Workspace, jobs: int, display: Display, tracker: Tracker) -> None:
-    """Run the grid with display and tracker listening."""
+def _task(plan: Plan) -> Task:
+    product = _product(plan)
+    return product.task if product else run_cell
+
+
+def _product(plan: Plan) -> Product | None:
+    return plan.study.product() if plan.study.product else None
+
+
+def _done(plan: Plan, space: Workspace) -> dict[Cell, CellResult]:
+    """Read the results of the cells that need no run."""
+    product = _product(plan)
+    found = finished_cells(plan.cells(), space)
+    return {cell: result for cell, result in found.items() if product is None or product.is_done(cell, space)}
+
+
+def _run_missing(plan: Plan, space: Workspace, jobs: int, display: Display, tracker: Tracker) -> None:
+    """Hand the finished cells to display and tracker, and run the others with both listening."""
+    keys = plan.keys()
 
     def notify(event: Event) -> None:
         display.event(event)
         if event.evaluation:
-            tracker.evaluation(event.cell.key, event.evaluation)
+            for key in keys[event.cell]:
+                tracker.evaluation(key, event.evaluation)
 
     def finished(cell: Cell, result: CellResult) -> None:
-        display.finished(cell, result)
-        tracker.finished(result)
+        for placed in _placed(result, keys[cell]):
+            display.finished(cell, placed)
+            tracker.finished(placed)
 
-    run_grid(cells, space, jobs, notify, finished)
+    done = _done(plan, space)
+    if done:
+        display.note(unfinished(len(plan.places), sum(len(keys[cell]) for cell in done)))
+    for cell, result in done.items():
+        finished(cell, result)
+    if missing := [cell for cell in keys if cell not in done]:
+        run_grid(missing, space, jobs, notify, finished, _task(plan))
 
 
-def _prepare_data(profile: Profile, space: Workspace, jobs: int, console: Console) -> None:
+def _placed(result: CellResult, keys: Sequence[CellKey]) -> list[CellResult]:
+    """Give a result the names of its columns."""
+    return [replace(result, arm=key.arm) for key in keys]
+
+
+def _prepare_data(cells: Sequence[Cell], space: Workspace, jobs: int, console: Console) -> None:
     """Make or check every dataset before anything else is written."""
-    for name in profile.data.datasets:
-        data = load_dataset(
-            name, rows=profile.data.rows, seed=profile.data.seed, cache=space.cache, progress=True, jobs=jobs
-        )
+    wanted: Mapping[Any, Cell] = {(cell.dataset, cell.profile.rows, cell.profile.data_seed): cell for cell in cells}
+    for (name, rows, seed), _ in wanted.items():
+        data = load_dataset(name, rows=rows, seed=seed, cache=space.cache, progress=True, jobs=jobs)
         console.print(
             f"{name}: {len(data.transitions):,} transitions, {len(data.episode_returns):,} complete episodes, "
             f"mean return {data.episode_returns.mean():.0f}, normalised score {data.behaviour_score:.1f}",
             highlight=False,
             soft_wrap=True,
         )
-
-
-def refresh_steps(profile: Profile) -> dict[str, range]:
-    """List, by algorithm, the environment steps at which the synthetic buffers are filled anew."""
-    plans = {algorithm: schedule_for(profile, algorithm).finetune for algorithm in profile.algorithms}
-    return {name: range(plan.refresh_every, plan.steps, plan.refresh_every) for name, plan in plans.items()}
-
-
-def make_header(profile: Profile) -> ReportHeader:
-    """Describe the table, the machine and the software."""
-    packages = ("cfdg-diffusion", "cfdg-rl", "cfdg-experiments", "torch", "gymnasium", "mujoco", "numpy")
-    own = {algorithm: schedule_for(profile, algorithm) for algorithm in profile.algorithms}
-    software: Mapping[str, str] = {"python": platform.python_version(), **{name: version(name) for name in packages}}
-    return ReportHeader(
-        profile=profile.name,
-        datasets=profile.data.datasets,
-        algorithms=profile.algorithms,
-        offline_steps={name: schedule.pretrain.steps for name, schedule in own.items()},
-        online_steps={name: schedule.finetune.steps for name, schedule in own.items()},
-        seeds=profile.seeds,
-        arms=profile.arms,
-        machine=machine(profile),
-        software=software,
-    )
-
-
-def machine(profile: Profile) -> str:
-    """Describe the hardware in one line."""
-    if profile.device != "cpu" and torch.cuda.is_available():
-        return torch.cuda.get_device_name()
-    return f"{os.cpu_count()} cores {platform.machine()}, CPU only"
 
 
 def workspace(out: Path) -> Workspace:

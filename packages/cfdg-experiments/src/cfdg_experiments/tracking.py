@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import yaml
 
+from cfdg_experiments.header import ReportHeader, caption
 from cfdg_experiments.logged import (
     CELL_TAG,
     COMPARISON,
@@ -33,7 +34,6 @@ from cfdg_experiments.logged import (
 from cfdg_experiments.mlflow_runs import Runs, connect, first_line, open_experiment
 from cfdg_experiments.results import CellKey, CellResult, Evaluation
 from cfdg_experiments.store import TrackingError, check_tracking, tracking_uri
-from cfdg_experiments.summary import ReportHeader, caption
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import csv
 import io
+import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, field, fields
 
@@ -25,7 +27,9 @@ from cfdg_rl.streams import Streams
 
 REAL_COLOURS = {"offline": "#999999", "online": "#0072B2"}  # Okabe and Ito's palette
 GENERATED_COLOURS = {"offline": "#E69F00", "online": "#D55E00"}
+COLUMNS = 4  # panels in a row at most
 Sets = Mapping[str, np.ndarray]  # label -> rows (N, D) in original units
+Plane = Mapping[tuple[str, str], np.ndarray]  # ("real" or the arm, label) -> points (n, 2)
 
 
 @dataclass(frozen=True)
@@ -158,25 +162,40 @@ def embed(
     return dict(zip(shown, np.split(plane.fit_transform(joined), ends), strict=True))
 
 
-def draw(points: Mapping[tuple[str, str], np.ndarray], measures: Sequence[Likeness]) -> Figure:
+def average(measures: Sequence[Likeness]) -> list[Likeness]:
+    """Average the measures of several seeds, by arm and label."""
+    groups: dict[tuple[str, str], list[Likeness]] = {}
+    for one in measures:
+        groups.setdefault((one.arm, one.label), []).append(one)
+    means = {key: np.mean([astuple(one)[2:] for one in group], axis=0) for key, group in groups.items()}
+    return [Likeness(*key, *(float(value) for value in values)) for key, values in means.items()]
+
+
+def draw(planes: Mapping[str, Plane], measures: Sequence[Likeness], foot: str = "") -> Figure:
     """Draw one panel per arm: real rows behind, the arm's generated rows in front, its numbers below.
 
     Args:
-        points: of :func:`embed`.
+        planes: by arm, points of :func:`embed`; every panel is a plane of its own.
         measures: of :func:`measure`.
+        foot: text below the panels.
     """
-    arms = list(dict.fromkeys(arm for arm, _ in points if arm != "real"))
-    figure = Figure(figsize=(3.6 * max(1, len(arms)), 4.2), layout="constrained")
+    columns = max(1, min(len(planes), COLUMNS))
+    lines = max(1, math.ceil(len(planes) / columns))
+    figure = Figure(figsize=(max(3.6 * columns, 7.2), 3.9 * lines + 0.8), layout="constrained")
     FigureCanvasAgg(figure)
-    panels = figure.subplots(1, max(1, len(arms)), squeeze=False, sharex=True, sharey=True)[0]
-    for axes, arm in zip(panels, arms, strict=False):
+    panels = figure.subplots(lines, columns, squeeze=False).ravel()
+    for axes, (arm, points) in zip(panels, planes.items(), strict=False):
         _panel(axes, arm, points, [one for one in measures if one.arm == arm])
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=8, markerscale=2)
+    for axes in panels[len(planes) :]:
+        axes.remove()
+    known = [axes.get_legend_handles_labels() for axes in panels[: len(planes)]]
+    named = {label: handle for handles, labels in known for handle, label in zip(handles, labels, strict=True)}
+    figure.legend(named.values(), named.keys(), loc="outside upper center", ncols=4, fontsize=8, markerscale=2)
+    figure.supxlabel(textwrap.fill(foot, int(figure.get_figwidth() * 16)), fontsize=8, color="#666666")
     return figure
 
 
-def _panel(axes: Axes, arm: str, points: Mapping[tuple[str, str], np.ndarray], measures: Sequence[Likeness]) -> None:
+def _panel(axes: Axes, arm: str, points: Plane, measures: Sequence[Likeness]) -> None:
     for (kind, label), places in points.items():
         if kind not in ("real", arm):
             continue
