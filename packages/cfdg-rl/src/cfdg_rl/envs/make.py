@@ -62,11 +62,26 @@ class EnvShape:
     action_high: np.ndarray
     max_episode_steps: int | None
 
+    @property
+    def obs_keys(self) -> tuple[str, ...] | None:
+        """Keys of a dict observation in the order of the flattened columns, "a/b" within a dict; else None."""
+        keys = tuple(_leaves(self.observation_space, ""))
+        return keys if isinstance(self.observation_space, spaces.Dict) else None
+
     def unit_actions(self, action: np.ndarray) -> np.ndarray:
         """Map actions ``(N, A)`` from the environment's own units to [-1, 1], the inverse of :func:`make_env`."""
         if (self.action_low == -1).all() and (self.action_high == 1).all():
             return action
         return 2.0 * (action - self.action_low) / (self.action_high - self.action_low) - 1.0
+
+
+def _leaves(space: spaces.Space, name: str) -> Iterator[str]:
+    """Yield the names of the boxes of a dict, in the order of ``gymnasium.spaces.flatten``."""
+    if not isinstance(space, spaces.Dict):
+        yield name
+        return
+    for key, part in space.spaces.items():
+        yield from _leaves(part, f"{name}/{key}" if name else str(key))
 
 
 def make_env(env_id: str) -> gymnasium.Env:
