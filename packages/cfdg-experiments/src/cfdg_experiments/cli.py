@@ -8,6 +8,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from cfdg_experiments import policies
+
 PROFILE_NAMES = "quick (default), reduced, paper, or a YAML file of your own"
 EXAMPLES = """examples:
   cfdg table1                                        the quick profile: minutes on a laptop, no network
@@ -28,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = build_parser().parse_args(argv)
     try:
         return int(arguments.command(arguments) or 0)
-    except (ValueError, OSError, RuntimeError) as error:
+    except (ValueError, OSError, RuntimeError, ImportError) as error:
         sys.stderr.write(f"cfdg: error: {error}\n")
         return 2
     except KeyboardInterrupt:
@@ -45,6 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
     ui.add_argument("--out", type=Path, default=Path("runs"), help="the folder of table1 (default: runs)")
     ui.add_argument("--port", type=int, default=5000, help="loopback port (default: 5000)")
     ui.set_defaults(command=_ui)
+    policies.add_commands(commands)
     return parser
 
 

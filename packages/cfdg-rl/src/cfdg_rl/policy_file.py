@@ -132,12 +132,12 @@ def make_policy(agent: Agent, replica: int, env_id: str, shape: EnvShape, **orig
     dtype = shape.action_low.dtype
     low, high = (torch.from_numpy(bound.astype(np.float64)) for bound in (shape.action_low, shape.action_high))
     network = extract_network(agent, replica, low, high, whole=dtype.kind in "iu")
-    widths = (len(network.obs_mean), network.actors[0][-1].out_features)
+    widths = (len(network.obs_mean), network.width)
     if widths != (shape.obs_dim, len(low)):
         expected = f"expected {(shape.obs_dim, len(low))} as {env_id!r} has"
         raise ValueError(f"the agent has observations and actions of width {widths}, {expected}")
     inner = agent.agent if isinstance(agent, Captured) else agent
-    own = {"obs_keys": shape.obs_keys, "action_dtype": str(dtype), **origin}
+    own: dict[str, Any] = {"obs_keys": shape.obs_keys, "action_dtype": str(dtype), **origin}
     return Policy(network, PolicyFacts(type(inner).__name__, env_id, _settings(inner), **own))
 
 

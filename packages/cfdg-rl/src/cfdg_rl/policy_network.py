@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import cast
 
@@ -52,6 +51,11 @@ class PolicyNetwork(nn.Module):
             self.register_buffer(name, scaling[name])
         self.double().requires_grad_(False)
 
+    @property
+    def width(self) -> int:
+        """Outputs of the first actor."""
+        return len(list(self.actors[0].parameters())[-1])
+
     def forward(self, obs: Tensor) -> Tensor:
         """Map observations ``(n, S)`` to actions ``(n, A)``, both in the environment's own units."""
         unit = self.unit_action((obs.double() - self.obs_mean) / self.obs_std)
@@ -92,9 +96,8 @@ def extract_network(agent: Agent, replica: int, low: Tensor, high: Tensor, *, wh
         raise ValueError(f"replica is {replica}, expected 0 to {replicas - 1}")
     keep = len(low) if isinstance(agent, APL) else None  # its network gives log standard deviations besides
     networks = [_sequential(_layers(actor, replica, keep)) for actor in actors]
-    values = [
-        _sequential(_layers(stack, head * replicas + replica)) for stack in critics for head in range(_heads(stack))
-    ]
+    members = [(stack, head * replicas + replica) for stack in critics for head in range(stack.stack[0])]
+    values = [_sequential(_layers(*member)) for member in members]
     scaling = {"obs_mean": scale.mean, "obs_std": scale.std, "action_low": low, "action_high": high}
     vectors = {name: vector.detach().cpu().clone() for name, vector in scaling.items()}
     return PolicyNetwork(networks, values, vectors, whole)
@@ -115,12 +118,11 @@ def network_from(state: Mapping[str, Tensor], *, whole: bool) -> PolicyNetwork:
 
 def _stored(state: Mapping[str, Tensor], kind: str) -> list[nn.Sequential]:
     """Rebuild the networks of a kind from keys such as "actors.0.2.weight": network, module of the sequence."""
-    places = sorted(
-        {tuple(map(int, found.groups())) for key in state if (found := re.match(rf"{kind}\.(\d+)\.(\d+)\.w", key))}
-    )
-    networks = [[place for place in places if place[0] == k] for k in range(len({place[0] for place in places}))]
-    names = [[f"{kind}.{k}.{module}" for k, module in network] for network in networks]
-    return [_sequential([(state[f"{name}.weight"], state[f"{name}.bias"]) for name in each]) for each in names]
+    keys = [key.split(".") for key in state if key.startswith(f"{kind}.")]
+    layers = sorted({(int(network), int(module)) for _, network, module, _ in keys})
+    numbers = sorted({network for network, _ in layers})
+    names = [[f"{kind}.{k}.{module}" for k, module in layers if k == number] for number in numbers]
+    return [_sequential([(state[f"{name}.weight"], state[f"{name}.bias"]) for name in own]) for own in names]
 
 
 def _parts(agent: Agent) -> tuple[list[StackedMLP], list[StackedMLP], Standardiser]:
@@ -132,10 +134,6 @@ def _parts(agent: Agent) -> tuple[list[StackedMLP], list[StackedMLP], Standardis
     if isinstance(agent, TD3BC):
         return [agent.policy], [], agent.scale
     raise TypeError(f"the agent is a {type(agent).__name__}, expected an IQL, PEX, APL or TD3BC")
-
-
-def _heads(stack: StackedMLP) -> int:
-    return stack.stack[0] if len(stack.stack) == 2 else 1
 
 
 def _layers(stack: StackedMLP, member: int, keep: int | None = None) -> list[Layer]:

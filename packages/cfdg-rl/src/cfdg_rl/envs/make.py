@@ -7,7 +7,7 @@ import importlib
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import gymnasium
 import mujoco
@@ -94,7 +94,7 @@ def make_env(env_id: str) -> gymnasium.Env:
     Raises:
         ValueError: if Gymnasium has no ``env_id``, or its spaces are no boxes.
     """
-    env = _make(env_id)
+    env = make_plain_env(env_id)
     _check_spaces(env_id, env)
     if isinstance(env.observation_space, spaces.Dict):
         env = gymnasium.wrappers.FlattenObservation(env)
@@ -106,7 +106,7 @@ def make_env(env_id: str) -> gymnasium.Env:
 
 def inspect_env(env_id: str) -> EnvShape:
     """Read widths, action bounds and time limit of an environment; see :func:`make_env` for the errors."""
-    env = _make(env_id)
+    env = make_plain_env(env_id)
     _check_spaces(env_id, env)
     box = cast("spaces.Box", env.action_space)
     obs = env.observation_space
@@ -114,16 +114,22 @@ def inspect_env(env_id: str) -> EnvShape:
     return EnvShape(obs, spaces.flatdim(obs), box.low, box.high, env.spec.max_episode_steps if env.spec else None)
 
 
-def _make(env_id: str) -> gymnasium.Env:
+def make_plain_env(env_id: str, render_mode: str | None = None) -> gymnasium.Env:
+    """Build a Gymnasium environment as it is, in its own units, with the names that this library knows.
+
+    Raises:
+        ValueError: if it cannot be made.
+    """
+    options: dict[str, Any] = {"disable_env_checker": True, "render_mode": render_mode}
     try:
         with warnings.catch_warnings(), _quiet_compiler():
             warnings.filterwarnings("ignore", message=".*out of date.*")
             try:
-                return gymnasium.make(env_id, disable_env_checker=True)
+                return gymnasium.make(env_id, **options)
             except gymnasium.error.NameNotFound as error:
                 _register_robotics(error)
                 warnings.filterwarnings("ignore", message=".*reward functions were updated.*")
-                return gymnasium.make(env_id, disable_env_checker=True)
+                return gymnasium.make(env_id, **options)
     except (gymnasium.error.Error, ImportError) as error:
         hint = "" if "pip install" in str(error) or "robotics" not in str(error) else f"; for {_ROBOTICS}"
         raise ValueError(f"environment {env_id!r} cannot be made: {error}{hint}") from error
