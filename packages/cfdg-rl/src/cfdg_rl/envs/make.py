@@ -120,7 +120,8 @@ def make_plain_env(env_id: str, render_mode: str | None = None) -> gymnasium.Env
     Raises:
         ValueError: if it cannot be made.
     """
-    options: dict[str, Any] = {"disable_env_checker": True, "render_mode": render_mode}
+    drawing = {} if render_mode is None else {"render_mode": render_mode}
+    options: dict[str, Any] = {"disable_env_checker": True, **drawing}
     try:
         with warnings.catch_warnings(), _quiet_compiler():
             warnings.filterwarnings("ignore", message=".*out of date.*")
