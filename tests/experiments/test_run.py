@@ -78,7 +78,7 @@ def test_a_cell_leaves_curves_a_shared_checkpoint_and_nothing_unfinished(space):
     assert 20 < result.behaviour_score < 45
     assert [event.evaluation.step for event in events if event.evaluation] == [0, 30, 60]
     files = sorted(path.relative_to(space.folder).parts[0] for path in space.folder.rglob("*") if path.is_file())
-    assert files == ["cells", "pretrained"]
+    assert files == ["cells", *["policies"] * 4, "pretrained"], "a final and a best policy of both seeds"
     again = run_cell(cell_of(), space, lambda event: pytest.fail("a finished cell was run again"))
     assert np.array_equal(again.scores, result.scores)
 

@@ -171,3 +171,12 @@ def test_descending_heeds_expanded_gradients():
     weight = torch.nn.Parameter(torch.ones(2))
     descend(adam([weight], 0.5), weight)
     assert weight.tolist() == pytest.approx([0.5, 0.5])
+
+
+def test_weights_of_standardised_observations_are_refused_without_them():
+    trained = Standardiser(2, True)
+    trained.fit_scaler(torch.tensor([[1.0, 5.0], [3.0, 5.0]]))
+    Standardiser(2, True).load_state_dict(trained.state_dict())
+    Standardiser(2, False).load_state_dict(Standardiser(2, False).state_dict())
+    with pytest.raises(ValueError, match="normalise_obs is False, expected True: the weights were trained"):
+        Standardiser(2, False).load_state_dict(trained.state_dict())

@@ -10,6 +10,7 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
+from cfdg_experiments import policies
 from cfdg_experiments.study import STUDIES, Study
 
 PROFILE_NAMES = "quick (default), reduced, paper, or a YAML file of your own"
@@ -45,6 +46,7 @@ def build_parser() -> argparse.ArgumentParser:
     ui.add_argument("--out", type=Path, default=Path("runs"), help="the folder of the runs (default: runs)")
     ui.add_argument("--port", type=int, default=5000, help="loopback port (default: 5000)")
     ui.set_defaults(command=_ui)
+    policies.add_commands(commands)
     return parser
 
 

@@ -24,6 +24,7 @@ from cfdg_experiments.agents import (
 )
 from cfdg_experiments.arms import Refitted, make_model
 from cfdg_experiments.cells import Cell, Event, Listener, Workspace
+from cfdg_experiments.policy_store import PolicyKeeper, describe_learner
 from cfdg_experiments.results import CellResult, Curves, Evaluation
 from cfdg_rl.agents.capture import Captured
 from cfdg_rl.buffer import Ring
@@ -63,7 +64,8 @@ def pretrain_cell(cell: Cell, space: Workspace, notify: Listener) -> None:
             notify(Event(cell, "pre-training", step, settings.steps))
         if saving.ready():
             save_checkpoint(draft, _learner_state(agent, streams, step))
-    save_checkpoint(path, _learner_state(agent, streams, settings.steps))
+    about = describe_learner(cell.profile.learner, (data.obs_dim, data.action_dim), cell.profile.seeds)
+    save_checkpoint(path, _learner_state(agent, streams, settings.steps) | {"learner": about})
     draft.unlink(missing_ok=True)
 
 
@@ -109,6 +111,7 @@ class CellRun:
         self.mixer = make_mixer(self.plan, cell.profile.mixing, cell.profile.replay, self.streams)
         self.generator = self._generator() if cell.augmentation.augments else None
         self.curves = Curves(cell.profile.seeds)
+        self.policies = PolicyKeeper(cell, space, self.data.env_id)
         self.done = 0
         self.seconds = 0.0
         self.progress = Throttle(NOTIFY_SECONDS)
@@ -148,6 +151,7 @@ class CellRun:
             metrics["throughput/env_steps_per_second"] = np.full(len(scores), self.done / self.seconds)
         evaluation = Evaluation(self.done, scores, metrics)
         self.curves.add(evaluation)
+        self.policies.keep(self.agent, self.curves, final=self.done == self.plan.steps)
         return self._event(evaluation)
 
     def result(self) -> CellResult:

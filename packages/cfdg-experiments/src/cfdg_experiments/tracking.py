@@ -32,6 +32,7 @@ from cfdg_experiments.logged import (
     totals,
 )
 from cfdg_experiments.mlflow_runs import Runs, connect, first_line, open_experiment
+from cfdg_experiments.policy_store import files_of_cell
 from cfdg_experiments.results import CellKey, CellResult, Evaluation
 from cfdg_experiments.store import TrackingError, check_tracking, tracking_uri
 
@@ -243,6 +244,8 @@ class Tracker:
             return
         self._log_curves(cell, result)
         self.runs.points(cell.run, totals(result), result.steps[-1:])
+        for path in files_of_cell(self.folder, self.ids[result.key].rpartition(":")[2]):
+            self.client.log_artifact(cell.run, str(path), "policies")
         self._end(cell, "FINISHED")
         cell.finished = True
 

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from cfdg_rl.evaluate import Evaluator
     from cfdg_rl.finetune import FinetunePlan, finetune
     from cfdg_rl.mixing import OFFLINE, ONLINE, Batch, Bernoulli, Concatenated, Pools
+    from cfdg_rl.policy_export import export_policy
+    from cfdg_rl.policy_file import Policy, load_policy, save_policy
     from cfdg_rl.pretrain import pretrain
     from cfdg_rl.protocols import Agent, Collector, Generator, Learner, Metrics, Mixer
     from cfdg_rl.rewards import RewardMap
@@ -56,6 +58,7 @@ __all__ = [
     "Metrics",
     "Mixer",
     "PEXSettings",
+    "Policy",
     "Pools",
     "RewardMap",
     "Ring",
@@ -64,12 +67,15 @@ __all__ = [
     "Transitions",
     "check_generator",
     "dataset_names",
+    "export_policy",
     "finetune",
     "from_rows",
     "load_dataset",
+    "load_policy",
     "make_env",
     "pretrain",
     "row_width",
+    "save_policy",
     "to_rows",
 ]
 
@@ -87,6 +93,8 @@ _NAMES = {  # module -> its public names
     "evaluate": "Evaluator",
     "finetune": "FinetunePlan finetune",
     "mixing": "OFFLINE ONLINE Batch Bernoulli Concatenated Pools",
+    "policy_export": "export_policy",
+    "policy_file": "Policy load_policy save_policy",
     "pretrain": "pretrain",
     "protocols": "Agent Collector Generator Learner Metrics Mixer",
     "rewards": "RewardMap",

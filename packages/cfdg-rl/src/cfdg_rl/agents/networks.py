@@ -110,6 +110,7 @@ class Standardiser(nn.Module):
         self.enabled = enabled
         self.register_buffer("mean", torch.zeros(obs_dim, device=device))
         self.register_buffer("std", torch.ones(obs_dim, device=device))
+        self.register_load_state_dict_post_hook(_check_statistics)
 
     def fit_scaler(self, obs: Tensor) -> None:
         """Take the statistics of the offline observations ``(N, S)``."""
@@ -124,6 +125,13 @@ class Standardiser(nn.Module):
     def both(self, data: Transitions) -> Transitions:
         """Map both observations of transitions ``(R, B)``."""
         return replace(data, obs=self(data.obs), next_obs=self(data.next_obs))
+
+
+def _check_statistics(scale: Standardiser, incompatible: object) -> None:
+    """Refuse weights that were trained on standardised observations where they would not be standardised."""
+    trained = bool((scale.mean != 0).any() or (scale.std != 1).any())
+    if trained and not scale.enabled:
+        raise ValueError("normalise_obs is False, expected True: the weights were trained on standardised observations")
 
 
 def adam(parameters: Sequence[nn.Parameter], learning_rate: float) -> torch.optim.Adam:

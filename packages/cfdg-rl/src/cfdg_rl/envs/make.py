@@ -7,7 +7,7 @@ import importlib
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import gymnasium
 import mujoco
@@ -62,11 +62,26 @@ class EnvShape:
     action_high: np.ndarray
     max_episode_steps: int | None
 
+    @property
+    def obs_keys(self) -> tuple[str, ...] | None:
+        """Keys of a dict observation in the order of the flattened columns, "a/b" within a dict; else None."""
+        keys = tuple(_leaves(self.observation_space, ""))
+        return keys if isinstance(self.observation_space, spaces.Dict) else None
+
     def unit_actions(self, action: np.ndarray) -> np.ndarray:
         """Map actions ``(N, A)`` from the environment's own units to [-1, 1], the inverse of :func:`make_env`."""
         if (self.action_low == -1).all() and (self.action_high == 1).all():
             return action
         return 2.0 * (action - self.action_low) / (self.action_high - self.action_low) - 1.0
+
+
+def _leaves(space: spaces.Space, name: str) -> Iterator[str]:
+    """Yield the names of the boxes of a dict, in the order of ``gymnasium.spaces.flatten``."""
+    if not isinstance(space, spaces.Dict):
+        yield name
+        return
+    for key, part in space.spaces.items():
+        yield from _leaves(part, f"{name}/{key}" if name else str(key))
 
 
 def make_env(env_id: str) -> gymnasium.Env:
@@ -79,7 +94,7 @@ def make_env(env_id: str) -> gymnasium.Env:
     Raises:
         ValueError: if Gymnasium has no ``env_id``, or its spaces are no boxes.
     """
-    env = _make(env_id)
+    env = make_plain_env(env_id)
     _check_spaces(env_id, env)
     if isinstance(env.observation_space, spaces.Dict):
         env = gymnasium.wrappers.FlattenObservation(env)
@@ -91,7 +106,7 @@ def make_env(env_id: str) -> gymnasium.Env:
 
 def inspect_env(env_id: str) -> EnvShape:
     """Read widths, action bounds and time limit of an environment; see :func:`make_env` for the errors."""
-    env = _make(env_id)
+    env = make_plain_env(env_id)
     _check_spaces(env_id, env)
     box = cast("spaces.Box", env.action_space)
     obs = env.observation_space
@@ -99,16 +114,23 @@ def inspect_env(env_id: str) -> EnvShape:
     return EnvShape(obs, spaces.flatdim(obs), box.low, box.high, env.spec.max_episode_steps if env.spec else None)
 
 
-def _make(env_id: str) -> gymnasium.Env:
+def make_plain_env(env_id: str, render_mode: str | None = None) -> gymnasium.Env:
+    """Build a Gymnasium environment as it is, in its own units, with the names that this library knows.
+
+    Raises:
+        ValueError: if it cannot be made.
+    """
+    drawing = {} if render_mode is None else {"render_mode": render_mode}
+    options: dict[str, Any] = {"disable_env_checker": True, **drawing}
     try:
         with warnings.catch_warnings(), _quiet_compiler():
             warnings.filterwarnings("ignore", message=".*out of date.*")
             try:
-                return gymnasium.make(env_id, disable_env_checker=True)
+                return gymnasium.make(env_id, **options)
             except gymnasium.error.NameNotFound as error:
                 _register_robotics(error)
                 warnings.filterwarnings("ignore", message=".*reward functions were updated.*")
-                return gymnasium.make(env_id, disable_env_checker=True)
+                return gymnasium.make(env_id, **options)
     except (gymnasium.error.Error, ImportError) as error:
         hint = "" if "pip install" in str(error) or "robotics" not in str(error) else f"; for {_ROBOTICS}"
         raise ValueError(f"environment {env_id!r} cannot be made: {error}{hint}") from error

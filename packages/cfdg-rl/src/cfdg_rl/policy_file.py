@@ -1,0 +1,204 @@
+"""Files of trained policies: all that is needed to act in the environment, in one safetensors file.
+
+Three lines act::
+
+    policy = load_policy("hopper.safetensors")
+    obs, _ = env.reset(seed=0)
+    action = policy(obs)
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from cfdg_rl.agents.capture import Captured
+from cfdg_rl.agents.pex import PEX
+from cfdg_rl.files import atomic_write
+from cfdg_rl.policy_network import PolicyNetwork, extract_network, network_from
+from cfdg_rl.protocols import Agent
+
+if TYPE_CHECKING:
+    from cfdg_rl.envs.make import EnvShape
+
+FORMAT = 1
+METADATA = "cfdg_policy"  # the key of the facts in the file's metadata
+
+
+@dataclass(frozen=True)
+class PolicyFacts:
+    """Origin of a policy, and the form of what it sees and does.
+
+    Attributes:
+        algorithm: "IQL", "PEX", "APL" or "TD3BC".
+        env_id: Gymnasium id of its environment.
+        settings: hyper-parameters of the agent.
+        obs_keys: of a dict observation the keys in the order of the columns, "a/b" for a dict within; else None.
+        action_dtype: type of the environment's actions, such as "float32".
+        dataset: name of the offline data; None where it is not known.
+        seed: of the replica; None where it is not known.
+        step: online environment steps; None where it is not known.
+        score: normalised score of the evaluation at that step; None without one.
+    """
+
+    algorithm: str
+    env_id: str
+    settings: Mapping[str, Any]
+    obs_keys: tuple[str, ...] | None
+    action_dtype: str
+    dataset: str | None = None
+    seed: int | None = None
+    step: int | None = None
+    score: float | None = None
+
+
+class Policy:
+    """A trained policy that acts by its mean action, the same for the same observation.
+
+    Args:
+        network: observations to actions, in the environment's own units.
+        facts: its origin.
+    """
+
+    def __init__(self, network: PolicyNetwork, facts: PolicyFacts) -> None:
+        self.network = network
+        self.facts = facts
+
+    def __call__(self, obs: np.ndarray | Mapping[str, Any]) -> np.ndarray:
+        """Choose the action ``(A,)`` for an observation ``(S,)``, or actions ``(n, A)`` for ``(n, S)``.
+
+        Observations are as the environment gives them, also dicts; actions are what it takes, of its own type.
+
+        Raises:
+            ValueError: if the observation has another width.
+        """
+        rows = np.asarray(self._flat(obs) if isinstance(obs, Mapping) else obs, dtype=np.float32)
+        if rows.ndim not in (1, 2) or rows.shape[-1] != self.obs_dim:
+            raise ValueError(
+                f"the observation has shape {rows.shape}, expected ({self.obs_dim},) or (n, {self.obs_dim})"
+            )
+        with torch.no_grad():
+            action = self.network(torch.from_numpy(np.atleast_2d(rows))).numpy()
+        return (action if rows.ndim == 2 else action[0]).astype(self.facts.action_dtype)
+
+    @property
+    def obs_dim(self) -> int:
+        """Width S of an observation."""
+        return len(self.network.obs_mean)
+
+    @property
+    def action_dim(self) -> int:
+        """Width A of an action."""
+        return len(self.network.action_low)
+
+    def _flat(self, obs: Mapping[str, Any]) -> np.ndarray:
+        """Put the parts of a dict observation side by side, in the order of training."""
+        if self.facts.obs_keys is None:
+            raise ValueError(f"the observation is a dict, expected an array ({self.obs_dim},)")
+        return np.concatenate([np.ravel(_part(obs, key.split("/"))) for key in self.facts.obs_keys])
+
+
+def save_policy(path: Path | str, agent: Agent, replica: int, env_id: str, **origin: Any) -> Policy:  # noqa: ANN401
+    """Write the policy of one replica of an agent, for its environment.
+
+    Args:
+        path: of the safetensors file; a kill leaves the old file or the new one.
+        agent: an IQL, PEX, APL or TD3BC.
+        replica: index of the seed.
+        env_id: Gymnasium id; it gives the action box.
+        **origin: ``dataset``, ``seed``, ``step`` and ``score`` of :class:`PolicyFacts`.
+
+    Raises:
+        TypeError: if the agent is none of the four.
+        ValueError: if there is no such replica, or the environment does not fit the agent.
+    """
+    from cfdg_rl.envs.make import inspect_env  # loads MuJoCo, which a policy that is only loaded does not need
+
+    policy = make_policy(agent, replica, env_id, inspect_env(env_id), **origin)
+    write_policy(policy, Path(path))
+    return policy
+
+
+def make_policy(agent: Agent, replica: int, env_id: str, shape: EnvShape, **origin: Any) -> Policy:  # noqa: ANN401
+    """Take the policy of one replica out of an agent; ``shape`` is the environment's, see :func:`save_policy`."""
+    dtype = shape.action_low.dtype
+    low, high = (torch.from_numpy(bound.astype(np.float64)) for bound in (shape.action_low, shape.action_high))
+    network = extract_network(agent, replica, low, high, whole=dtype.kind in "iu")
+    widths = (len(network.obs_mean), network.width)
+    if widths != (shape.obs_dim, len(low)):
+        expected = f"expected {(shape.obs_dim, len(low))} as {env_id!r} has"
+        raise ValueError(f"the agent has observations and actions of width {widths}, {expected}")
+    inner = agent.agent if isinstance(agent, Captured) else agent
+    own: dict[str, Any] = {"obs_keys": shape.obs_keys, "action_dtype": str(dtype), **origin}
+    return Policy(network, PolicyFacts(type(inner).__name__, env_id, _settings(inner), **own))
+
+
+def write_policy(policy: Policy, path: Path) -> None:
+    """Write a policy as tensors in single precision, action bounds in double, and its facts as JSON metadata."""
+    bounds = ("action_low", "action_high")
+    state = policy.network.state_dict()
+    tensors = {name: (tensor if name in bounds else tensor.float()).contiguous() for name, tensor in state.items()}
+    facts = {"format": FORMAT, **asdict(policy.facts)}
+    with atomic_write(path) as draft:
+        save_file(tensors, draft, metadata={METADATA: json.dumps(facts)})
+
+
+def load_policy(path: Path | str) -> Policy:
+    """Read what :func:`save_policy` wrote; neither Gymnasium nor MuJoCo is loaded.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is truncated, foreign or of a newer format.
+    """
+    facts, tensors = _read(Path(path))
+    if facts.pop("format") != FORMAT:
+        raise ValueError(f"policy {path} is of another format, expected {FORMAT}: update cfdg-rl")
+    keys = facts["obs_keys"]
+    found = PolicyFacts(**facts | {"obs_keys": None if keys is None else tuple(keys)})
+    try:
+        network = network_from(tensors, whole=np.dtype(found.action_dtype).kind in "iu")
+    except (ValueError, KeyError) as error:
+        raise ValueError(f"policy {path} is damaged: {error}") from error
+    return Policy(network, found)
+
+
+def read_facts(path: Path | str) -> PolicyFacts:
+    """Read the origin of a policy without its weights; see :func:`load_policy` for the errors."""
+    facts = _read(Path(path), weights=False)[0]
+    return PolicyFacts(**{item.name: facts[item.name] for item in fields(PolicyFacts)})
+
+
+def _read(path: Path, *, weights: bool = True) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    if not path.is_file():
+        raise FileNotFoundError(f"policy {path} does not exist")
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()} if weights else {}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(f"policy {path} is truncated or not a safetensors file ({error})") from error
+    if METADATA not in metadata:
+        raise ValueError(f"{path} holds no policy, expected a file that save_policy or 'cfdg table1' wrote")
+    return json.loads(metadata[METADATA]), tensors
+
+
+def _settings(agent: Any) -> dict[str, Any]:  # noqa: ANN401 - one of four agents
+    """Return the hyper-parameters as JSON values; those of PEX beside the ones of its IQL."""
+    own = asdict(agent.settings)
+    found = {**asdict(agent.iql.settings), **own} if isinstance(agent, PEX) else own
+    return json.loads(json.dumps(found))
+
+
+def _part(obs: Mapping[str, Any], keys: list[str]) -> Any:  # noqa: ANN401 - an array, or a dict on the way to one
+    found: Any = obs
+    for key in keys:
+        found = found[key]
+    return found

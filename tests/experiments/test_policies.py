@@ -1,0 +1,152 @@
+"""Policies of finished cells: kept, listed, found, played and exported."""
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+
+from cfdg_experiments.cells import Cell, Workspace, cell_key
+from cfdg_experiments.cli import main
+from cfdg_experiments.policy_store import files_of_cell, find_policy, load_offline, stored_policies
+from cfdg_experiments.profile import profile_for
+from cfdg_experiments.profile_files import load_profile
+from cfdg_experiments.run import CellRun, run_cell
+from cfdg_rl import load_policy
+
+HOPPER = "recorded:hopper-medium"
+TINY = {
+    "seeds": [0, 1],
+    "data.rows": 10_000,
+    "data.datasets": [HOPPER],
+    "iql.hidden": [16, 16],
+    "iql.normalise_obs": True,
+    "pretrain.steps": 20,
+    "finetune.steps": 60,
+    "finetune.warm_up": 10,
+    "finetune.refresh_every": 60,
+    "evaluation.every": 20,
+    "evaluation.episodes": 1,
+}
+
+
+def cell_of(algorithm):
+    return Cell(HOPPER, algorithm, "base", profile_for(load_profile("quick", TINY), HOPPER, algorithm))
+
+
+@pytest.fixture(scope="module")
+def space(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    space = Workspace(folder / "runs", folder / "cache")
+    for algorithm in ("iql", "pex"):
+        run_cell(cell_of(algorithm), space, lambda event: None)
+    return space
+
+
+def test_every_seed_keeps_its_final_and_its_best_policy(space):
+    cell = cell_of("iql")
+    result = run_cell(cell, space, lambda event: None)
+    files = files_of_cell(space.folder, cell_key(cell))
+    assert [path.name for path in files] == [
+        f"seed{n}-{kind}.safetensors" for n in (0, 1) for kind in ("best", "final")
+    ]
+    for replica, seed in enumerate((0, 1)):
+        best, final = (
+            load_policy(files[0].parent / f"seed{seed}-{kind}.safetensors").facts for kind in ("best", "final")
+        )
+        assert final.step == 60
+        assert final.score == result.final[replica]
+        assert best.score == result.scores[replica].max()
+        assert best.step == result.steps[result.scores[replica].argmax()]
+        assert best.dataset == HOPPER
+        assert best.settings["normalise_obs"] is True
+
+
+def test_the_final_policy_is_the_agents(space):
+    cell = cell_of("iql")
+    run = CellRun(cell, space)
+    list(run.run())
+    policy = load_policy(files_of_cell(space.folder, cell_key(cell))[3])
+    obs = run.data.transitions.obs[:50]
+    agents = run.agent.act(obs.expand(2, -1, -1), explore=False)[1].numpy()
+    np.testing.assert_allclose(policy(obs.numpy()), agents, atol=1e-5)
+
+
+def test_an_offline_checkpoint_carries_its_settings(space):
+    cell = cell_of("iql")
+    again = load_offline(space.pretrained(cell))
+    run = CellRun(cell, space)
+    obs = torch.randn(2, 5, 11, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(again.act(obs, explore=False), run.agent.act(obs, explore=False))
+
+
+def test_a_policy_is_found_by_a_part_of_its_name(space):
+    assert len(stored_policies(space.folder)) == 8
+    best = find_policy(space.folder, "hopper-medium-iql")
+    assert best.path.stem.endswith("best")
+    assert best.score == max(policy.score for policy in stored_policies(space.folder) if "-iql-" in policy.name)
+    assert find_policy(space.folder, "iql", seed=1, final=True).path.stem == "seed1-final"
+    assert find_policy(space.folder, str(best.path)).facts == best.facts
+    with pytest.raises(ValueError, match=r"'hopper' means 2 cells, expected a longer name of one of hopper-"):
+        find_policy(space.folder, "hopper")
+    with pytest.raises(ValueError, match=r"no policy 'walker' .* expected a file or a part of one of hopper-"):
+        find_policy(space.folder, "walker")
+    with pytest.raises(ValueError, match="holds no policies"):
+        find_policy(space.folder / "elsewhere", "walker")
+
+
+def test_the_commands_list_play_and_export(space, capsys, tmp_path):
+    out = ["--out", str(space.folder)]
+    assert main(["policies", *out]) == 0
+    assert "seed0-best" in capsys.readouterr().out
+    assert main(["play", "iql", "--episodes", "2", *out]) == 0
+    first = capsys.readouterr().out
+    assert "episode 2: return" in first
+    assert main(["play", "iql", "--episodes", "2", *out]) == 0
+    assert capsys.readouterr().out == first, "the same starts, the same actions"
+    assert main(["export", "pex", "--format", "torchscript", "--to", str(tmp_path / "p.pt"), *out]) == 0
+    assert "largest difference of an action" in capsys.readouterr().out
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of TorchScript as such
+        module = torch.jit.load(str(tmp_path / "p.pt"))
+    assert module(torch.zeros(3, 11)).shape == (3, 3)
+    assert main(["play", "walker", *out]) == 2
+    assert "no policy 'walker'" in capsys.readouterr().err
+
+
+def test_a_played_return_is_the_evaluations_own(space):
+    """The environment's own units and start states: an evaluation's episode, played by the file."""
+    from cfdg_rl.envs import make_env
+    from cfdg_rl.streams import derive_seed
+
+    cell = cell_of("iql")
+    result = run_cell(cell, space, lambda event: None)
+    policy = find_policy(space.folder, "iql", seed=0, final=True)
+    act = load_policy(policy.path)
+    env = make_env("Hopper-v5")
+    obs, _ = env.reset(seed=derive_seed(0, f"evaluate {len(result.steps) - 1} 0") % 2**31)
+    total = 0.0
+    over = False
+    while not over:
+        obs, reward, terminated, truncated, _ = env.step(act(obs))
+        total += reward
+        over = terminated or truncated
+    score = 100 * (total + 20.272305) / (3234.3 + 20.272305)
+    assert score == pytest.approx(result.final[0], abs=0.5)
+
+
+def test_a_film_is_made_without_a_screen(space, tmp_path, monkeypatch):
+    pytest.importorskip("imageio_ffmpeg", reason="the extra video is not installed")
+    import imageio_ffmpeg
+
+    from cfdg_experiments.play import film
+
+    with film(tmp_path / "out.mp4", 30.0) as show:
+        for level in range(12):
+            show(np.full((48, 64, 3), 20 * level, np.uint8))
+    frames = imageio_ffmpeg.read_frames(str(tmp_path / "out.mp4"))
+    about = next(frames)
+    assert about["size"] == (64, 48)
+    levels = [np.frombuffer(frame, np.uint8).mean() for frame in frames]
+    assert len(levels) == 12
+    assert np.all(np.diff(levels) > 10)
