@@ -1,0 +1,1 @@
+"""Generators of transitions: models of rows with an offline or online label."""
