@@ -32,6 +32,7 @@ def guided(
     weight: float | Tensor,
     null: int,
     interval: tuple[float, float] = (0.0, math.inf),
+    columns: Tensor | None = None,
 ) -> Denoise:
     """Sampling half, equation 7 of the paper in denoiser form: D~ = (1 + w) D(x; c) - w D(x; null).
 
@@ -44,11 +45,12 @@ def guided(
         weight: w, one or ``(..., N)``; 0 is the plain conditional model, -1 the unconditional one.
         null: the label the model was trained on after :func:`forget`.
         interval: noise levels at which guidance acts (Kynkaanniemi et al. 2024); outside them w is 0.
+        columns: ``(D,)`` booleans, columns on which guidance acts; w is 0 on the others. None is all of them.
     """
     if not isinstance(weight, Tensor) and weight == 0:
         return lambda x, sigma: denoiser(x, sigma, labels)
     everywhere = interval == (0.0, math.inf)
-    share = 1 + (weight[..., None] if isinstance(weight, Tensor) else weight)
+    share = 1 + (weight[..., None] if isinstance(weight, Tensor) else weight) * (1 if columns is None else columns)
     both = torch.cat([labels, torch.full_like(labels, null)], dim=-1)
 
     def denoise(x: Tensor, sigma: Tensor) -> Tensor:
