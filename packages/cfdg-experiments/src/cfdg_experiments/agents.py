@@ -46,8 +46,10 @@ def offline_learner(profile: Profile, algorithm: str, dims: tuple[int, int], dev
 
 def online_learner(profile: Profile, algorithm: str, offline: Learner) -> Learner:
     """What a pre-trained learner becomes for fine-tuning: itself, or the policy expansion of it."""
+    if algorithm == "pex" and isinstance(offline, IQL):
+        return PEX(offline, profile.pex)  # takes the target critics over as they are
     offline.go_online()
-    return PEX(offline, profile.pex) if algorithm == "pex" and isinstance(offline, IQL) else offline
+    return offline
 
 
 def captured(profile: Profile, agent: Learner) -> Learner:
