@@ -56,7 +56,7 @@ def test_what_is_not_linear_is_learnt_by_the_network():
     judged = system(2000, seed=9, curvature=0.5)
     error = (model.complete(judged[None, :, : OBS + ACTION])[0] - judged)[:, OBS + ACTION + 1 : -1].square().mean()
     linear = (0.5 * judged[:, :OBS].sin() * judged[:, OBS : OBS + 1]).var(0).mean()
-    assert float(error) < 0.03 * float(linear)
+    assert float(error) < 0.1 * float(linear)
 
 
 def test_ends_of_a_threshold_are_found_in_unseen_rows():

@@ -41,8 +41,8 @@ class Split:
         obs_dim: S.
         action_dim: A.
         seeds: one per replica.
-        diffusion: of (s, a); its guidance weight is w of equation 7.
-        outcomes: of (r, s', d).
+        diffusion: of (s, a); its guidance weight is w of equation 7. None takes the defaults.
+        outcomes: of (r, s', d). None takes the defaults.
         device: where everything lives.
 
     Attributes:
@@ -56,14 +56,18 @@ class Split:
         action_dim: int,
         *,
         seeds: Sequence[int] = (0,),
-        diffusion: DiffusionSettings = DiffusionSettings(),
-        outcomes: OutcomeSettings = OutcomeSettings(),
+        diffusion: DiffusionSettings | None = None,
+        outcomes: OutcomeSettings | None = None,
         device: str | torch.device = "cpu",
     ) -> None:
         self._dims = (obs_dim, action_dim)
         labels = len((OFFLINE, ONLINE))
-        self.pairs = ConditionalDiffusion(obs_dim + action_dim, labels, seeds=seeds, settings=diffusion, device=device)
-        self.outcomes = OutcomeModel(obs_dim, action_dim, seeds=tuple(seeds), settings=outcomes, device=device)
+        self.pairs = ConditionalDiffusion(
+            obs_dim + action_dim, labels, seeds=seeds, settings=diffusion or DiffusionSettings(), device=device
+        )
+        self.outcomes = OutcomeModel(
+            obs_dim, action_dim, seeds=tuple(seeds), settings=outcomes or OutcomeSettings(), device=device
+        )
 
     def fit(self, rows: Tensor, labels: Tensor, *, steps: int | None = None) -> SplitReport:
         """Train both parts on rows ``(R, N, D)`` with labels ``(R, N)``; a further call starts from the weights.

@@ -210,7 +210,7 @@ class Driver:
 
 
 def _begin(balls: Sequence[PointMaze], maze: Maze, starts: Sequence[Cell], rng: np.random.Generator) -> np.ndarray:
-    """Put every ball, rewarded at the mean goal, into one of the cells with a reset's noise; observations ``(N, 4)``."""
+    """Put balls, rewarded at the mean goal, into some of the cells with a reset's noise; observations ``(N, 4)``."""
     for ball in balls:
         ball.task_state = maze.mean_goal
         qpos = maze.centre(_choice(starts, rng)) + rng.uniform(-RESET_NOISE, RESET_NOISE, 2)
