@@ -21,7 +21,9 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -103,7 +105,7 @@ class Truth:
 
 def step_from(robot: Robot, data: Transitions) -> Truth:
     """Set Gymnasium's own simulator to each state and step it with the action."""
-    env = make_env(robot.env_id).unwrapped
+    env: Any = make_env(robot.env_id).unwrapped
     env.reset(seed=0)
     found = []
     for obs, action in zip(data.obs.double().numpy(), data.action.double().numpy(), strict=True):
@@ -188,10 +190,8 @@ class Bench:
         found = {"real rows": self.real() | {"fit": 0.0, "sample": 0.0}}
         fit = self.fit(joint, self.arguments.steps)
         found["joint"] = self.judged(joint.sample) | {"fit": fit}
-        pairs = range(sum(dims))
-        found["joint, (s, a) guided"] = self.judged(lambda asked: joint.sample(asked, guided_columns=pairs)) | {
-            "fit": fit
-        }
+        some = partial(joint.sample, guided_columns=range(sum(dims)))
+        found["joint, (s, a) guided"] = self.judged(some) | {"fit": fit}
         deltas = Deltas(inner, *dims)
         found["joint, s' - s"] = {"fit": self.fit(deltas, self.arguments.steps)} | self.judged(deltas.sample)
         found["split"] = {"fit": self.fit(split, self.arguments.split_steps)} | self.judged(split.sample)

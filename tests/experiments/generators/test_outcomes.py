@@ -101,6 +101,21 @@ def test_a_classifier_learns_what_ranges_cannot():
     assert float((found & truth).sum() / found.sum()) > 0.85
 
 
+def test_the_rule_of_a_replica_does_not_depend_on_the_others():
+    states = torch.rand(2, 4000, 2, generator=torch.Generator().manual_seed(0)) * 10
+    ended = torch.stack([states[0, :, 0] > 9, (states[1] - 5).norm(dim=-1) < 1])
+    settings = EndSettings(width=16, steps=100)
+    both = EndRule(2, (3, 5), settings)
+    both.fit(states, ended)
+    for replica, seed in enumerate((3, 5)):
+        alone = EndRule(2, (seed,), settings)
+        alone.fit(states[replica : replica + 1], ended[replica : replica + 1])
+        agreed = (alone(states[replica : replica + 1])[0] == both(states)[replica]).float().mean()
+        assert float(agreed) > 0.999
+    assert both.threshold[0].isinf()
+    assert both.threshold[1].isfinite()
+
+
 def test_ranges_are_half_way_to_the_first_end_and_only_where_ends_lie():
     states = torch.tensor([[0.0, 0.0], [1.0, 3.0], [2.0, 1.0], [3.0, 2.0], [3.5, 0.0], [0.0, -2.0], [1.0, -1.0]])
     ended = torch.tensor([False, False, False, True, True, True, True])

@@ -67,7 +67,6 @@ class EndRule:
         self.network = Perceptron(obs_dim, 1, settings.width, settings.layers)
         self._seeds = seeds
         self._device = torch.device(device)
-        self._training = Streams(seeds, "ends training", device)
         self.reset()
 
     def reset(self) -> None:
@@ -88,11 +87,13 @@ class EndRule:
         found = [find_ranges(*pair) for pair in zip(states[:, ~held_out], ended[:, ~held_out], strict=True)]
         self.low = torch.stack([low for low, _ in found])
         self.high = torch.stack([high for _, high in found])
-        judged = states[:, held_out], ended[:, held_out]
-        scores = torch.stack([f1(*pair) for pair in zip(self(judged[0]), judged[1], strict=True)])
-        if bool((scores < self.settings.ranges_suffice).any()):
+        scores = f1(self(states[:, held_out]), ended[:, held_out])
+        scores = torch.minimum(scores, f1(self(states), ended))  # held-out rows may hold no end
+        poor = scores < self.settings.ranges_suffice
+        if bool(poor.any()):
             self._train(states[:, ~held_out], ended[:, ~held_out])
-            self._choose(*judged, scores)
+            for replica in poor.nonzero()[:, 0].tolist():
+                self._choose(replica, states[replica, held_out], ended[replica, held_out], float(scores[replica]))
 
     @torch.inference_mode()
     def __call__(self, states: Tensor) -> Tensor:
@@ -108,7 +109,6 @@ class EndRule:
         return {
             "rule": {name: tensor.clone() for name, tensor in own.items()},
             "learner": self._learner.state(),
-            "training": self._training.state(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -120,7 +120,6 @@ class EndRule:
         self._mean = rule["mean"]
         self._std = rule["std"]
         self._learner.restore(state["learner"])
-        self._training.restore(state["training"])
 
     def _logits(self, flat: Tensor, states: Tensor) -> Tensor:
         return self.network(flat, (states - self._mean) / self._std)[..., 0]
@@ -129,14 +128,14 @@ class EndRule:
         """Half of every batch are ends; the second half of training adds the states that look most like ends."""
         self._mean = states.mean(1, keepdim=True)
         self._std = states.std(1, keepdim=True).clamp(min=1e-6)
+        streams = Streams(self._seeds, "ends training", self._device)
         labels = ended.long()
+        data = BalancedRows(states, labels, 3)
         steps = self.settings.steps
         for step in range(steps):
-            if step == 0:
-                data = BalancedRows(states, labels, 3)
-            elif step == steps // 2:
+            if step == steps // 2:
                 data = BalancedRows(states, labels + 2 * self._hard(states, ended).long(), 3)
-            drawn, kind = data.draw(self._training, self.settings.batch_size)
+            drawn, kind = data.draw(streams, self.settings.batch_size)
             logits = self._logits(self._learner.weights, drawn)
             loss = functional.binary_cross_entropy_with_logits(logits, (kind == 1).float(), reduction="none")
             self._learner.step(loss.mean(1), cosine(step, steps) * self.settings.learning_rate)
@@ -149,15 +148,14 @@ class EndRule:
         return (logits >= logits.topk(count, dim=1).values[:, -1:]) & ~ended
 
     @torch.inference_mode()
-    def _choose(self, states: Tensor, ended: Tensor, scores: Tensor) -> None:
-        """Let ranges or classifier decide, whichever has the higher F1 on held-out states."""
-        logits = self._logits(self._learner.average, states)
-        for replica in range(len(scores)):
-            threshold, score = best_threshold(logits[replica], ended[replica])
-            if score > float(scores[replica]):
-                self.threshold[replica] = threshold
-                self.low[replica] = -math.inf
-                self.high[replica] = math.inf
+    def _choose(self, replica: int, states: Tensor, ended: Tensor, score: float) -> None:
+        """Let the classifier decide where its F1 on held-out states ``(n, S)`` is above that of the ranges."""
+        logits = self._logits(self._learner.average, states.expand(len(self._seeds), -1, -1))[replica]
+        threshold, reached = best_threshold(logits, ended)
+        if reached > score:
+            self.threshold[replica] = threshold
+            self.low[replica] = -math.inf
+            self.high[replica] = math.inf
 
 
 def find_ranges(states: Tensor, ended: Tensor) -> tuple[Tensor, Tensor]:
@@ -194,9 +192,9 @@ def find_ranges(states: Tensor, ended: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def f1(found: Tensor, truth: Tensor) -> Tensor:
-    """Harmonic mean of recall and precision of booleans ``(N,)``; 1 where there is nothing to find and to miss."""
-    hits = (found & truth).sum()
-    total = found.sum() + truth.sum()
+    """Harmonic mean of recall and precision of booleans ``(..., N)``; 1 where nothing is found and nothing is true."""
+    hits = (found & truth).sum(-1)
+    total = found.sum(-1) + truth.sum(-1)
     return torch.where(total > 0, 2 * hits / total.clamp(min=1), 1.0)
 
 
