@@ -1,13 +1,17 @@
-"""Are generated transitions true to the simulator and to the data, and what do they cost on one core?
+"""Truth of generated transitions, at equal CPU seconds on one core: the joint model and what is generated in two parts.
 
-200,000 recorded Hopper rows under two labels (half medium, half the true replay) train one model; 100,000 guided rows
-are drawn, half of each label, and judged by
+Recorded rows of a robot under two labels (half medium, half medium-replay) train each model; guided rows are drawn,
+half of each label, and judged by
 
-* the one-step dynamics error: the simulator is set to the generated state and stepped with the generated action;
-  squared error of the generated s', standardised per column, mean over columns, median over rows;
-* the sliced Wasserstein distance of whole rows to held-out rows of the same label: standardised, 200 projections.
+* the one-step error: the simulator is set to the generated state and stepped with the generated action; squared error
+  of the generated s', standardised per column, mean over columns;
+* the error of the reward, absolute, median over rows;
+* ends: recall and precision of the generated flags, over rows with a healthy s, against the simulator's;
+* the share of states from which no step is taken, because the robot has fallen already;
+* the sliced Wasserstein distance of (s, a) to held-out rows of the same label: standardised, 200 projections.
 
-Real rows are judged the same way, for scale.
+Rows with a velocity at the limit of 10, where Hopper and Walker2d clip the observation, have no known outcome and are
+left out of the errors and of the ends. Held-out real rows are judged the same way, for scale.
 """
 
 from __future__ import annotations
@@ -15,115 +19,229 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from cfdg_diffusion import ConditionalDiffusion, DiffusionSettings
+from cfdg_experiments.generators.deltas import Deltas
+from cfdg_experiments.generators.outcomes import OutcomeSettings
+from cfdg_experiments.generators.split import Split
 from cfdg_rl.datasets import load_dataset
 from cfdg_rl.envs import make_env
-from cfdg_rl.transitions import from_rows, row_width, to_rows
+from cfdg_rl.transitions import Transitions, from_rows, row_width, to_rows
 
-OBS, ACTION = 11, 3
+LEVELS = ("medium", "medium-replay")
+VELOCITY_LIMIT = 10.0
 
 
-def recorded_rows(train: int) -> tuple[Tensor, Tensor, list[Tensor]]:
-    """Training rows, their labels, and held-out rows of each label."""
-    medium = to_rows(load_dataset("recorded:hopper-medium", rows=200_000).transitions)
-    replay = to_rows(load_dataset("recorded:hopper-medium-replay").transitions)
-    shuffled = [
-        part[torch.randperm(len(part), generator=torch.Generator().manual_seed(0))] for part in (medium, replay)
-    ]
-    half = train // 2
+@dataclass(frozen=True)
+class Robot:
+    """A robot whose observation is its state but for the first coordinate.
+
+    Attributes:
+        env_id: Gymnasium's name.
+        obs_dim: S.
+        action_dim: A.
+        positions: columns of the observation that are positions; the others are velocities.
+        clips: whether observed velocities are clipped.
+    """
+
+    env_id: str
+    obs_dim: int
+    action_dim: int
+    positions: int
+    clips: bool
+
+
+ROBOTS = {
+    "hopper": Robot("Hopper-v5", 11, 3, 5, clips=True),
+    "halfcheetah": Robot("HalfCheetah-v5", 17, 6, 8, clips=False),
+    "walker2d": Robot("Walker2d-v5", 17, 6, 8, clips=True),
+}
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of a robot.
+
+    Attributes:
+        train: ``(N, D)``, half of each label.
+        labels: ``(N,)`` 0 or 1.
+        held_out: rows of each label that are not trained on.
+    """
+
+    train: Tensor
+    labels: Tensor
+    held_out: tuple[Tensor, Tensor]
+
+
+def recorded_rows(name: str, count: int) -> Rows:
+    """Shuffle recorded rows of both levels and take half of ``count`` of each for training."""
+    parts = []
+    for level in LEVELS:
+        rows = to_rows(load_dataset(f"recorded:{name}-{level}", rows=count).transitions)
+        parts.append(rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))])
+    half = count // 2
     labels = torch.arange(2).repeat_interleave(half)
-    return torch.cat([part[:half] for part in shuffled]), labels, [part[half:] for part in shuffled]
+    return Rows(torch.cat([part[:half] for part in parts]), labels, (parts[0][half:], parts[1][half:]))
 
 
-def dynamics_errors(rows: Tensor, spread: Tensor, count: int) -> np.ndarray:
-    """Standardised squared one-step error of the first ``count`` rows; the simulator is Gymnasium's Hopper-v5."""
-    env = make_env("Hopper-v5").unwrapped
+@dataclass(frozen=True)
+class Truth:
+    """Outcomes of N rows in the simulator; ``healthy (N,)`` tells states from which a step can be taken."""
+
+    reward: Tensor
+    next_obs: Tensor
+    terminal: Tensor
+    healthy: Tensor
+
+
+def step_from(robot: Robot, data: Transitions) -> Truth:
+    """Set Gymnasium's own simulator to each state and step it with the action."""
+    env: Any = make_env(robot.env_id).unwrapped
     env.reset(seed=0)
-    data, errors = from_rows(rows[:count].double(), OBS, ACTION), []
-    for obs, action, after in zip(data.obs.numpy(), data.action.numpy(), data.next_obs.numpy(), strict=True):
-        env.set_state(np.concatenate([[0.0], obs[:5]]), obs[5:])
-        truth = env.step(np.clip(action, -1, 1))[0]
-        errors.append(np.mean(((after - truth) / spread.numpy()) ** 2))
-    return np.array(errors)
+    found = []
+    for obs, action in zip(data.obs.double().numpy(), data.action.double().numpy(), strict=True):
+        env.set_state(np.concatenate([[0.0], obs[: robot.positions]]), obs[robot.positions :])
+        healthy = getattr(env, "is_healthy", True)
+        next_obs, reward, terminal, *_ = env.step(action)
+        found.append((float(reward), next_obs, bool(terminal), bool(healthy)))
+    reward, next_obs, terminal, healthy = zip(*found, strict=True)
+    return Truth(torch.tensor(reward), torch.tensor(np.stack(next_obs)), torch.tensor(terminal), torch.tensor(healthy))
 
 
 def sliced_wasserstein(one: Tensor, other: Tensor, projections: int = 200) -> float:
     """Mean over random directions of the 1-Wasserstein distance of standardised rows, equally many of each."""
     count = min(len(one), len(other))
-    mean, std = other.mean(0), other.std(0).clamp(min=1e-6)
+    mean = other.mean(0)
+    std = other.std(0).clamp(min=1e-6)
     directions = torch.randn(other.shape[1], projections, generator=torch.Generator().manual_seed(1))
     directions /= directions.norm(dim=0)
     sides = [(((rows[:count] - mean) / std) @ directions).sort(0).values for rows in (one, other)]
     return float((sides[0] - sides[1]).abs().mean())
 
 
-def judge(rows: Tensor, labels: Tensor, held_out: list[Tensor], spread: Tensor, count: int) -> dict[str, float]:
-    """Dynamics error over both labels, and the distance of each label's rows to its held-out rows."""
-    shuffled = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(2))]
-    errors = dynamics_errors(shuffled, spread, count)
-    distances = [sliced_wasserstein(rows[labels == label], held_out[label]) for label in (0, 1)]
+def judge(robot: Robot, rows: Tensor, labels: Tensor, data: Rows) -> dict[str, float]:
+    """Errors, ends and impossible states over both labels, and the distance of each label's (s, a)."""
+    made = from_rows(rows, robot.obs_dim, robot.action_dim)
+    made = replace(made, action=made.action.clamp(-1, 1))
+    truth = step_from(robot, made)
+    clipped = (made.obs[:, robot.positions :].abs() >= VELOCITY_LIMIT).any(1) & robot.clips
+    known = truth.healthy & ~clipped
+    spread = data.train[:, -robot.obs_dim - 1 : -1].std(0)
+    errors = ((made.next_obs - truth.next_obs) / spread).square().mean(1)[known]
+    marked = (made.terminal > 0.5) & known
+    ends = truth.terminal & known
+    hits = float((marked & ends).sum())
+    pairs = torch.cat([made.obs, made.action], dim=1)
+    real = [part[:, : pairs.shape[1]] for part in data.held_out]
     return {
-        "dynamics_median": float(np.median(errors)),
-        "dynamics_90": float(np.quantile(errors, 0.9)),
-        "swd_medium": distances[0],
-        "swd_replay": distances[1],
+        "median": float(errors.median()),
+        "mean": float(errors.mean()),
+        "90 %": float(errors.quantile(0.9)),
+        "reward": float((made.reward - truth.reward).abs()[known].median()),
+        "ends %": 100 * float(ends.sum()) / float(known.sum()),
+        "recall": hits / max(1.0, float(ends.sum())),
+        "precision": hits / max(1.0, float(marked.sum())),
+        "impossible %": 100 * float((~truth.healthy).double().mean()),
+        "swd medium": sliced_wasserstein(pairs[labels == 0], real[0]),
+        "swd replay": sliced_wasserstein(pairs[labels == 1], real[1]),
     }
 
 
-def clean(rows: Tensor) -> Tensor:
-    """Terminals decided and actions clipped, as a refresh stores them."""
-    data = from_rows(rows, OBS, ACTION)
-    return to_rows(replace(data, action=data.action.clamp(-1, 1)))
+@dataclass
+class Bench:
+    """One robot's models, trained and judged one after another.
+
+    Attributes:
+        robot: the robot.
+        data: its rows.
+        arguments: the command line.
+    """
+
+    robot: Robot
+    data: Rows
+    arguments: argparse.Namespace
+
+    def real(self) -> dict[str, float]:
+        """Judge held-out real rows."""
+        half = min(self.arguments.samples // 2, *(len(part) // 2 for part in self.data.held_out))
+        rows = torch.cat([part[:half] for part in self.data.held_out])
+        rest = (self.data.held_out[0][half:], self.data.held_out[1][half:])
+        return judge(self.robot, rows, torch.arange(2).repeat_interleave(half), replace(self.data, held_out=rest))
+
+    def results(self) -> dict[str, dict[str, float]]:
+        """Train and judge every model."""
+        dims = (self.robot.obs_dim, self.robot.action_dim)
+        columns = row_width(*dims)
+        settings = DiffusionSettings(guidance_weight=self.arguments.weight)
+        split_settings = replace(settings, width=self.arguments.split_width)
+        outcomes = OutcomeSettings(steps_share=self.arguments.outcome_share)
+        joint = ConditionalDiffusion(columns, 2, settings=settings, raw_columns=(columns - 1,))
+        inner = ConditionalDiffusion(columns, 2, settings=settings, raw_columns=(columns - 1,))
+        split = Split(*dims, diffusion=split_settings, outcomes=outcomes)
+        found = {"real rows": self.real() | {"fit": 0.0, "sample": 0.0}}
+        fit = self.fit(joint, self.arguments.steps)
+        found["joint"] = self.judged(joint.sample) | {"fit": fit}
+        some = partial(joint.sample, guided_columns=range(sum(dims)))
+        found["joint, (s, a) guided"] = self.judged(some) | {"fit": fit}
+        deltas = Deltas(inner, *dims)
+        found["joint, s' - s"] = {"fit": self.fit(deltas, self.arguments.steps)} | self.judged(deltas.sample)
+        found["split"] = {"fit": self.fit(split, self.arguments.split_steps)} | self.judged(split.sample)
+        return found
+
+    def fit(self, model: ConditionalDiffusion | Deltas | Split, steps: int) -> float:
+        """Train for so many steps; CPU seconds."""
+        began = time.process_time()
+        model.fit(self.data.train[None], self.data.labels[None], steps=steps)
+        return time.process_time() - began
+
+    def judged(self, sample: Callable[[Tensor], Tensor]) -> dict[str, float]:
+        """Draw rows, half of each label, and judge them."""
+        asked = torch.arange(2).repeat_interleave(self.arguments.samples // 2)
+        began = time.process_time()
+        rows = sample(asked[None])[0].clone()
+        seconds = time.process_time() - began
+        return judge(self.robot, rows, asked, self.data) | {"sample": seconds}
+
+
+def print_table(name: str, results: dict[str, dict[str, float]]) -> None:
+    """Print one robot's results as a Markdown table."""
+    keys = list(results["real rows"])
+    print(f"\n| {name} | " + " | ".join(keys) + " |")
+    print("|---" * (len(keys) + 1) + "|")
+    for model, values in results.items():
+        cells = [f"{values[key]:.5f}" if key in ("median", "mean", "90 %") else f"{values[key]:.3g}" for key in keys]
+        print(f"| {model} | " + " | ".join(cells) + " |", flush=True)
 
 
 def main() -> None:
+    """Run the comparison of the command line's robots."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, default=200_000, help="training rows")
-    parser.add_argument("--samples", type=int, default=100_000, help="rows to generate per guidance weight")
-    parser.add_argument("--steps", type=int, default=None, help="gradient steps (default: the settings')")
-    parser.add_argument(
-        "--weights", type=float, nargs="+", default=None, help="guidance weights (default: the settings')"
-    )
-    parser.add_argument("--judged", type=int, default=2000, help="rows stepped in the simulator")
+    parser.add_argument("--robots", nargs="+", choices=ROBOTS, default=list(ROBOTS))
+    parser.add_argument("--rows", type=int, default=100_000, help="training rows, half of each label")
+    parser.add_argument("--samples", type=int, default=20_000, help="rows to generate and to step in the simulator")
+    parser.add_argument("--steps", type=int, default=3000, help="gradient steps of the joint models")
+    parser.add_argument("--split-steps", type=int, default=4000, help="gradient steps of the split model's diffusion")
+    parser.add_argument("--split-width", type=int, default=128, help="width of the split model's diffusion")
+    parser.add_argument("--outcome-share", type=float, default=0.5, help="regression steps per step of its diffusion")
+    parser.add_argument("--weight", type=float, default=0.2, help="guidance weight w")
     parser.add_argument("--json", type=Path, help="write the numbers here")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    rows, labels, held_out = recorded_rows(arguments.rows)
-    spread = rows[:, -OBS - 1 : -1].std(0).double()
-    columns = row_width(OBS, ACTION)
-    model = ConditionalDiffusion(columns, 2, raw_columns=(columns - 1,))
-    began = time.process_time(), time.perf_counter()
-    model.fit(rows, labels, steps=arguments.steps, progress=True)
-    fit = time.process_time() - began[0], time.perf_counter() - began[1]
-    half = arguments.samples // 2
-    asked = torch.arange(2).repeat_interleave(half)
-    real = torch.cat([part[:20_000] for part in held_out]), torch.arange(2).repeat_interleave(20_000)
-    others = [part[20_000:40_000] for part in held_out]
-    results = {"real rows": judge(*real, others, spread, arguments.judged) | {"fit": 0.0, "sample": 0.0}}
-    for weight in arguments.weights or [DiffusionSettings().guidance_weight]:
-        start = time.process_time(), time.perf_counter()
-        drawn = clean(model.sample(asked, guidance_weight=weight))
-        sample = time.process_time() - start[0]
-        results[f"w = {weight:g}"] = judge(drawn, asked, held_out, spread, arguments.judged) | {
-            "fit": fit[0],
-            "sample": sample,
-        }
-    print(
-        f"{arguments.rows:,} Hopper rows, {arguments.samples:,} generated; CPU seconds, one core ({fit[1]:.0f} s wall)"
-    )
-    names = list(next(iter(results.values())))
-    print(f"{'':12}" + "".join(f"{name:>17}" for name in names))
-    for name, values in results.items():
-        print(f"{name:12}" + "".join(f"{values[key]:17.{5 if values[key] < 1 else 1}f}" for key in names))
-    if arguments.json:
-        arguments.json.write_text(json.dumps(results, indent=1))
+    results = {}
+    for name in arguments.robots:
+        results[name] = Bench(ROBOTS[name], recorded_rows(name, arguments.rows), arguments).results()
+        print_table(name, results[name])
+        if arguments.json:
+            arguments.json.write_text(json.dumps(results, indent=1))
 
 
 if __name__ == "__main__":

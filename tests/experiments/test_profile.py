@@ -3,6 +3,7 @@
 import pytest
 import yaml
 
+from cfdg_diffusion.edm.network import ResidualMLP
 from cfdg_experiments.cells import cells_of
 from cfdg_experiments.profile import profile_for
 from cfdg_experiments.profile_files import PROFILES, dump_profile, load_profile, parse_overrides
@@ -24,6 +25,9 @@ def test_the_paper_profile_is_the_papers():
     assert paper.mixing.synthetic_ratio == pytest.approx(1 / 3)
     assert (paper.finetune.online_share, paper.finetune.synthetic_rows) == (0.8, 10**6)
     assert len(paper.seeds) == 5
+    assert (paper.diffusion.width, paper.diffusion.ema_decay) == (1024, 0.995)  # SynthER's
+    network = ResidualMLP(27, 2, paper.diffusion.width, paper.diffusion.blocks)
+    assert 6.6e6 < network.size < 7.5e6  # SynthER's Hopper model: 6.67M
     assert [suite(name) for name in paper.data.datasets].count("locomotion") == 12
     assert [suite(name) for name in paper.data.datasets].count("maze") == 4
     assert (paper.iql.expectile, paper.iql.inverse_temperature) == (0.9, 10.0)

@@ -164,3 +164,15 @@ def test_it_solves_a_one_step_task_from_random_data(settings):
     probe = torch.linspace(-0.7, 0.7, 15)[:, None].expand(2, -1, -1)
     assert (agent.act(probe, False) - probe).abs().mean() < 0.12
     assert to_rows(data).shape == (2, 4000, 5)
+
+
+def test_going_online_copies_the_critics_into_the_targets_and_nothing_else():
+    agent = IQL(3, 2, replace(PEX_REPOSITORY, hidden=(8, 8)), seeds=(0, 1))
+    with torch.no_grad():
+        for weight in agent.critics.parameters():
+            weight += 0.1
+    before = {name: tensor.clone() for name, tensor in agent.state_dict().items()}
+    agent.go_online()
+    for name, tensor in agent.state_dict().items():
+        source = name.replace("target.", "critics.")
+        assert torch.equal(tensor, before[source])

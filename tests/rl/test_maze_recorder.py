@@ -9,7 +9,7 @@ from cfdg_rl.datasets.recorded import recording
 from cfdg_rl.datasets.recorded.mazes import CHUNK_TRAJECTORIES, Driver, MazeData, Planner, find_command, record_maze
 from cfdg_rl.datasets.scores import MAZES as FAMILIES
 from cfdg_rl.envs.mazes import find_maze
-from cfdg_rl.envs.pointmaze import PointMaze
+from cfdg_rl.envs.pointmaze import Ball, PointMaze
 
 LIMIT = 300
 ROWS = 20 * LIMIT - 100  # two chunks, and a last trajectory that is cut
@@ -70,11 +70,23 @@ def test_every_row_is_a_step_of_the_environment_from_the_one_before(play):
 def test_rewards_are_for_one_goal_at_the_next_row_and_come_in_runs(play):
     target = find_maze("medium").mean_goal
     np.testing.assert_array_equal(play["rewards"], play["terminals"])
-    at_goal = np.linalg.norm(play["observations"][1:, :2] - target, axis=1) <= 0.5
+    at_goal = np.linalg.norm(play["observations"][1:, :2] - target, axis=1) <= Ball().reach
     np.testing.assert_array_equal(play["terminals"][:-1][inside(play)], at_goal[inside(play)])
     assert (play["terminals"][1:] & play["terminals"][:-1] & inside(play)).sum() > 10
     leaves = play["terminals"][:-1] & ~play["terminals"][1:] & inside(play)
     assert leaves.sum() > 3  # a trajectory goes on after the goal
+
+
+def test_rewards_and_terminals_are_what_the_environment_pays_at_the_same_goal(play):
+    env = PointMaze("medium")
+    env.task_state = find_maze("medium").mean_goal
+    ring = np.linalg.norm(play["observations"][1:, :2] - env.goal, axis=1)
+    near = np.flatnonzero(inside(play) & (ring < 2) & (np.abs(ring - Ball().reach) > 1e-3))
+    assert len(near) > 50
+    for i in near:
+        env.set_state(play["infos/qpos"][i], play["infos/qvel"][i])
+        _, reward, terminated, *_ = env.step(play["actions"][i])
+        assert (reward, terminated) == (play["rewards"][i], play["terminals"][i])
 
 
 def test_commanded_goals_change_where_they_are_reached_and_only_there(play):
@@ -163,13 +175,13 @@ def test_success_is_rarer_the_harder_the_data(tmp_path):
         load_dataset(f"pointmaze-{level}", rows=30_000, cache=tmp_path).behaviour_score
         for level in ("umaze", "medium-play", "medium-diverse")
     ]
-    assert 95 > scores[0] > scores[1] > scores[2] > 2
+    assert 100 >= scores[0] > scores[1] > scores[2] > 2
 
 
 def test_the_file_says_what_made_it_and_the_second_load_reads_it(tmp_path, monkeypatch):
     first = load_dataset("pointmaze-large-play", rows=1_000, seed=3, cache=tmp_path)
     (path,) = (tmp_path / "datasets").iterdir()
-    assert path.name == f"pointmaze-large-play-rows1000-seed3-v{recording.FORMAT}.hdf5"
+    assert path.name == f"pointmaze-large-play-rows1000-seed3-v{recording.MAZE_FORMAT}.hdf5"
     with h5py.File(path) as file:
         assert "next_observations" not in file
         facts = {key: file.attrs[f"metadata/{key}"] for key in ("environment", "level", "seed")}

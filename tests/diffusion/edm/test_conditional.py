@@ -77,6 +77,14 @@ def test_guidance_moves_a_class_away_from_the_other(mixture):
     assert pushed > plain + 0.1
 
 
+def test_guidance_on_some_columns_leaves_the_others_in_their_class(mixture):
+    labels = torch.ones(4000, dtype=torch.long)
+    plain = mixture[0].sample(labels, guidance_weight=0.0)
+    pushed = mixture[0].sample(labels, guidance_weight=2.0, guided_columns=[0])
+    assert pushed[:, 0].mean() > plain[:, 0].mean() + 0.1
+    torch.testing.assert_close(pushed[:, 1].std(), plain[:, 1].std(), atol=0.05, rtol=0)
+
+
 @pytest.mark.parametrize("sampler", ["heun", "heun-stochastic"])
 def test_samplers_agree_on_the_distribution(mixture, sampler):
     model, mean, std = mixture

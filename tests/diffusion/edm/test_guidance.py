@@ -70,3 +70,14 @@ def test_labels_are_dropped_with_the_probability_asked_for(p_uncond):
 def test_never_and_always_dropping_are_exact(p_uncond, share):
     uniform = torch.tensor([0.0, 0.5, 1 - 2**-24])
     assert (drop_labels(torch.zeros(3, dtype=torch.long), p_uncond, 1, uniform) == 1).float().mean() == share
+
+
+def test_guided_columns_leave_the_others_to_the_conditional_model():
+    conditional = guided(Recorder(), LABELS, 0.0, NULL)(X, SIGMA)
+    everywhere = guided(Recorder(), LABELS, 1.5, NULL)(X, SIGMA)
+    mask = torch.tensor([True, False, True])
+    some = guided(Recorder(), LABELS, 1.5, NULL, columns=mask)(X, SIGMA)
+    torch.testing.assert_close(some[..., mask], everywhere[..., mask])
+    torch.testing.assert_close(some[..., ~mask], conditional[..., ~mask])
+    per_row = guided(Recorder(), LABELS, torch.full((2, 4), 1.5), NULL, columns=mask)(X, SIGMA)
+    torch.testing.assert_close(per_row, some)

@@ -40,8 +40,10 @@ def offline_learner(
 
 def online_learner(offline: Learner, pex: PEXSettings | None) -> Learner:
     """Make the learner of the online phase: the pre-trained one itself, or with ``pex`` its policy expansion."""
+    if pex is not None and isinstance(offline, IQL):
+        return PEX(offline, pex)  # takes the target critics over as they are
     offline.go_online()
-    return PEX(offline, pex) if pex is not None and isinstance(offline, IQL) else offline
+    return offline
 
 
 def reward_map(settings: LearnerSettings, data: Dataset) -> RewardMap:

@@ -142,3 +142,17 @@ def check_state(state: Mapping[str, Any], own: Mapping[str, Any], device: torch.
         if found[name].shape != tensor.shape and not (free and len(found[name]) == len(tensor)):
             raise ValueError(f"state {name!r} has shape {tuple(found[name].shape)}, expected {tuple(tensor.shape)}")
     return nested({name: found[name].to(device, tensor.dtype, copy=True) for name, tensor in expected.items()})
+
+
+def check_columns(columns: Sequence[int] | None, total: int, device: torch.device) -> Tensor | None:
+    """Return a mask ``(D,)`` of some columns; None for all.
+
+    Raises:
+        ValueError: if a column is outside [0, D).
+    """
+    if columns is None:
+        return None
+    outside = [column for column in columns if not 0 <= column < total]
+    if outside:
+        raise ValueError(f"column is {outside[0]}, expected 0 to {total - 1}")
+    return torch.zeros(total, dtype=torch.bool, device=device).index_fill(0, torch.tensor(list(columns)), True)

@@ -78,11 +78,10 @@ class ConditionalDiffusion:
 
     def reset(self) -> None:
         """Draw fresh weights from the seeds and drop all statistics; the streams of training and sampling run on."""
-        replicas = len(self.seeds)
         weights = self._denoiser.network.initial(Streams(self.seeds, "diffusion weights", self.device))
         self._learner = Learner(weights, self.settings.gradient_clip, self.settings.ema_decay)
-        self.normaliser = Normaliser(*torch.zeros(2, replicas, self.columns, device=self.device))
-        self._label_counts = torch.zeros(replicas, self.num_labels, dtype=torch.long)
+        self.normaliser = Normaliser(*torch.zeros(2, len(self.seeds), self.columns, device=self.device))
+        self._label_counts = torch.zeros(len(self.seeds), self.num_labels, dtype=torch.long)
         self._denoiser.gaussians = None
 
     def fit(self, rows: Array, labels: Array, *, steps: int | None = None, progress: bool = False) -> FitReport:
@@ -94,9 +93,8 @@ class ConditionalDiffusion:
         """
         began = time.perf_counter()
         steps = self.settings.steps if steps is None else steps
-        training = self.training(rows, labels, steps=steps)
-        shown = tqdm(training, total=steps, disable=not progress, desc="diffusion", unit="step")
-        loss_steps, notes = zip(*looks(shown, steps), strict=True)
+        bar = {"total": steps, "disable": not progress, "desc": "diffusion", "unit": "step"}
+        loss_steps, notes = zip(*looks(tqdm(self.training(rows, labels, steps=steps), **bar), steps), strict=True)
         losses = torch.stack(notes).cpu()
         check_losses(losses)
         return FitReport(steps, time.perf_counter() - began, loss_steps, losses, self._label_counts)
@@ -170,6 +168,7 @@ class ConditionalDiffusion:
         guidance_interval: tuple[float, float] = (0.0, math.inf),
         steps: int | None = None,
         known: Array | None = None,
+        guided_columns: Sequence[int] | None = None,
         energy_gradient: EnergyGradient | None = None,
         streams: Streams | None = None,
     ) -> Tensor:
@@ -183,6 +182,7 @@ class ConditionalDiffusion:
             steps: sampler steps; None takes the settings'.
             known: ``(n, D)`` or ``(R, n, D)`` rows in original units whose finite numbers are kept; NaN is
                 generated to go with them by the stochastic sampler in 40 steps, whose fresh noise lets both settle.
+            guided_columns: columns on which guidance acts, the others are conditional on the label alone; None is all.
             energy_gradient: grad E(x; sigma) in model space: rows are drawn from p exp(-E), see :func:`tilted`.
             streams: one per replica, as :meth:`sampling_streams` makes them; None continues the model's own.
 
@@ -200,15 +200,15 @@ class ConditionalDiffusion:
         sigmas = schedule(self.settings, steps, inpaints=known is not None)
         cells = None if known is None else self.normaliser.encode(checks.check_known(known, asked, self.columns))
         denoiser = self._denoiser.with_weights(self._learner.average)
-        streams = self._sampling if streams is None else streams
+        columns = checks.check_columns(guided_columns, self.columns, self.device)
         chunks = []
         for start in range(0, asked.shape[1], self.settings.chunk_rows):
             part = slice(start, start + self.settings.chunk_rows)
             own = weight[:, part] if isinstance(weight, Tensor) else weight
-            denoise = guided(denoiser, asked[:, part], own, self.num_labels, guidance_interval)
+            denoise = guided(denoiser, asked[:, part], own, self.num_labels, guidance_interval, columns)
             denoise = denoise if energy_gradient is None else tilted(denoise, energy_gradient)
             given = None if cells is None else cells[:, part]
-            normal = partial(streams.normal, asked[:, part].shape[1], self.columns)
+            normal = partial((streams or self._sampling).normal, asked[:, part].shape[1], self.columns)
             chunks.append(_generate(self.settings.sampler, denoise, sigmas, given, normal))
         rows = self.normaliser.decode(torch.cat(chunks, dim=1))
         return rows[0] if len(self.seeds) == 1 and np.ndim(labels) == 1 else rows

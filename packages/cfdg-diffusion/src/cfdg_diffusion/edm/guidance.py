@@ -35,6 +35,7 @@ def guided(
     weight: float | Tensor,
     null: int,
     interval: tuple[float, float] = (0.0, math.inf),
+    columns: Tensor | None = None,
 ) -> Denoise:
     """Guide a denoiser by equation 7 of the paper in denoiser form: D~ = (1 + w) D(x; c) - w D(x; null).
 
@@ -47,11 +48,12 @@ def guided(
         weight: w, one or ``(..., N)``; 0 is the plain conditional model, -1 the unconditional one.
         null: the label the model was trained on after :func:`drop_labels`.
         interval: noise levels at which guidance acts (Kynkaanniemi et al. 2024); outside them w is 0.
+        columns: ``(D,)`` booleans, columns on which guidance acts; w is 0 on the others. None is all of them.
     """
     if not isinstance(weight, Tensor) and weight == 0:
         return lambda x, sigma: denoiser(x, sigma, labels)
     everywhere = interval == (0.0, math.inf)
-    share = 1 + (weight[..., None] if isinstance(weight, Tensor) else weight)
+    share = 1 + (weight[..., None] if isinstance(weight, Tensor) else weight) * (1 if columns is None else columns)
     both = torch.cat([labels, torch.full_like(labels, null)], dim=-1)
 
     def denoise(x: Tensor, sigma: Tensor) -> Tensor:

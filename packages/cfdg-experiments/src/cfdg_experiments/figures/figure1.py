@@ -38,8 +38,8 @@ KEPT = 10_000  # rows of each set that are looked at
 READING = (
     "t-SNE of the first seed's rows, a plane for each arm: distances and densities in it say little. SWD: sliced "
     "Wasserstein distance to real rows of the label, beside that of two draws of real rows. AUC: how well boosted "
-    "trees tell generated from real rows, 0.5 not at all. Novelty: distance to the nearest real row, 1 for a fresh draw, 0 "
-    "for copies; copies: share of rows nearer to a real one than 95 % of real rows are, 5 % for a fresh draw. Numbers "
+    "trees tell generated from real rows, 0.5 not at all. Novelty: distance to the nearest real row, 1 for a fresh draw, "
+    "0 for copies; copies: share of rows nearer to a real one than 95 % of real rows are, 5 % for a fresh draw. Numbers "
     "are means over seeds."
 )
 

@@ -168,7 +168,8 @@ class IQL(nn.Module):
         set_rate(self.optimisers["policy"], self.settings.learning_rate * 0.5 * (1 + math.cos(math.pi * progress)))
 
     def go_online(self) -> None:
-        """Begin fine-tuning: fresh optimiser moments and a constant learning rate, as in PEX."""
+        """Begin fine-tuning as PEX's ``direct``: targets equal to the critics, fresh moments, a constant rate."""
+        self.target.load_state_dict(self.critics.state_dict())
         self.reset_optimisers(self.settings.online_learning_rate)
 
     def reset_optimisers(self, learning_rate: float) -> None:

@@ -146,8 +146,8 @@ def record_maze(data: MazeData, rows: int, seed: int, *, jobs: int = 1, progress
 
     Returns:
         observations ``(N, 4)``, actions ``(N, 2)``, rewards ``(N,)``, infos/goal, infos/qpos, infos/qvel ``(N, 2)``
-        float32; terminals, timeouts ``(N,)`` bool. Rewards and terminals tell whether the state after the action is at
-        :attr:`Maze.mean_goal`. The state columns are those before it; infos/goal is the commanded goal. There are no
+        float32; terminals, timeouts ``(N,)`` bool. Rewards and terminals are those of :class:`PointMaze` with its goal
+        at :attr:`Maze.mean_goal`. The state columns are those before it; infos/goal is the commanded goal. There are no
         next_observations, as there are none in D4RL's AntMaze files.
     """
     chunks = _chunks(data, -(-rows // data.limit), seed)
@@ -172,8 +172,9 @@ def roll_out(chunk: Chunk) -> Columns:
     for step in range(limit):
         actions = driver.act(obs)
         row = {"observations": obs, "actions": actions, "infos/goal": driver.goals.copy()}
-        obs = np.stack([ball.step(action)[0] for ball, action in zip(balls, actions, strict=True)])
-        success = np.linalg.norm(obs[:, :2] - maze.mean_goal, axis=1) <= SUCCESS_RADIUS
+        stepped = [ball.step(action) for ball, action in zip(balls, actions, strict=True)]
+        obs = np.stack([result[0] for result in stepped])
+        success = np.array([result[2] for result in stepped])  # the environment's own rule, so that both pay alike
         timeouts = np.full(len(balls), step == limit - 1)
         steps.append(row | {"rewards": success.astype(np.float32), "terminals": success, "timeouts": timeouts})
         driver.send_on(obs)
@@ -217,8 +218,9 @@ class Driver:
 
 
 def _begin(balls: Sequence[PointMaze], maze: Maze, starts: Sequence[Cell], rng: np.random.Generator) -> np.ndarray:
-    """Put every ball into one of the cells with the noise of a reset; observations ``(N, 4)``."""
+    """Put balls, rewarded at the mean goal, into some of the cells with a reset's noise; observations ``(N, 4)``."""
     for ball in balls:
+        ball.task_state = maze.mean_goal
         qpos = maze.centre(_choice(starts, rng)) + rng.uniform(-RESET_NOISE, RESET_NOISE, 2)
         ball.set_state(qpos, RESET_NOISE * rng.standard_normal(2))
     return np.stack([ball.world.obs for ball in balls])

@@ -37,6 +37,7 @@ MAZE_NAMES = (
 NAMES = (*(f"{family}-{level}" for family in FAMILIES for level in LEVELS), *MAZE_NAMES)
 DEFAULT_ROWS = 200_000  # a fifth of a D4RL set: half a minute to record
 FORMAT = 2  # raise it when the same name, rows and seed no longer give the same file
+MAZE_FORMAT = 3  # the same for mazes; 3: paid within the environment's own reach
 
 _BEHAVIOUR = Path(__file__).parent / "behaviour"
 _POLICIES = {"random": ("random",), "medium": ("medium",), "medium-expert": ("medium", "expert")}
@@ -62,7 +63,12 @@ class Recording:
     def file_name(self) -> str:
         """Name in the cache; two recordings that differ never share it."""
         seed = "" if self.level == "medium-replay" else f"-seed{self.seed}"
-        return f"{self.name}-rows{self.rows}{seed}-v{FORMAT}.hdf5"
+        return f"{self.name}-rows{self.rows}{seed}-v{self.format}.hdf5"
+
+    @property
+    def format(self) -> int:
+        """Version of the contents: recordings of another one are other data."""
+        return MAZE_FORMAT if self.robot.sparse else FORMAT
 
     @property
     def name(self) -> str:
@@ -171,7 +177,7 @@ def replay_columns(recording: Recording) -> Columns:
 def _metadata(recording: Recording) -> dict[str, str | int]:
     return {
         "generator": "cfdg_rl.datasets.recorded",
-        "format": FORMAT,
+        "format": recording.format,
         "environment": recording.env_id,
         "level": recording.level,
         "seed": recording.seed,

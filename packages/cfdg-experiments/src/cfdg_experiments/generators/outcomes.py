@@ -1,0 +1,231 @@
+"""Regression that says what follows a state and an action: reward, next state and whether the episode ended."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cfdg_diffusion import Streams
+from cfdg_diffusion.edm.batches import BalancedRows
+from cfdg_diffusion.edm.learner import Learner, cosine
+from cfdg_diffusion.edm.normaliser import measure
+from cfdg_experiments.generators.ends import EndRule, EndSettings
+from cfdg_experiments.generators.perceptron import Perceptron
+from cfdg_rl.transitions import row_width
+
+_RIDGE = 1e-6  # keeps least squares solvable where a column is constant; in units of standardised columns
+_POSSIBLE = 1e-3  # states that look like ends are impossible where at most this share of real states does
+
+
+@dataclass(frozen=True)
+class OutcomeSettings:
+    """Size and training of the regression; "measured" is on recorded halfcheetah rows in 20 CPU seconds."""
+
+    width: int = 256
+    layers: int = 3  # measured against 2 and 4
+    steps_share: float = 1.0  # gradient steps for each one of the diffusion beside it
+    batch_size: int = 256
+    learning_rate: float = 5e-3  # falls to 0 along a cosine; measured against 1e-3 and 3e-3
+    gradient_clip: float = 1.0
+    ema_decay: float = 0.99  # per ten steps
+    ends: EndSettings = field(default_factory=EndSettings)
+
+    def __post_init__(self) -> None:
+        for name in ("width", "layers", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
+        for name in ("steps_share", "learning_rate"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected a number > 0")
+
+
+class OutcomeModel:
+    """Predicts (r, s', d) from (s, a) for R replicas.
+
+    Least squares on (s, a) come first, and a network learns what they leave, standardised: that contains s' - s as a
+    special case and is never wider. The end of an episode is decided from the predicted s'.
+
+    Args:
+        obs_dim: S.
+        action_dim: A.
+        seeds: one per replica.
+        settings: see :class:`OutcomeSettings`.
+        device: where everything lives.
+    """
+
+    def __init__(
+        self,
+        obs_dim: int,
+        action_dim: int,
+        *,
+        seeds: tuple[int, ...] = (0,),
+        settings: OutcomeSettings = OutcomeSettings(),
+        device: str | torch.device = "cpu",
+    ) -> None:
+        self.settings = settings
+        self.ends = EndRule(obs_dim, seeds, settings.ends, device)
+        self.network = Perceptron(obs_dim + action_dim, 1 + obs_dim, settings.width, settings.layers)
+        self._dims = (obs_dim, action_dim)
+        self._seeds = seeds
+        self._device = torch.device(device)
+        self._training = Streams(seeds, "outcomes training", device)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget what was learnt: fresh weights from the seeds; the streams of training run on."""
+        settings = self.settings
+        weights = self.network.initial(Streams(self._seeds, "outcomes weights", self._device))
+        self._learner = Learner(weights, settings.gradient_clip, settings.ema_decay)
+        replicas = len(self._seeds)
+        reads, writes = self.network.inputs, self.network.outputs
+        blank = torch.zeros(replicas, 1, reads, device=self._device)
+        self._facts = {
+            "read_mean": blank,
+            "read_std": blank + 1,
+            "slope": torch.zeros(replicas, reads, writes, device=self._device),
+            "mean": torch.zeros(replicas, 1, writes, device=self._device),
+            "std": torch.ones(replicas, 1, writes, device=self._device),
+            "rewards": torch.full((replicas, 2), math.nan, device=self._device),
+            "checks_states": torch.zeros(replicas, 1, dtype=torch.bool, device=self._device),
+        }
+        self.ends.reset()
+
+    def fit(self, rows: Tensor, labels: Tensor, *, steps: int) -> Tensor:
+        """Train on rows ``(R, N, D)`` with labels ``(R, N)``; batches hold equally many rows of every label present.
+
+        A further call starts from the present weights.
+
+        Returns:
+            ``(R,)`` the mean squared error of the last tenth of the steps, in units of what least squares leave.
+
+        Raises:
+            ValueError: if rows have another width than D = 2 S + A + 2.
+            RuntimeError: if training diverges.
+        """
+        if rows.shape[-1] != row_width(*self._dims):
+            raise ValueError(f"rows have {rows.shape[-1]} columns, expected {row_width(*self._dims)}")
+        rows = rows.to(self._device, torch.float32)
+        data = BalancedRows(rows, labels.to(self._device), int(labels.max()) + 1)
+        self._measure(rows, data.shares)
+        losses = self._train(data, steps)
+        if not bool(losses.isfinite().all()):
+            raise RuntimeError("the loss of the outcomes is no longer finite, expected finite numbers")
+        self._fit_ends(rows)
+        return losses
+
+    @torch.inference_mode()
+    def complete(self, pairs: Tensor) -> Tensor:
+        """Rows ``(R, n, D)`` of states and actions ``(R, n, S + A)``; actions lie in [-1, 1]."""
+        predicted = self._linear(pairs) + self._facts["std"] * self.network(self._learner.average, self._read(pairs))
+        reward, after = predicted[..., :1], predicted[..., 1:]
+        ended = self.ends(after)
+        of_end = self._facts["rewards"].gather(1, ended.long())[..., None]
+        reward = torch.where(of_end.isnan(), reward, of_end)
+        return torch.cat([pairs, reward, after, ended[..., None].to(pairs)], dim=-1)
+
+    def possible(self, obs: Tensor) -> Tensor:
+        """States ``(R, n, S)`` from which a step can be taken, ``(R, n)``: none that look like ends.
+
+        Where real states do look like ends all are possible: the trajectories of a maze's data go on after the goal.
+        """
+        return ~(self.ends(obs) & self._facts["checks_states"])
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that changes, as nested dictionaries of tensors."""
+        return {
+            "learner": self._learner.state(),
+            "facts": {name: tensor.clone() for name, tensor in self._facts.items()},
+            "ends": self.ends.state_dict(),
+            "training": self._training.state(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue exactly where :meth:`state_dict` was called."""
+        self._learner.restore(state["learner"])
+        self._facts = {name: tensor.to(self._device) for name, tensor in state["facts"].items()}
+        self.ends.load_state_dict(state["ends"])
+        self._training.restore(state["training"])
+
+    def _read(self, pairs: Tensor) -> Tensor:
+        return (pairs - self._facts["read_mean"]) / self._facts["read_std"]
+
+    def _linear(self, pairs: Tensor) -> Tensor:
+        return torch.baddbmm(self._facts["mean"], self._read(pairs), self._facts["slope"])
+
+    def _split(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """States and actions ``(..., S + A)``, rewards and next states ``(..., 1 + S)``."""
+        return rows[..., : self.network.inputs], rows[..., self.network.inputs : -1]
+
+    def _measure(self, rows: Tensor, shares: Tensor) -> None:
+        """Scale of the inputs, least squares, and the scale of what they leave, all weighted by ``shares``."""
+        found = measure(rows[..., : self.network.inputs], shares, ())
+        replicas = len(self._seeds)
+        self._facts["read_mean"] = found.mean[:, None].expand(replicas, -1, -1).clone()
+        spread = torch.where(found.std > 0, found.std, 1.0)
+        self._facts["read_std"] = spread[:, None].expand(replicas, -1, -1).clone()
+        for replica in range(replicas):
+            part = rows[replica % len(rows)]
+            pairs, wanted = self._split(part)
+            read = (pairs - found.mean[replica % len(found.mean)]) / spread[replica % len(spread)]
+            slope, mean, std = least_squares(read, wanted, shares[replica % len(shares)])
+            self._facts["slope"][replica] = slope
+            self._facts["mean"][replica] = mean
+            self._facts["std"][replica] = std
+
+    def _train(self, data: BalancedRows, steps: int) -> Tensor:
+        total = torch.zeros(len(self._seeds), device=self._device)
+        last = math.ceil(steps / 10)
+        for step in range(steps):
+            rows, _ = data.draw(self._training, self.settings.batch_size)
+            pairs, wanted = self._split(rows)
+            target = (wanted - self._linear(pairs)) / self._facts["std"]
+            losses = (self.network(self._learner.weights, self._read(pairs)) - target).square().mean((1, 2))
+            self._learner.step(losses, cosine(step, steps) * self.settings.learning_rate)
+            total += losses.detach() * (step >= steps - last)
+        return total / last
+
+    def _fit_ends(self, rows: Tensor) -> None:
+        """The rule of ends; whether it holds for the states before a step; rewards that follow from an end alone."""
+        obs_dim = self._dims[0]
+        rows = rows.expand(len(self._seeds), -1, -1)
+        ended = rows[..., -1] > 0.5
+        self.ends.fit(rows[..., -1 - obs_dim : -1], ended)
+        looks_ended = self.ends(rows[..., :obs_dim]).float().mean(1, keepdim=True)
+        self._facts["checks_states"] = looks_ended <= _POSSIBLE
+        for replica, flags in enumerate(ended):
+            rewards = rows[replica, :, self.network.inputs]
+            self._facts["rewards"][replica] = rewards_of_ends(rewards, flags)
+
+
+def least_squares(x: Tensor, y: Tensor, shares: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Weighted least squares of ``y (N, O)`` on centred ``x (N, I)`` with weights ``(N,)`` that add up to 1.
+
+    Returns:
+        Slope ``(I, O)``, mean ``(1, O)`` and the standard deviation of what is left ``(1, O)``, at least 1e-6.
+    """
+    x, y, weight = x.double(), y.double(), shares.double()[:, None]
+    mean = (weight * y).sum(0, keepdim=True)
+    weighted = (weight * x).T
+    gram = weighted @ x + _RIDGE * torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
+    slope = torch.linalg.solve(gram, weighted @ (y - mean))
+    left = y - mean - x @ slope
+    std = (weight * left.square()).sum(0, keepdim=True).sqrt()
+    return slope.float(), mean.float(), std.clamp(min=1e-6).float()
+
+
+def rewards_of_ends(rewards: Tensor, ended: Tensor) -> Tensor:
+    """The reward ``(2,)`` without and with an end where each has a single one, as in a maze; else NaN.
+
+    Args:
+        rewards: ``(N,)``.
+        ended: ``(N,)`` booleans.
+    """
+    parts = [rewards[~ended], rewards[ended]]
+    if all(len(part) and bool((part == part[0]).all()) for part in parts):
+        return torch.stack([part[0] for part in parts])
+    return rewards.new_full((2,), math.nan)
