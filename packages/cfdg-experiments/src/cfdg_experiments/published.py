@@ -163,8 +163,8 @@ FIGURE_1_ITEM = PaperItem(
     "Distribution of offline data, online data and generated data visualized with t-SNE.",
     "the offline data is more evenly distributed, while the online data is more dispersed. The generated data [of "
     "EDIS] primarily learns from the offline data and is adjusted towards the current online policy using energy "
-    "guidance. As a result, the generated data retains most of the characteristics of the offline data while also exhibiting "
-    "some similarities to the online data.",
+    "guidance. As a result, the generated data retains most of the characteristics of the offline data while also "
+    "exhibiting some similarities to the online data.",
 )
 FIGURE_2_ITEM = PaperItem(
     "Figure 2",
