@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cfdg_experiments.evidence import AREA, FINAL, Contrast, SuiteSummary, contrasts, suite_summaries
+from cfdg_experiments.evidence import FINAL, Contrast, SuiteSummary, contrasts, suite_summaries
 from cfdg_experiments.header import ReportHeader
 from cfdg_experiments.results import CellResult
 from cfdg_experiments.statistics import Estimate
@@ -72,16 +72,10 @@ class Evidence:
 
     def _comparisons(self, algorithm: str) -> TextTable:
         own = [one for one in self.contrasts if one.algorithm == algorithm and one.family == "arms"]
-        areas = {(one.comparison.arm, one.reference): one for one in own if one.outcome == AREA.name}
-        columns = ("arm − reference", "datasets", "final score", "Holm p", "verdict", "P(better)", "area", "its Holm p")
-        lines = []
-        for one in own:
-            if one.outcome == FINAL.name:
-                area = areas[one.comparison.arm, one.reference].comparison
-                first = [f"{one.comparison.arm} − {one.reference}", str(one.datasets), *_difference(one)]
-                last = [f"{one.comparison.probability:.2f}", interval_text(area.difference, "+"), p_text(area.holm)]
-                lines.append([*first, *last, area.verdict])
-        return TextTable(f"{algorithm.upper()}: comparisons", (*columns, "its verdict"), lines)
+        most = max((one.datasets for one in own), default=0)
+        over = f" over {'up to ' * (len({one.datasets for one in own}) > 1)}{most} dataset{'s' * (most > 1)}"
+        columns = ("arm − reference", "outcome", "difference", "Holm p", "verdict", "P(better)")
+        return TextTable(f"{algorithm.upper()}: comparisons{over}", columns, [_contrast_line(one) for one in own])
 
     def _suite(self, algorithm: str) -> TextTable:
         columns = ("arm", "datasets", "interquartile mean", "optimality gap", "P(improvement)", "seconds a cell")
@@ -94,9 +88,11 @@ def _suite_line(one: SuiteSummary) -> list[str]:
     return [one.arm, str(one.datasets), interval_text(one.iqm), interval_text(one.gap), better, f"{one.seconds:.0f}"]
 
 
-def _difference(contrast: Contrast) -> list[str]:
+def _contrast_line(contrast: Contrast) -> list[str]:
     one = contrast.comparison
-    return [interval_text(one.difference, "+"), p_text(one.holm), one.verdict]
+    name = f"{one.arm} − {contrast.reference}"
+    estimate = [interval_text(one.difference, "+"), p_text(one.holm), one.verdict, f"{one.probability:.2f}"]
+    return [name, contrast.outcome, *estimate]
 
 
 def _claim_text(contrast: Contrast, named: bool) -> str:

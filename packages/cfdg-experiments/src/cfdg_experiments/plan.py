@@ -7,6 +7,7 @@ import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 
 import torch
 import yaml
@@ -135,4 +136,12 @@ def machine(profile: Profile) -> str:
     """Describe the hardware in one line."""
     if profile.device != "cpu" and torch.cuda.is_available():
         return torch.cuda.get_device_name()
-    return f"{os.cpu_count()} cores {platform.machine()}, CPU only"
+    return f"{os.cpu_count()} cores {_processor()}, CPU only"
+
+
+def _processor() -> str:
+    """Name the processor as Linux does, or its architecture elsewhere."""
+    table = Path("/proc/cpuinfo")
+    lines = table.read_text(encoding="utf-8").splitlines() if table.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()

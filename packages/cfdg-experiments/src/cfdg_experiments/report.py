@@ -86,7 +86,7 @@ def _overview_table(rows: Sequence[Row], header: ReportHeader) -> Table:
 def _in_terminal(table: TextTable) -> Table:
     broken = [[cell.replace(" [", "\n[") for cell in line] for line in table.lines]
     titles = [name.replace(" ", "\n", 1) for name in table.columns]
-    return rich_table(titles, broken, title=table.title)
+    return rich_table(titles, broken, title=table.title, words=2 if table.columns[1] == "outcome" else 1)
 
 
 def to_markdown(results: Sequence[CellResult], header: ReportHeader, sections: Sequence[str] = ()) -> str:
@@ -99,7 +99,8 @@ def to_markdown(results: Sequence[CellResult], header: ReportHeader, sections: S
     """
     rows = summarise(results, header)
     evidence = Evidence.of(results, header)
-    blocks = [f"# {header.profile}: normalised score, before → after online training", caption(header)]
+    name = header.paper.name if header.paper else "Ablation"
+    blocks = [f"# {name}, profile {header.profile}: normalised score, before → after online training", caption(header)]
     if _has_overview(header):
         blocks.append(markdown_table(*overview(rows, header)))
     blocks += [ScoreTable(algorithm, rows, header, {}).markdown() for algorithm in header.algorithms]

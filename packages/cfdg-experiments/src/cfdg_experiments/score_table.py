@@ -40,8 +40,8 @@ def _paper_text(row: Row, arm: str) -> str:
 
 
 def is_long(header: ReportHeader) -> bool:
-    """Tell if every arm has a line of its own."""
-    return len(header.arms) > MOST_ARMS
+    """Tell if every arm has a line of its own: there are many, or their names hold settings."""
+    return len(header.arms) > MOST_ARMS or any("=" in arm for arm in header.arms)
 
 
 def column_titles(algorithm: str, header: ReportHeader) -> list[str]:

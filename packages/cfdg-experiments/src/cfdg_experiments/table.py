@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -141,33 +141,39 @@ def _done(plan: Plan, space: Workspace) -> dict[Cell, CellResult]:
     return {cell: result for cell, result in found.items() if product is None or product.is_done(cell, space)}
 
 
+@dataclass(frozen=True)
+class _Listeners:
+    """Display and tracker, told of cells under the names of their columns."""
+
+    keys: Mapping[Cell, Sequence[CellKey]]
+    display: Display
+    tracker: Tracker
+
+    def notify(self, event: Event) -> None:
+        """Tell of progress."""
+        self.display.event(event)
+        if event.evaluation:
+            for key in self.keys[event.cell]:
+                self.tracker.evaluation(key, event.evaluation)
+
+    def finished(self, cell: Cell, result: CellResult) -> None:
+        """Tell of a result."""
+        for key in self.keys[cell]:
+            placed = replace(result, arm=key.arm)
+            self.display.finished(cell, placed)
+            self.tracker.finished(placed)
+
+
 def _run_missing(plan: Plan, space: Workspace, jobs: int, display: Display, tracker: Tracker) -> None:
     """Hand the finished cells to display and tracker, and run the others with both listening."""
-    keys = plan.keys()
-
-    def notify(event: Event) -> None:
-        display.event(event)
-        if event.evaluation:
-            for key in keys[event.cell]:
-                tracker.evaluation(key, event.evaluation)
-
-    def finished(cell: Cell, result: CellResult) -> None:
-        for placed in _placed(result, keys[cell]):
-            display.finished(cell, placed)
-            tracker.finished(placed)
-
+    listeners = _Listeners(plan.keys(), display, tracker)
     done = _done(plan, space)
     if done:
-        display.note(unfinished(len(plan.places), sum(len(keys[cell]) for cell in done)))
+        display.note(unfinished(len(plan.places), sum(len(listeners.keys[cell]) for cell in done)))
     for cell, result in done.items():
-        finished(cell, result)
-    if missing := [cell for cell in keys if cell not in done]:
-        run_grid(missing, space, jobs, notify, finished, _task(plan))
-
-
-def _placed(result: CellResult, keys: Sequence[CellKey]) -> list[CellResult]:
-    """Give a result the names of its columns."""
-    return [replace(result, arm=key.arm) for key in keys]
+        listeners.finished(cell, result)
+    if missing := [cell for cell in listeners.keys if cell not in done]:
+        run_grid(missing, space, jobs, listeners.notify, listeners.finished, _task(plan))
 
 
 def _prepare_data(cells: Sequence[Cell], space: Workspace, jobs: int, console: Console) -> None:

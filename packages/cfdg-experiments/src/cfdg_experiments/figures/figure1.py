@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass, fields
 from pathlib import Path
@@ -38,9 +39,9 @@ KEPT = 10_000  # rows of each set that are looked at
 READING = (
     "t-SNE of the first seed's rows, a plane for each arm: distances and densities in it say little. SWD: sliced "
     "Wasserstein distance to real rows of the label, beside that of two draws of real rows. AUC: how well boosted "
-    "trees tell generated from real rows, 0.5 not at all. Novelty: distance to the nearest real row, 1 for a fresh draw, "
-    "0 for copies; copies: share of rows nearer to a real one than 95 % of real rows are, 5 % for a fresh draw. Numbers "
-    "are means over seeds."
+    "trees tell generated from real rows, 0.5 not at all. Novelty: distance to the nearest real row, 1 for a fresh "
+    "draw, 0 for copies. Copies: share of rows nearer to a real one than 95 % of real rows are, 5 % for a fresh draw. "
+    "Numbers are means over seeds."
 )
 
 
@@ -141,9 +142,9 @@ def check(cells: Sequence[Cell]) -> None:
         raise ValueError(f"arms is {', '.join(arms)}, expected one that generates rows, such as cfdg")
     for cell in cells:
         if not last_refresh(cell):
-            plan = cell.profile.finetune
+            every = cell.profile.finetune.refresh_every
             raise ValueError(
-                f"refresh_every is {plan.refresh_every}, expected less than the {plan.steps} steps of the run"
+                f"refresh_every is {every}, expected less than the steps of the run, so that rows are made"
             )
 
 
@@ -157,16 +158,20 @@ def write(places: Mapping[CellKey, Cell], header: ReportHeader, space: Workspace
         for dataset in header.datasets_of(algorithm):
             own = {key.arm: look for key, look in looks.items() if key[:2] == (dataset, algorithm) and look.measures}
             if own:
-                name = f"embedding-{algorithm}-{short_name(dataset, header).replace(':', '-').replace('/', '-')}.png"
-                found = [one for arm, look in own.items() for one in _named(arm, look)]
-                foot = f"{algorithm.upper()}, {dataset}. {warning(header)} {caption(header)}"
-                save_figure(
-                    draw({arm: _renamed(arm, look.plane) for arm, look in own.items()}, found, foot), folder / name
-                )
-                files.append(folder / name)
-                title = f"## {algorithm.upper()}, {short_name(dataset, header)}: generated beside real rows"
-                sections += [title, f"![t-SNE]({name})", as_markdown(found).rstrip()]
+                path, section = _panel(own, f"{algorithm.upper()}, {short_name(dataset, header)}", header, folder)
+                files.append(path)
+                sections.append(section)
     return Written(files, [*sections, *([READING] if sections else [])])
+
+
+def _panel(looks: Mapping[str, Look], title: str, header: ReportHeader, folder: Path) -> tuple[Path, str]:
+    """Draw the arms of an algorithm on a dataset; returns the file and its section of the report."""
+    found = [one for arm, look in looks.items() for one in _named(arm, look)]
+    planes = {arm: _renamed(arm, look.plane) for arm, look in looks.items()}
+    path = folder / f"embedding-{re.sub('[^a-z0-9.]+', '-', title.lower())}.png"
+    save_figure(draw(planes, found, f"{title}. {warning(header)} {caption(header)}"), path)
+    heading = f"## {title}: generated beside real rows"
+    return path, "\n\n".join([heading, f"![t-SNE]({path.name})", as_markdown(found).rstrip()])
 
 
 def _named(arm: str, look: Look) -> list[Likeness]:
