@@ -16,6 +16,7 @@ import pytest
 
 from cfdg_diffusion import TabularDiffusion, cli
 from cfdg_diffusion.cli import console, options, rules, sample, values
+from cfdg_diffusion.cli.csv_cells import ColumnReading
 from cfdg_diffusion.cli.table_files import read_table
 
 COUNTRY = {"paris": "fr", "rome": "it", "oslo": "no"}
@@ -161,7 +162,7 @@ def test_two_fits_of_one_seed_write_the_same_model(folder, tmp_path, run):
     one, other = (TabularDiffusion.load(tmp_path / name) for name in ("a/model.safetensors", "b.safetensors"))
     assert one.sample(20, seed=0).equals(other.sample(20, seed=0))
     assert "zip" not in one.sample(1)
-    assert (tmp_path / "b.dates.json").read_text() == (tmp_path / "a" / "dates.json").read_text()
+    assert (tmp_path / "b.format.json").read_text() == (tmp_path / "a" / "format.json").read_text()
 
 
 def test_rows_are_written_as_they_come(folder, tmp_path, run, monkeypatch):
@@ -407,10 +408,19 @@ def test_a_foreign_model_is_refused(folder, tmp_path, run):
     assert refused(run("inspect", tmp_path / "m.safetensors"), "format None")
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "model.safetensors").write_bytes((folder / "model" / "model.safetensors").read_bytes())
-    (tmp_path / "model" / "dates.json").write_text('{"version": 2}')
-    assert refused(run("inspect", tmp_path / "model"), "dates.json has version 2")
-    (tmp_path / "model" / "dates.json").write_text("[")
-    assert refused(run("inspect", tmp_path / "model"), "dates.json cannot be read")
+    (tmp_path / "model" / "format.json").write_text('{"version": 3}')
+    assert refused(run("inspect", tmp_path / "model"), "format.json has version 3")
+    (tmp_path / "model" / "format.json").write_text("[")
+    assert refused(run("inspect", tmp_path / "model"), "format.json cannot be read")
+
+
+def test_the_dates_of_a_model_of_version_1_are_read(folder, tmp_path, run):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "model.safetensors").write_bytes((folder / "model" / "model.safetensors").read_bytes())
+    (tmp_path / "model" / "dates.json").write_text(
+        json.dumps({"version": 1, "dates": {"start": {"unit": "D", "separator": "T", "zone": "Z"}}})
+    )
+    assert "dates in 'start' are written YYYY-MM-DDZ" in run("inspect", tmp_path / "model").out
 
 
 def test_a_table_that_does_not_fit_the_model_names_file_column_and_row(folder, tmp_path, run):
@@ -458,10 +468,10 @@ def test_ctrl_c_ends_with_130_and_leaves_the_old_model(folder, tmp_path, run, mo
 
 def test_force_replaces_a_model_with_all_that_lay_beside_it(folder, tmp_path, run):
     assert run("fit", folder / "people.csv", "-o", tmp_path / "m", "--steps", "3").status == 0
-    assert (tmp_path / "m" / "dates.json").exists()
+    assert "start" in (tmp_path / "m" / "format.json").read_text()
     again = ["fit", folder / "people.csv", "-o", tmp_path / "m", "--steps", "3", "--drop", "start,end", "--force"]
     assert run(*again).status == 0
-    assert not (tmp_path / "m" / "dates.json").exists()
+    assert "start" not in (tmp_path / "m" / "format.json").read_text()
 
 
 def test_a_reader_who_has_seen_enough_is_no_error(folder):
@@ -510,7 +520,7 @@ def test_durations_counts_and_intervals():
 
 
 def test_labels_are_read_in_the_dtype_of_their_column():
-    labels = dict(pd.DataFrame({"stars": [1], "sort": ["a"]}).dtypes)
+    labels = {name: ColumnReading(dtype) for name, dtype in pd.DataFrame({"stars": [1], "sort": ["a"]}).dtypes.items()}
     stars = {"stars": labels["stars"]}
     sort = {"sort": labels["sort"]}
     assert values.label_values(["stars=3", "sort=b=c"], labels) == {"stars": 3, "sort": "b=c"}
@@ -555,7 +565,7 @@ def test_the_help_names_kinds_that_are_accepted():
     kinds = next(action for action in commands.choices["fit"]._actions if action.dest == "kinds")
     named = kinds.help.removeprefix("take a column for ").split(";")[0].split(", ")
     assert len(named) > 4
-    for kind in named:
+    for kind in (name.replace("FORMAT", "%Y") for name in named):
         assert options.kind(f"a=b={kind}") == ("a=b", kind)
 
 

@@ -9,7 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cfdg_diffusion.cli.csv_cells import DateFormat, Evidence, cast
+from cfdg_diffusion.cli.csv_cells import ColumnReading, cast
+from cfdg_diffusion.cli.dates import DateFormat
+from cfdg_diffusion.cli.evidence import Evidence
+from cfdg_diffusion.cli.formats import Choices, CsvFormat
 from cfdg_diffusion.cli.table_files import check_output, read_chunks, read_table, written
 
 HAS_PYARROW = importlib.util.find_spec("pyarrow") is not None
@@ -23,7 +26,9 @@ def put(path, text, encoding="utf-8"):
 
 def column(tmp_path, *cells, kinds=None):
     """The one column of a file, and its date format."""
-    read = read_table(put(tmp_path / "one.csv", "\n".join(["x,y", *(f"{cell},0" for cell in cells), ""])), kinds)
+    read = read_table(
+        put(tmp_path / "one.csv", "\n".join(["x,y", *(f"{cell},0" for cell in cells), ""])), Choices(kinds or {})
+    )
     return read.table["x"], read.dates.get("x")
 
 
@@ -71,9 +76,9 @@ def test_what_would_change_stays_text(tmp_path, cells):
 def test_a_cell_in_a_late_chunk_decides_too():
     evidence = Evidence()
     evidence.add(pd.Series(["1", "2"]))
-    assert evidence.dtype == "int64"
+    assert evidence.holds == "integer"
     evidence.add(pd.Series(["3", "007"]))
-    assert evidence.dtype is None
+    assert evidence.holds == "text"
 
 
 def test_kinds_overrule_the_guess(tmp_path):
@@ -119,7 +124,7 @@ two",z
 
 def test_a_file_read_and_written_again_is_the_same_text(tmp_path):
     read = read_table(put(tmp_path / "in.csv", TABLE))
-    with written(tmp_path / "out.csv", read.dates) as write:
+    with written(tmp_path / "out.csv", read.format) as write:
         write(read.table[:1])
         write(read.table[1:])
     assert (tmp_path / "out.csv").read_text(encoding="utf-8") == TABLE
@@ -167,9 +172,20 @@ CELLS = {
 }
 
 
+def readings_of(dtypes):
+    return {name: ColumnReading(dtype) for name, dtype in dtypes.items()}
+
+
+def tables(path, dtypes, rows=50_000):
+    return [chunk.table for chunk in read_chunks(path, readings_of(dtypes), CsvFormat(), rows)]
+
+
 def test_cells_become_what_training_had():
-    table = pd.DataFrame({name: cast(pd.Series(cells), DTYPES_OF[name]) for name, cells in CELLS.items()})
-    assert table.dtypes.astype(str).tolist() == [str(dtype) for dtype in DTYPES_OF.values()]
+    table = pd.DataFrame(
+        {name: cast(pd.Series(cells, dtype=object), ColumnReading(DTYPES_OF[name])) for name, cells in CELLS.items()}
+    )
+    wide = {**DTYPES_OF, "share": np.dtype("float64")}  # no given number is rounded
+    assert table.dtypes.astype(str).tolist() == [str(dtype) for dtype in wide.values()]
     assert table.isna().equals(pd.DataFrame(CELLS).isna())
     assert table["size"].max() == "l"
     assert table["moment"][1] - table["moment"][0] == pd.Timedelta(-182, "D") + pd.Timedelta(1, "h")
@@ -180,10 +196,13 @@ DTYPES_OF = {name: pd.api.types.pandas_dtype(dtype) for name, dtype in DTYPES.it
 
 
 def test_gaps_are_kept_where_the_dtype_has_none():
-    assert cast(pd.Series(["4", None]), np.dtype("int64")).tolist() == [4, pd.NA]
-    assert cast(pd.Series(["True", None]), np.dtype(bool)).tolist() == [True, pd.NA]
+    def read(dtype, *cells):
+        return cast(pd.Series(cells, dtype=object), ColumnReading(np.dtype(dtype)))
+
+    assert read("int64", "4", None).tolist() == [4, pd.NA]
+    assert read(bool, "True", None).tolist() == [True, pd.NA]
     big = 2**63 - 1
-    assert cast(pd.Series([str(big), None]), np.dtype("int64"))[0] == big
+    assert read("int64", str(big), None)[0] == big
 
 
 @pytest.mark.parametrize(
@@ -202,12 +221,12 @@ def test_gaps_are_kept_where_the_dtype_has_none():
 def test_a_cell_that_does_not_fit_is_named_with_file_column_and_row(tmp_path, name, cell, expected):
     path = put(tmp_path / "holes.csv", f"{name},more\n{CELLS[name][0]},0\n,0\n{cell},0\n")
     with pytest.raises(ValueError, match=rf"holes\.csv: column '{name}' holds '{cell}' in row 3, expected {expected}"):
-        list(read_chunks(path, DTYPES_OF, rows=2))
+        tables(path, DTYPES_OF, rows=2)
 
 
 def test_columns_that_training_had_not_are_copied_as_they_are(tmp_path):
     path = put(tmp_path / "x.csv", "count,more\n1,NA\n2,007\n")
-    chunks = list(read_chunks(path, DTYPES_OF, rows=1))
+    chunks = tables(path, DTYPES_OF, rows=1)
     assert [chunk["more"].iloc[0] for chunk in chunks] == ["NA", "007"]
     assert [chunk["count"].iloc[0] for chunk in chunks] == [1, 2]
 
@@ -231,7 +250,7 @@ def test_columns_that_training_had_not_are_copied_as_they_are(tmp_path):
 )
 def test_what_is_no_table_is_refused_in_a_sentence(tmp_path, name, content, sentence):
     (tmp_path / name).write_bytes(content)
-    for read in (read_table, lambda path: list(read_chunks(path, {}))):
+    for read in (read_table, lambda path: tables(path, {})):
         with pytest.raises(ValueError, match=sentence) as raised:
             read(tmp_path / name)
         assert str(tmp_path / name) in str(raised.value)
@@ -282,8 +301,8 @@ def test_memory_does_not_grow_with_the_rows(tmp_path):
                 write(chunk)
         tracemalloc.start()
         with written(copy) as write:
-            for part in read_chunks(path, {"a": np.dtype("int64")}, rows=4_000):
-                write(part)
+            for part in read_chunks(path, readings_of({"a": np.dtype("int64")}), CsvFormat(), rows=4_000):
+                write(part.table)
         _, most = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         assert copy.read_bytes() == path.read_bytes()
@@ -298,14 +317,14 @@ def test_memory_does_not_grow_with_the_rows(tmp_path):
 def test_parquet_keeps_dtypes_and_days(tmp_path):
     read = read_table(put(tmp_path / "in.csv", TABLE))
     for ending in ("a", "b"):
-        with written(tmp_path / f"{ending}.parquet", read.dates) as write:
+        with written(tmp_path / f"{ending}.parquet", read.format) as write:
             write(read.table[:2])
             write(read.table[2:])
     again = read_table(tmp_path / "a.parquet")
     pd.testing.assert_frame_equal(again.table, read.table)
     assert again.dates == {"day": DateFormat("D")}
     assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
-    chunks = list(read_chunks(tmp_path / "a.parquet", {}, rows=2))
+    chunks = tables(tmp_path / "a.parquet", {}, rows=2)
     assert [len(chunk) for chunk in chunks] == [2, 1]
     pd.testing.assert_frame_equal(pd.concat(chunks).astype(read.table.dtypes.to_dict()), read.table)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import pandas as pd
 from cfdg_diffusion.cli import console, options, rules
 from cfdg_diffusion.cli.model_files import ModelFiles
 from cfdg_diffusion.cli.preview import preview
-from cfdg_diffusion.cli.table_files import TableFile, check_free, read_table, written
+from cfdg_diffusion.cli.table_files import TableFile, check_free, check_output, read_table, written
 from cfdg_diffusion.tabular.constraints import Constraint, broken
 from cfdg_diffusion.tabular.model import TabularDiffusion
 
@@ -25,12 +25,15 @@ def run(arguments: argparse.Namespace) -> None:
     if not arguments.dry_run:
         ModelFiles.of(arguments.output).check(arguments.force)
     if arguments.history is not None:
-        check_free(arguments.history, overwrite=True)
+        check_output(arguments.history, overwrite=True)
+    if arguments.checkpoint is not None:
+        check_free(arguments.checkpoint, overwrite=True)
     model = TabularDiffusion(seed=arguments.seed, device=arguments.device)
     read, labels = _read(arguments)
-    kinds: dict[Any, Any] = {name: own for name, own in arguments.kinds if own != "text" and name in read.table}
+    kinds: dict[Any, Any] = options.kinds_to_learn(dict(arguments.kinds), read.table.columns)
     with _about(arguments.table):
         constraints = [rules.parse(text, read.table) for text in arguments.constraint]
+        constraints += rules.training_ranges(arguments.keep_range, read.table)
         _check_constraints(constraints, read.table, arguments.quiet)
         if arguments.dry_run:
             console.result(f"{arguments.table}: {preview(read, labels, kinds)}")
@@ -48,16 +51,15 @@ def run(arguments: argparse.Namespace) -> None:
     _write(arguments, model, read, labels)
 
 
-def _read(arguments: argparse.Namespace) -> tuple[TableFile, list[str]]:
+def _read(arguments: argparse.Namespace) -> tuple[TableFile, list[Hashable]]:
     """Read the table without the dropped columns, and the names of the label columns."""
-    read = read_table(arguments.table, dict(arguments.kinds))
-    columns = [str(name) for name in read.table.columns]
+    read = read_table(arguments.table, options.choices(arguments))
+    columns = list(read.table.columns)
     dropped = options.names(arguments.drop, columns, "--drop")
     labels = options.names(arguments.label, [name for name in columns if name not in dropped], "--label")
     if len(dropped) == len(columns):
         raise ValueError(f"--drop leaves no column of {arguments.table}, expected at least one")
-    dates = {name: own for name, own in read.dates.items() if name not in dropped}
-    return TableFile(read.table.drop(columns=dropped), dates), labels
+    return TableFile(read.table.drop(columns=dropped), read.format.without(dropped)), labels
 
 
 def _check_constraints(constraints: Sequence[Constraint], table: pd.DataFrame, quiet: bool) -> None:
@@ -70,10 +72,10 @@ def _check_constraints(constraints: Sequence[Constraint], table: pd.DataFrame, q
             console.note(f"{count:,} of {len(table):,} rows of the table break {name!r} themselves", quiet)
 
 
-def _write(arguments: argparse.Namespace, model: TabularDiffusion, read: TableFile, labels: Sequence[str]) -> None:
+def _write(arguments: argparse.Namespace, model: TabularDiffusion, read: TableFile, labels: Sequence[Hashable]) -> None:
     files = ModelFiles.of(arguments.output)
     history = model.history
-    files.save(model, read.dates)
+    files.save(model, read.format)
     if arguments.history is not None:
         _write_history(arguments.history, model)
     why = {"early": ", where held-out rows stopped improving", "time": ", when time was up"}
@@ -89,7 +91,7 @@ def _write_history(path: Path, model: TabularDiffusion) -> None:
     held_out = history.held_out or [None] * len(history.steps)
     table = pd.DataFrame({"step": history.steps, "loss": history.losses, "held_out_loss": held_out})
     with written(path) as write:
-        write(table)
+        write(table, None)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cfdg_diffusion import storage
 from cfdg_diffusion.cli import console, options
-from cfdg_diffusion.cli.csv_cells import DateFormat
+from cfdg_diffusion.cli.dates import DateFormat
 from cfdg_diffusion.cli.model_files import ModelFiles
 from cfdg_diffusion.cli.preview import date_lines, label_lines, preview
 from cfdg_diffusion.cli.table_files import read_table
@@ -28,16 +28,17 @@ def run(arguments: argparse.Namespace) -> None:
     """Describe the model or the table."""
     path: Path = arguments.what
     if path.suffix.lower() in _TABLES and not path.is_dir():
-        read = read_table(path, dict(arguments.kinds))
-        labels = options.names(arguments.label, [str(name) for name in read.table], "--label")
-        kinds = {name: own for name, own in arguments.kinds if own != "text"}
+        choices = options.choices(arguments)
+        read = read_table(path, choices)
+        labels = options.names(arguments.label, list(read.table.columns), "--label")
+        kinds = options.kinds_to_learn(choices.kinds, read.table.columns)
         console.result(f"{path}: {preview(read, labels, kinds)}")
         return
     if arguments.label or arguments.kinds:
         raise ValueError("--label and --kinds are for a table, a model has them already")
     files = ModelFiles.of(path)
-    model, dates = files.load("cpu")
-    console.result("\n".join(_lines(files.model, model, dates)))
+    model, form = files.load("cpu")
+    console.result("\n".join(_lines(files.model, model, form.dates)))
 
 
 def _lines(path: Path, model: TabularDiffusion, dates: dict[str, DateFormat]) -> list[str]:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
+import io
 import os
 import sys
+import traceback
 from collections.abc import Sequence
+from contextlib import redirect_stderr
 
 from cfdg_diffusion.cli.parser import build_parser
 
@@ -16,10 +20,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the words after the name of the command; None takes those of the process.
 
     Returns:
-        0, also when the reader of standard output has closed it; 2 after wrong input, with one sentence on standard
-        error; 130 after Ctrl-C.
+        0, also when the reader of standard output has closed it; 2 after wrong input or options, with one sentence on
+        standard error; 130 after Ctrl-C; 1 after a fault of this package.
     """
-    arguments = build_parser().parse_args(argv)
+    arguments = _parsed(argv)
+    if arguments is None:
+        return 2
     try:
         arguments.run(arguments)
     except BrokenPipeError:
@@ -31,7 +37,31 @@ def main(argv: Sequence[str] | None = None) -> int:
         told = "" if getattr(arguments, "output", None) == "-" else ", nothing was written"
         sys.stderr.write(f"cfdg-diffusion: stopped{told}\n")
         return 130
+    except Exception as error:
+        sys.stderr.write(f"cfdg-diffusion: {_fault(error)}\n")
+        return 1
     return 0
+
+
+def _parsed(argv: Sequence[str] | None) -> argparse.Namespace | None:
+    """Parse the command line; what is wrong is told in one line without the usage, and gives None."""
+    told = io.StringIO()
+    try:
+        with redirect_stderr(told):
+            return build_parser().parse_args(argv)
+    except SystemExit as end:
+        command, _, reason = told.getvalue().strip().rpartition(": error: ")
+        if end.code != 2:
+            raise
+        sys.stderr.write(f"cfdg-diffusion: {reason}, see {command.splitlines()[-1]} --help\n")
+        return None
+
+
+def _fault(error: Exception) -> str:
+    """Describe an error that no input should cause, and the line that raised it."""
+    *_, last = traceback.extract_tb(error.__traceback__)
+    reason = next(iter(str(error).splitlines()), "")
+    return f"internal error, please report it: {type(error).__name__} {reason} in {last.filename}, line {last.lineno}"
 
 
 def _sentence(error: BaseException) -> str:

@@ -1,19 +1,20 @@
-"""The files of a saved model: the weights, and the date formats of its table."""
+"""The files of a saved model: the weights, and the format of its table's file."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cfdg_diffusion.cli.csv_cells import DateFormat
+from cfdg_diffusion.cli.dates import DateFormat
+from cfdg_diffusion.cli.formats import ColumnFormat, TableFormat
+from cfdg_diffusion.cli.readings import with_levels
 from cfdg_diffusion.cli.table_files import check_free, write_text
 from cfdg_diffusion.tabular.model import TabularDiffusion
 
-_VERSION = 1
+_VERSION = 2
 _MODEL = ".safetensors"
 
 
@@ -23,19 +24,21 @@ class ModelFiles:
 
     Attributes:
         model: the file of :meth:`TabularDiffusion.save`.
-        dates: JSON with the date format of every column of dates in CSV; absent if there are none. Without it dates are
-            written as pandas does.
+        format: JSON with separators, dates, types and words for missing values of the training file. Without it tables
+            are written as pandas does.
+        dates: JSON of version 1 with the formats of dates alone, which is read and not written any more.
     """
 
     model: Path
+    format: Path
     dates: Path
 
     @classmethod
     def of(cls, path: Path) -> ModelFiles:
-        """Return the files inside a folder, or, for a name that ends in .safetensors, that file and one beside it."""
+        """Return the files inside a folder, or, for a name that ends in .safetensors, that file and those beside it."""
         if path.suffix == _MODEL and not path.is_dir():
-            return cls(path, path.with_suffix(".dates.json"))
-        return cls(path / f"model{_MODEL}", path / "dates.json")
+            return cls(path, path.with_suffix(".format.json"), path.with_suffix(".dates.json"))
+        return cls(path / f"model{_MODEL}", path / "format.json", path / "dates.json")
 
     def check(self, overwrite: bool) -> None:
         """Check before the training that the model can be written after it.
@@ -54,7 +57,7 @@ class ModelFiles:
         elif not os.access(folder.parent, os.W_OK):
             raise PermissionError(f"the folder {folder.parent} cannot be written to")
 
-    def save(self, model: TabularDiffusion, dates: Mapping[str, DateFormat]) -> None:
+    def save(self, model: TabularDiffusion, form: TableFormat) -> None:
         """Write both files, each complete or not at all, the model last.
 
         Raises:
@@ -62,15 +65,12 @@ class ModelFiles:
             ValueError: if the model has not been fitted.
         """
         self.model.parent.mkdir(exist_ok=True)
-        if dates:
-            content = {"version": _VERSION, "dates": {name: asdict(own) for name, own in dates.items()}}
-            write_text(self.dates, json.dumps(content, indent=1) + "\n")
-        else:
-            self.dates.unlink(missing_ok=True)
+        self.dates.unlink(missing_ok=True)
+        write_text(self.format, json.dumps({"version": _VERSION, **form.state()}, indent=1) + "\n")
         model.save(self.model)
 
-    def load(self, device: str = "auto") -> tuple[TabularDiffusion, dict[str, DateFormat]]:
-        """Read the model and the formats of its dates.
+    def load(self, device: str = "auto") -> tuple[TabularDiffusion, TableFormat]:
+        """Read the model and the format of its table's file, in which no level of the model stands for missing values.
 
         Raises:
             FileNotFoundError: if there is no model.
@@ -80,16 +80,21 @@ class ModelFiles:
             raise FileNotFoundError(f"there is no model {self.model.parent}, expected what fit wrote")
         if not self.model.is_file():
             raise FileNotFoundError(f"there is no {self.model}, expected the folder or file that fit wrote")
-        return TabularDiffusion.load(self.model, device=device), self._load_dates()
+        model = TabularDiffusion.load(self.model, device=device)
+        return model, with_levels(self._load_format(), model)
 
-    def _load_dates(self) -> dict[str, DateFormat]:
-        if not self.dates.exists():
-            return {}
+    def _load_format(self) -> TableFormat:
+        path = self.format if self.format.exists() else self.dates
+        if not path.exists():
+            return TableFormat()
         try:
-            content: Any = json.loads(self.dates.read_text(encoding="utf-8"))
+            content: Any = json.loads(path.read_text(encoding="utf-8"))
             version = content["version"]
             if version == _VERSION:
-                return {name: DateFormat(**own) for name, own in content["dates"].items()}
+                return TableFormat.restore(content)
+            if version == 1:
+                dates = {name: DateFormat(**own) for name, own in content["dates"].items()}
+                return TableFormat(columns={name: ColumnFormat(date=own) for name, own in dates.items()})
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"{self.dates} cannot be read, expected what fit wrote: {error!r}") from error
-        raise ValueError(f"{self.dates} has version {version!r}, this package reads {_VERSION}: update cfdg-diffusion")
+            raise ValueError(f"{path} cannot be read, expected what fit wrote: {error!r}") from error
+        raise ValueError(f"{path} has version {version!r}, this package reads {_VERSION}: update cfdg-diffusion")

@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Sequence
-from typing import get_args
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cfdg_diffusion.cli.formats import Choices
+    from cfdg_diffusion.tabular.columns.column import Kind
 
 RULES = "'age: 17..90', 'start <= end' or 'fixed: city, region'"
 """Forms of a constraint, see :func:`cfdg_diffusion.cli.rules.parse`."""
@@ -71,31 +75,70 @@ def interval(text: str) -> tuple[float, float]:
     return bounds
 
 
+KINDS = ("number", "integer", "category", "boolean", "datetime", "text")
+"""Kinds of ``--kinds``; ``datetime`` may have a format."""
+_ALSO_KNOWN = ("timedelta",)
+
+
 def kind(text: str) -> tuple[str, str]:
-    """Read a column and its kind, such as ``zip=category``: a kind of a table model, or ``text``.
+    """Read a column and its kind, such as ``zip=category`` or ``day=datetime:%d.%m.%Y``.
 
     Raises:
         argparse.ArgumentTypeError: if it is no such pair.
     """
-    from cfdg_diffusion.tabular.columns.column import Kind
-
-    known = (*get_args(Kind), "text")
     column, equals, name = text.rpartition("=")
-    if not equals or name not in known:
-        raise argparse.ArgumentTypeError(f"{text!r} is not COLUMN=KIND with one of {', '.join(known)}")
+    before, with_format, pattern = text.partition("=datetime:")
+    if with_format and "%" in pattern:
+        return before, f"datetime:{pattern}"
+    if not equals or name not in (*KINDS, *_ALSO_KNOWN):
+        known = ", ".join((*KINDS, "datetime:FORMAT"))
+        raise argparse.ArgumentTypeError(f"{text!r} is not COLUMN=KIND with one of {known}")
     return column, name
 
 
-def names(texts: Sequence[str], columns: Sequence[str], option: str) -> list[str]:
-    """Read the columns of an option that was given several times or with commas between them.
+def character(text: str) -> str:
+    """Read one character; ``tab`` stands for a tab (as does a backslash with a t), ``space`` for a space.
+
+    Raises:
+        argparse.ArgumentTypeError: if there are several or none.
+    """
+    found = {"tab": "\t", "\\t": "\t", "space": " "}.get(text, text)
+    if len(found) != 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not one character such as ';' or tab")
+    return found
+
+
+def words(text: str) -> tuple[str, ...]:
+    """Read words between commas."""
+    return tuple(text.split(","))
+
+
+def choices(arguments: argparse.Namespace) -> Choices:
+    """Collect what was said about the files of a command."""
+    from cfdg_diffusion.cli.formats import Choices
+
+    kinds = dict(getattr(arguments, "kinds", ()))
+    return Choices(kinds, arguments.separator, arguments.decimal, arguments.thousands, arguments.missing)
+
+
+def kinds_to_learn(kinds: Mapping[str, str], columns: Iterable[Hashable]) -> dict[Hashable, Kind]:
+    """Return the kinds that a model has to be told, by its names of columns: the others were read from the file."""
+    learnt: dict[str, Kind] = {"number": "number", "integer": "integer", "category": "category"}
+    learnt |= {"timedelta": "timedelta"}
+    return {name: learnt[kinds[str(name)]] for name in columns if kinds.get(str(name)) in learnt}
+
+
+def names(texts: Sequence[str], columns: Sequence[Hashable], option: str) -> list[Hashable]:
+    """Find the columns of an option that was given several times or with commas between them, by their text.
 
     Raises:
         ValueError: if one is not among the columns.
     """
+    by_text = {str(column): column for column in columns}
     found: list[str] = []
     for text in texts:
-        found += [text] if text in columns else [part.strip() for part in text.split(",")]
-    unknown = [name for name in found if name not in columns]
+        found += [text] if text in by_text else [part.strip() for part in text.split(",")]
+    unknown = [name for name in found if name not in by_text]
     if unknown:
-        raise ValueError(f"{option} names column {unknown[0]!r}, expected one of {', '.join(map(repr, columns))}")
-    return list(dict.fromkeys(found))
+        raise ValueError(f"{option} names column {unknown[0]!r}, expected one of {', '.join(map(repr, by_text))}")
+    return [by_text[name] for name in dict.fromkeys(found)]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from cfdg_diffusion.cli.csv_cells import DateFormat
+from cfdg_diffusion.cli.dates import DateFormat
 from cfdg_diffusion.cli.table_files import TableFile
 from cfdg_diffusion.quality.text_table import aligned
 from cfdg_diffusion.tabular.columns import CodecSettings
@@ -23,7 +23,7 @@ _COPIES = 2
 """float32 copies of the encoded rows while they are encoded, see :meth:`TabularDiffusion.fit`."""
 
 
-def preview(read: TableFile, labels: Sequence[str], kinds: Mapping[Any, Any]) -> str:
+def preview(read: TableFile, labels: Sequence[Hashable], kinds: Mapping[Any, Any]) -> str:
     """Describe a fit before it: a line for each column, the labels with their counts, date formats, memory.
 
     Args:

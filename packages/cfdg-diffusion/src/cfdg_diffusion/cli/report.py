@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from cfdg_diffusion.cli import console, options
-from cfdg_diffusion.cli.table_files import check_free, check_input, read_chunks, read_table, write_text
+from cfdg_diffusion.cli.formats import Choices
+from cfdg_diffusion.cli.readings import table_readings
+from cfdg_diffusion.cli.table_files import (
+    TableFile,
+    check_free,
+    check_input,
+    column_names,
+    layout_said,
+    read_chunks,
+    read_table,
+    write_text,
+)
 from cfdg_diffusion.quality import report
 from cfdg_diffusion.quality.as_html import require_jinja
 
@@ -22,18 +31,18 @@ def run(arguments: argparse.Namespace) -> None:
         _check(path, suffix)
     if arguments.output is not None:
         require_jinja()
-    train = read_table(arguments.train).table
-    dtypes = _comparable(train)
-    train = train.astype(dtypes)
+    choices = options.choices(arguments)
+    train = read_table(arguments.train, choices)
+    label = None
     if arguments.label is not None:
-        options.names([arguments.label], [str(name) for name in train], "--label")
-    synthetic = _read(arguments.synthetic, dtypes)
-    holdout = None if arguments.holdout is None else _read(arguments.holdout, dtypes)
+        label = options.names([arguments.label], list(train.table.columns), "--label")[0]
+    synthetic = _read(arguments.synthetic, train, choices)
+    holdout = None if arguments.holdout is None else _read(arguments.holdout, train, choices)
     found = report(
-        train,
+        train.table,
         synthetic,
         holdout,
-        label=arguments.label,
+        label=label,
         seed=arguments.seed,
         rows=arguments.rows,
         progress=console.shows_progress(arguments.quiet),
@@ -56,14 +65,11 @@ def _check(path: Path | None, suffix: str) -> None:
     check_free(path, overwrite=True)
 
 
-def _comparable(train: pd.DataFrame) -> dict[Any, Any]:
-    """Choose the dtypes of all tables: a generator may write 3.0 where the training table has 3, which is the same."""
-    return {name: "float64" if own.kind in "iu" else own for name, own in train.dtypes.items()}
-
-
-def _read(path: Path, dtypes: Mapping[Any, Any]) -> pd.DataFrame:
-    """Read a table with the dtypes of the training table."""
-    if check_input(path) == ".parquet":
-        return read_table(path).table
-    named = {name: pd.api.types.pandas_dtype(own) for name, own in dtypes.items()}
-    return pd.concat(list(read_chunks(path, named)), ignore_index=True)
+def _read(path: Path, train: TableFile, choices: Choices) -> pd.DataFrame:
+    """Read a table with the dtypes and the names of the training table."""
+    layout = layout_said(path, choices)
+    readings = table_readings(train.table, train.format, layout)
+    check_input(path)
+    names = set(column_names(path, layout))
+    tables = (chunk.table for chunk in read_chunks(path, readings, layout))
+    return pd.concat([table[[name for name in table if str(name) in names]] for table in tables], ignore_index=True)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from cfdg_diffusion.cli.csv_cells import ColumnReading
 from cfdg_diffusion.cli.options import RULES, names
 from cfdg_diffusion.cli.values import value_of
 from cfdg_diffusion.tabular.constraints import Constraint, FixedCombinations, Inequality, Range
@@ -21,26 +22,47 @@ def parse(text: str, table: pd.DataFrame) -> Constraint:
     Raises:
         ValueError: if the text is none of these, or names what the table does not have.
     """
-    columns = [str(name) for name in table.columns]
-    named = max((name for name in columns if text.startswith(f"{name}:")), key=len, default=None)
+    by_text: dict[str, Hashable] = {str(name): name for name in table.columns}
+    named = max((name for name in by_text if text.startswith(f"{name}:")), key=len, default=None)
     if named is not None and ".." in text[len(named) :]:
-        return _range(text, named, text[len(named) + 1 :], table)
+        return _range(text, by_text[named], text[len(named) + 1 :], table)
     if text.startswith("fixed:"):
-        chosen = names([text.removeprefix("fixed:").strip()], columns, f"--constraint {text!r}")
+        chosen = names([text.removeprefix("fixed:").strip()], list(table.columns), f"--constraint {text!r}")
         return FixedCombinations(tuple(chosen), table[chosen].drop_duplicates())
     for sign in _SIGNS:
         left, found, right = (part.strip() for part in text.partition(sign))
         if found:
-            return _inequality(text, left, right, sign, columns)
+            return _inequality(text, left, right, sign, by_text)
     raise ValueError(f"--constraint is {text!r}, expected {RULES}, with columns of the table")
 
 
-def _range(text: str, column: str, bounds: str, table: pd.DataFrame) -> Range:
+def training_ranges(texts: Sequence[str], table: pd.DataFrame) -> list[Constraint]:
+    """Return the range of training of columns of numbers, dates and durations.
+
+    Args:
+        texts: names of columns, perhaps with commas between them; empty text stands for all such columns.
+        table: the training table.
+
+    Raises:
+        ValueError: if a column is none of the table, or has no order.
+    """
+    ordered = [name for name, dtype in table.dtypes.items() if dtype.kind in "iufmM" and table[name].notna().any()]
+    named = names([text for text in texts if text], list(table.columns), "--keep-range")
+    odd = [name for name in named if name not in ordered]
+    if odd:
+        raise ValueError(
+            f"--keep-range names column {str(odd[0])!r}, which holds {table[odd[0]].dtype} without a range"
+        )
+    chosen = ordered if "" in texts else named
+    return [Range(name, table[name].min(), table[name].max()) for name in chosen]
+
+
+def _range(text: str, column: Hashable, bounds: str, table: pd.DataFrame) -> Range:
     low, high = (part.strip() for part in bounds.split("..", 1))
     if not low and not high:
         raise ValueError(f"--constraint {text!r} has no bound, expected {column}: LOW..HIGH, {column}: LOW.. or ..HIGH")
-    dtype = _wide(table[column].dtype)
-    found: list[Any] = [_whole(value_of(bound, column, dtype)) if bound else None for bound in (low, high)]
+    reading = ColumnReading(_wide(table[column].dtype))
+    found: list[Any] = [_whole(value_of(bound, column, reading)) if bound else None for bound in (low, high)]
     if low and high and found[0] > found[1]:
         raise ValueError(f"--constraint {text!r} has its bounds in the wrong order, expected LOW..HIGH")
     return Range(column, *found)
@@ -56,11 +78,11 @@ def _whole(value: object) -> object:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def _inequality(text: str, left: str, right: str, sign: str, columns: Sequence[str]) -> Inequality:
+def _inequality(text: str, left: str, right: str, sign: str, by_text: Mapping[str, Hashable]) -> Inequality:
     for name in (left, right):
-        if name not in columns:
+        if name not in by_text:
             raise ValueError(
                 f"--constraint {text!r} compares {name!r}, which is no column; the bound of one is 'column: LOW..HIGH'"
             )
     low, high = (left, right) if sign[0] == "<" else (right, left)
-    return Inequality(low, high, strict=len(sign) == 1)
+    return Inequality(by_text[low], by_text[high], strict=len(sign) == 1)

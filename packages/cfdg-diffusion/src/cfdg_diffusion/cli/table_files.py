@@ -4,66 +4,78 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
-from cfdg_diffusion.cli import csv_files, parquet
-from cfdg_diffusion.cli.csv_cells import DateFormat
+from cfdg_diffusion.cli import csv_files, csv_tables, parquet
+from cfdg_diffusion.cli.csv_cells import ColumnReading
+from cfdg_diffusion.cli.dates import DateFormat
+from cfdg_diffusion.cli.formats import Choices, CsvFormat, TableFormat
+from cfdg_diffusion.cli.given import Chunk, Given
 from cfdg_diffusion.storage import atomic_write
 
 CHUNK = 50_000
 """Rows that are read, generated and written at a time: some tens of MB."""
 
-Write = Callable[[pd.DataFrame], None]
+Write = Callable[[pd.DataFrame, Given | None], None]
+_NOTHING_SAID = Choices()
+_PLAIN = TableFormat()
 
 
 @dataclass(frozen=True)
 class TableFile:
-    """A table and the formats of its file.
+    """A table and the format of its file.
 
     Attributes:
         table: the rows.
-        dates: formats of the columns of dates, by column.
+        format: of the file.
     """
 
     table: pd.DataFrame
-    dates: dict[str, DateFormat] = field(default_factory=dict)
+    format: TableFormat = field(default_factory=TableFormat)
+
+    @property
+    def dates(self) -> dict[str, DateFormat]:
+        """Formats of the columns of dates, by column."""
+        return self.format.dates
 
 
-def read_table(path: Path, kinds: Mapping[str, str] | None = None) -> TableFile:
+def read_table(path: Path, choices: Choices = _NOTHING_SAID) -> TableFile:
     """Read a whole table; the dtype of each column of a CSV file follows from all of its cells.
 
-    Numbers with gaps become nullable, so that 3 stays 3; ISO dates become datetime64; numbers with a zero in front,
-    such as 01234, stay text.
+    Numbers with gaps become nullable, so that 3 stays 3; ISO dates become datetime64; codes stay text: numbers with a
+    zero in front (01234), or with a plus (+49) or a bare exponent (1E5) in all cells.
 
     Args:
         path: .csv, .tsv or .parquet.
-        kinds: "text" leaves a column as it is, "category" leaves dates as they are, "number" and "integer" read
-            zeros in front as numbers.
+        choices: layout of a CSV file, and kinds: "text" leaves a column as it is, also words such as NA; "category"
+            keeps its text; "number" and "integer" read codes as numbers; "boolean" reads two words such as yes and no;
+            "datetime" and "datetime:FORMAT" read dates that are not ISO.
 
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: if it is not such a table; the message names the file and the fault.
         ImportError: if pyarrow is missing for Parquet.
     """
-    kinds = kinds or {}
     suffix = check_input(path)
-    names = _column_names(path, suffix)
-    unknown = [name for name in kinds if name not in names]
+    layout = layout_said(path, choices)
+    names = column_names(path, layout)
+    unknown = [name for name in choices.kinds if name not in names]
     if unknown:
         raise ValueError(f"{path} has no column {unknown[0]!r}, expected one of {', '.join(map(repr, names))}")
     if suffix == ".parquet":
-        return TableFile(*parquet.read(path))
-    return TableFile(*csv_files.read(path, names, kinds, CHUNK))
+        return TableFile(*parquet.read(path, choices.kinds))
+    return TableFile(*csv_tables.read(path, names, choices.kinds, layout, CHUNK))
 
 
-def read_chunks(path: Path, dtypes: Mapping[Any, Any], rows: int = CHUNK) -> Iterator[pd.DataFrame]:
-    """Read a table in chunks of some rows; columns with a dtype are cast to it, the others of a CSV file stay text.
+def read_chunks(
+    path: Path, readings: Mapping[Hashable, ColumnReading], layout: CsvFormat, rows: int = CHUNK
+) -> Iterator[Chunk]:
+    """Read a table in chunks of some rows; columns with a reading become its dtype, the others of a CSV file stay text.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -71,21 +83,63 @@ def read_chunks(path: Path, dtypes: Mapping[Any, Any], rows: int = CHUNK) -> Ite
         ImportError: if pyarrow is missing for Parquet.
     """
     suffix = check_input(path)
-    names = _column_names(path, suffix)
+    names = column_names(path, layout)
     if suffix == ".parquet":
-        yield from parquet.chunks(path, rows)
+        yield from parquet.chunks(path, readings, rows)
     else:
-        yield from csv_files.chunks(path, names, dtypes, rows)
+        yield from csv_tables.chunks(path, names, readings, layout, rows)
 
 
-def _column_names(path: Path, suffix: str) -> list[str]:
-    """Read the column names of a file with whole rows, each name once."""
-    kind = parquet if suffix == ".parquet" else csv_files
-    names = kind.column_names(path)
+def layout_said(path: Path, choices: Choices) -> CsvFormat:
+    """Return the usual layout of a file by its suffix, changed to what was said."""
+    return choices.layout(CsvFormat(csv_files.SEPARATORS.get(path.suffix.lower(), ",")))
+
+
+def layout_like(path: Path, choices: Choices, trained: TableFormat, names: Iterable[Hashable]) -> CsvFormat:
+    """Return the layout of a file for a model: that of its training if the file has column names of the model then.
+
+    Args:
+        path: of the file.
+        choices: what was said; it is stronger.
+        trained: format of the training file.
+        names: of the columns that the file should have.
+    """
+    usual = layout_said(path, choices)
+    if trained.csv is None or check_input(path) == ".parquet":
+        return usual
+    layout = choices.layout(trained.csv)
+    if choices.separator is None and path.suffix.lower() == ".tsv":
+        layout = replace(layout, separator="\t")
+    if csv_files.header_fits(path, layout.separator, names):
+        return layout
+    return replace(usual, missing=layout.missing)
+
+
+def layout_for(path: Path | None, trained: TableFormat, given: CsvFormat | None = None) -> CsvFormat:
+    """Return the layout of a CSV file to be written: of the given cells, else of training; a .tsv file has tabs."""
+    layout = given or trained.csv or CsvFormat()
+    if path is not None and path.suffix.lower() == ".tsv":
+        return replace(layout, separator="\t")
+    if layout.separator == "\t":
+        return replace(layout, separator=",")
+    return layout
+
+
+def column_names(path: Path, layout: CsvFormat) -> list[str]:
+    """Read the column names of a file as text, and check that each comes once and all rows are whole.
+
+    Raises:
+        ValueError: if not; the message names the file and the fault.
+    """
+    is_parquet = path.suffix.lower() == ".parquet"
+    names = parquet.column_names(path) if is_parquet else csv_files.column_names(path, layout.separator)
     twice = [name for place, name in enumerate(names) if name in names[:place]]
     if twice:
         raise ValueError(f"{path} has two columns named {twice[0]!r}, expected every name once")
-    kind.check_rows(path)
+    if is_parquet:
+        parquet.check_rows(path)
+    else:
+        csv_files.check_rows(path, layout.separator)
     return names
 
 
@@ -138,28 +192,48 @@ def check_free(path: Path, overwrite: bool) -> None:
 
 
 @contextmanager
-def written(path: Path | None, dates: Mapping[str, DateFormat] | None = None) -> Iterator[Write]:
+def written(
+    path: Path | None, form: TableFormat = _PLAIN, layout: CsvFormat | None = None, escape_formulas: bool = False
+) -> Iterator[Write]:
     """Open a file for tables: the result appends a table; the file gets its name at the end unless something is raised.
 
     Args:
         path: .csv, .tsv or .parquet; None writes CSV to standard output.
-        dates: formats of the columns of dates; days alone become Parquet's date32.
+        form: of the training file: dates, decimals, words for missing values, types of Parquet.
+        layout: of a CSV file, see :func:`layout_for`.
+        escape_formulas: put an apostrophe before text that a spreadsheet would take for a formula.
 
     Raises:
         OSError: if the file cannot be written; nothing of it is left.
+        ValueError: if the file cannot hold a value; the message names the column.
     """
-    dates = dates or {}
+    layout = layout_for(path, form) if layout is None else layout
     if path is None:
-        yield csv_files.writer(sys.stdout.buffer, dates)
+        yield _checked(csv_files.writer(sys.stdout.buffer, layout, form, escape_formulas))
         sys.stdout.buffer.flush()
         return
+    if escape_formulas and _suffix(path) == ".parquet":
+        raise ValueError(f"{path} is no file for spreadsheets, expected .csv or .tsv with --escape-formulas")
     with atomic_write(path) as partial:
         if _suffix(path) == ".parquet":
-            with parquet.writer(partial, dates) as write:
-                yield write
+            with parquet.writer(partial, form) as write:
+                yield _checked(write)
         else:
             with partial.open("wb") as file:
-                yield csv_files.writer(file, dates, csv_files.SEPARATORS[_suffix(path)])
+                yield _checked(csv_files.writer(file, layout, form, escape_formulas))
+
+
+def _checked(write: Write) -> Write:
+    """Refuse columns that would have the same name in a file."""
+
+    def checked(table: pd.DataFrame, given: Given | None = None) -> None:
+        names = [str(name) for name in table.columns]
+        twice = [name for place, name in enumerate(names) if name in names[:place]]
+        if twice:
+            raise ValueError(f"two columns are named {twice[0]!r} as text, expected names that differ in a file")
+        write(table, given)
+
+    return checked
 
 
 def write_text(path: Path, text: str) -> None:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Hashable, Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 
-from cfdg_diffusion.cli.csv_cells import cast
+from cfdg_diffusion.cli.csv_cells import ColumnReading, cast
 
 
-def label_values(texts: Sequence[str], labels: Mapping[str, Any]) -> dict[str, object] | None:
+def label_values(texts: Sequence[str], labels: Mapping[Hashable, ColumnReading]) -> dict[Hashable, object] | None:
     """Read the ``label`` of :meth:`TabularDiffusion.sample`: a dictionary of values by column, or None.
 
     Args:
         texts: values, or ``column=value``; without a value it is the missing one.
-        labels: dtypes of the label columns.
+        labels: readings of the label columns.
 
     Raises:
         ValueError: if a text is no value of its column, or one of several columns is not named.
@@ -25,46 +25,48 @@ def label_values(texts: Sequence[str], labels: Mapping[str, Any]) -> dict[str, o
         return None
     if not labels:
         raise ValueError("--label asks for a label, but the model was fitted without one: fit again with --label")
-    values: dict[str, object] = {}
+    values: dict[Hashable, object] = {}
     for text in texts:
         column, value = _label(text, list(labels))
         if column in values:
             raise ValueError(
                 f"--label gives {column!r} twice, expected one value; --labels FILE takes one for each row"
             )
-        values[column] = value_of(value, column, labels[column]) if value else None
+        is_value = value or "" in (labels[column].levels or ())
+        values[column] = value_of(value, column, labels[column]) if is_value else None
     return values
 
 
-def _label(text: str, columns: Sequence[str]) -> tuple[str, str]:
+def _label(text: str, columns: Sequence[Hashable]) -> tuple[Hashable, str]:
     """Split ``column=value``; the column may be left out if there is one only."""
-    column, equals, value = text.partition("=")
-    if equals and column in columns:
-        return column, value
+    fits = [name for name in columns if text.startswith(f"{name}=")]
+    if fits:
+        name = max(fits, key=lambda own: len(str(own)))
+        return name, text[len(str(name)) + 1 :]
     if len(columns) > 1:
-        raise ValueError(f"--label is {text!r}, expected COLUMN=VALUE with one of {', '.join(columns)}")
+        raise ValueError(f"--label is {text!r}, expected COLUMN=VALUE with one of {', '.join(map(str, columns))}")
     return columns[0], text
 
 
-def value_of(text: str, column: str, dtype: Any) -> object:  # noqa: ANN401 - numpy's or pandas' own dtypes
+def value_of(text: str, column: Hashable, reading: ColumnReading) -> object:
     """Read a value of a column.
 
     Raises:
         ValueError: if the text is no value of the dtype.
     """
     try:
-        found = cast(pd.Series([text], dtype=object), dtype)
-        return found.iloc[0]
+        found = cast(pd.Series([text], dtype=object), reading).iloc[0]
     except ValueError as error:
-        raise ValueError(f"{text!r} is no value of column {column!r}, which holds {dtype}") from error
+        raise ValueError(f"{text!r} is no value of column {column!r}, which holds {reading.dtype}") from error
+    return found.item() if isinstance(found, np.generic) else found
 
 
-def weights(texts: Sequence[str], labels: Mapping[str, Any]) -> float | Mapping[object, float] | None:
+def weights(texts: Sequence[str], labels: Mapping[Hashable, ColumnReading]) -> float | Mapping[object, float] | None:
     """Read one guidance weight, or weights by label such as ``rare=0.5,common=0``.
 
     Args:
         texts: as given.
-        labels: dtypes of the label columns.
+        labels: readings of the label columns.
 
     Raises:
         ValueError: if it is neither, or names labels of a model that has not just one label column.
@@ -80,8 +82,8 @@ def weights(texts: Sequence[str], labels: Mapping[str, Any]) -> float | Mapping[
     bad = [value for value, weight in found.items() if weight is None or not value]
     if bad:
         raise ValueError(f"--guidance is {', '.join(texts)!r}, expected a number, or LABEL=NUMBER,LABEL=NUMBER")
-    ((column, dtype),) = labels.items()
-    return {value_of(value, column, dtype): float(weight or 0) for value, weight in found.items()}
+    ((column, reading),) = labels.items()
+    return {value_of(value, column, reading): float(weight or 0) for value, weight in found.items()}
 
 
 def _split(text: str) -> list[str]:
