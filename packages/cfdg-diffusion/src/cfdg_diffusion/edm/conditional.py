@@ -205,7 +205,7 @@ class ConditionalDiffusion:
         for start in range(0, asked.shape[1], self.settings.chunk_rows):
             part = slice(start, start + self.settings.chunk_rows)
             own = weight[:, part] if isinstance(weight, Tensor) else weight
-            denoise = guided(denoiser, asked[:, part], own, self.num_labels, guidance_interval, columns)
+            denoise = guided(denoiser, asked[:, part], own, self.num_labels, guidance_interval, columns=columns)
             denoise = denoise if energy_gradient is None else tilted(denoise, energy_gradient)
             given = None if cells is None else cells[:, part]
             normal = partial((streams or self._sampling).normal, asked[:, part].shape[1], self.columns)

@@ -97,7 +97,7 @@ class EndRule:
 
     @torch.inference_mode()
     def __call__(self, states: Tensor) -> Tensor:
-        """Whether states ``(R, n, S)`` are ends, ``(R, n)`` booleans."""
+        """Tell which states ``(R, n, S)`` are ends: ``(R, n)`` booleans."""
         outside = ((states < self.low[:, None]) | (states > self.high[:, None])).any(-1)
         if bool(self.threshold.isinf().all()):
             return outside
