@@ -15,13 +15,15 @@ from cfdg_rl.datasets.load import suite
 GENERATOR_KEYS = (
     "diffusion.",
     "refresh.",
-    "mixing.synthetic_ratio",
+    "generators.",
+    "inspection.",
+    "mixing.",
     "finetune.refresh_every",
     "finetune.synthetic_rows",
     "finetune.online_share",
     "finetune.margin",
 )
-_OVERRIDES = ("apl.", "maze.")  # groups that replace the general ones for some cells
+_SPECIAL = ("apl.", "maze.", "generators.")  # of some cells or arms only: a short key means the general one
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ def resolve_key(word: str, profile: Profile) -> tuple[str, ...]:
     if word in known:
         return (word,)
     ending = [key for key in known if key.endswith(f".{word}")]
-    general = [key for key in ending if not key.startswith(_OVERRIDES)] or ending
+    general = [key for key in ending if not key.startswith(_SPECIAL)] or ending
     if len(general) > 1:
         raise ValueError(f"key {word!r} is ambiguous, expected one of {', '.join(general)}")
     if not general:

@@ -78,7 +78,7 @@ class Evidence:
         return TextTable(f"{algorithm.upper()}: comparisons{over}", columns, [_contrast_line(one) for one in own])
 
     def _suite(self, algorithm: str) -> TextTable:
-        columns = ("arm", "datasets", "interquartile mean", "optimality gap", "P(improvement)", "seconds a cell")
+        columns = ("arm", "datasets", "interquartile mean", "optimality gap", "P(better)", "seconds a cell")
         lines = [_suite_line(one) for one in self.suites if one.algorithm == algorithm]
         return TextTable(f"{algorithm.upper()}: over datasets", columns, lines)
 

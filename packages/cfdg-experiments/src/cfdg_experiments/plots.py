@@ -92,7 +92,8 @@ def final_scores(results: Sequence[CellResult], header: ReportHeader) -> Figure:
     rows = [row for row in summarise(results, header) if row.arms]
     groups = {algorithm: [row for row in rows if row.algorithm == algorithm] for algorithm in header.algorithms}
     groups = {algorithm: group for algorithm, group in groups.items() if group}
-    heights = [1.2 + 0.34 * len(group) for group in groups.values()]
+    row = max(0.34, 0.11 * len(header.arms))  # inches
+    heights = [1.2 + row * len(group) for group in groups.values()]
     figure = _figure(9.0, sum(heights) + 1.1)
     axes = figure.subplots(len(groups), 2, squeeze=False, sharey="row", height_ratios=heights)
     for (left, right), (algorithm, group) in zip(axes, groups.items(), strict=True):
@@ -255,7 +256,7 @@ def _point_panels(left: Axes, right: Axes, rows: Sequence[Row], header: ReportHe
     """Draw final scores left and differences right, first dataset on top; arms of a row stand slightly apart."""
     heights = np.arange(len(rows), dtype=float)[::-1]
     for index, arm in enumerate(header.arms):
-        offset = 0.12 * ((len(header.arms) - 1) / 2 - index)
+        offset = min(0.12, 0.8 / len(header.arms)) * ((len(header.arms) - 1) / 2 - index)
         _points(left, heights + offset, [row.arms[arm].final if arm in row.arms else None for row in rows], index, arm)
         if index:
             _points(right, heights + offset, [row.differences.get(arm) for row in rows], index, arm)
