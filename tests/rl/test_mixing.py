@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cfdg_rl.buffer import FixedRows, Ring
-from cfdg_rl.mixing import OFFLINE, ONLINE, Batch, Bernoulli, Concatenated, Pools, split
+from cfdg_rl.composition import BranchComposition, matched, native, split
+from cfdg_rl.mixing import OFFLINE, ONLINE, Batch, Bernoulli, Concatenated, Pools
 from cfdg_rl.streams import Streams
 
 COLUMNS = 2 * 1 + 1 + 2
@@ -44,8 +45,8 @@ def counts(batch: Batch) -> dict[str, int]:
     return {name: count for name, count in found.items() if count}
 
 
-def bernoulli(probability: float = 0.5, gate: int = GATE, seeds: tuple[int, ...] = SEEDS, **shares: float) -> Bernoulli:
-    return Bernoulli(Streams(seeds, "test"), probability, gate, **shares)
+def bernoulli(probability: float = 0.5, gate: int = GATE, seeds: tuple[int, ...] = SEEDS) -> Bernoulli:
+    return Bernoulli(Streams(seeds, "test"), probability, gate)
 
 
 @given(st.integers(0, 2000), st.lists(st.floats(0, 1), min_size=1, max_size=5).filter(lambda s: sum(s) > 1e-3))
@@ -85,7 +86,7 @@ def test_before_the_first_refresh_the_batch_is_the_base_algorithms():
 
 @given(st.floats(0, 1), st.floats(0, 1), st.integers(1, 300))
 def test_batches_are_full_for_every_ratio(ratio, share, size):
-    batch = Concatenated(Streams((0, 1), "test"), ratio, share)(pools(), size)
+    batch = Concatenated(Streams((0, 1), "test"), native(ratio, share))(pools(), size)
     assert batch.data.reward.shape == (2, size)
     assert sum(counts(batch).values()) == size
 
@@ -97,8 +98,15 @@ def test_every_row_carries_the_label_it_was_drawn_for():
 
 
 def test_ratios_outside_the_unit_interval_are_refused():
-    with pytest.raises(ValueError, match="synthetic_ratio"):
-        Concatenated(Streams((0,), "test"), 1.5)
+    with pytest.raises(ValueError, match=r"synthetic_ratio is 1\.5, expected 0 to 1"):
+        native(1.5, 0.8)
+
+
+def test_a_composition_of_real_rows_begins_with_its_gate():
+    """The control whose batch is 40:60 from the first refresh on, without a refresh."""
+    share = matched(0.6, 0.0, 1.0)
+    for gate, expected in ((6, {"offline": 128, "online": 128}), (5, {"offline": 102, "online": 154})):
+        assert counts(Concatenated(Streams(SEEDS, "test"), share, gate)(pools(synthetic=False), 256)) == expected
 
 
 def test_paradigm_twos_branches_hold_real_and_synthetic_rows_of_their_label():
@@ -221,10 +229,11 @@ def test_a_restored_mixer_continues():
         assert torch.equal(expected.data.obs, found.data.obs)
 
 
-@pytest.mark.parametrize("key", ["probability", "synthetic_ratio"])
-def test_bernoulli_refuses_shares_outside_the_unit_interval(key):
-    with pytest.raises(ValueError, match=key):
-        Bernoulli(Streams((0,), "test"), **{key: -0.1})
+def test_bernoulli_refuses_shares_outside_the_unit_interval():
+    with pytest.raises(ValueError, match=r"probability is -0\.1, expected 0 to 1"):
+        Bernoulli(Streams((0,), "test"), probability=-0.1)
+    with pytest.raises(ValueError, match=r"online_ratio is -0\.1, expected 0 to 1"):
+        BranchComposition(online_ratio=-0.1)
 
 
 def test_collected_rows_are_stored_in_ring_and_archive():

@@ -15,6 +15,7 @@ from cfdg_rl.agents.iql import IQL, IQLSettings
 from cfdg_rl.agents.pex import PEX, PEXSettings
 from cfdg_rl.agents.td3_bc import TD3BC, TD3BCSettings
 from cfdg_rl.buffer import FixedRows, Ring
+from cfdg_rl.composition import branches
 from cfdg_rl.datasets.load import Dataset
 from cfdg_rl.finetune import FinetunePlan
 from cfdg_rl.mixing import Bernoulli, Concatenated, Pools
@@ -53,17 +54,27 @@ def reward_map(settings: LearnerSettings, data: Dataset) -> RewardMap:
 
 def plan_of(plan: FinetunePlan, arm: Arm, data: Dataset) -> FinetunePlan:
     """Give the loop the arm's share of generated rows; a maze's generated rewards snap."""
-    share = plan.online_share if arm.online_share is None else arm.online_share
-    return replace(plan, online_share=share, sparse_reward=data.sparse)
+    return replace(plan, online_share=arm.share(plan.online_share), sparse_reward=data.sparse)
 
 
 def make_mixer(
-    plan: FinetunePlan, mixing: MixingSettings, replay: ReplaySettings | None, streams: Streams
+    plan: FinetunePlan, arm: Arm, mixing: MixingSettings, replay: ReplaySettings | None, streams: Streams
 ) -> Concatenated | Bernoulli:
-    """Make the mixer of paradigm 2 from its ``replay`` settings; without them that of paradigm 1."""
+    """Make the mixer of paradigm 2 from its ``replay`` settings; without them that of paradigm 1.
+
+    Args:
+        plan: the profile's, whose share of generated online rows is CFDG's.
+        arm: composes the batch.
+        mixing: synthetic ratio and protocol.
+        replay: APL's replay, None for paradigm 1.
+        streams: randomness of the draws.
+    """
+    composition = arm.composition(mixing.match, mixing.synthetic_ratio, plan.online_share)
     if replay is not None:
-        return Bernoulli(streams, replay.probability, replay.gate, mixing.synthetic_ratio)
-    return Concatenated(streams, mixing.synthetic_ratio, plan.online_share)
+        own = branches(composition.synthetic, arm.share(plan.online_share))
+        return Bernoulli(streams, replay.probability, replay.gate, own)
+    first = plan.refresh_every if plan.refreshes_at(plan.refresh_every) else plan.steps + 1
+    return Concatenated(streams, composition, None if arm.augments else first)
 
 
 def offline_pools(data: Dataset, reward: RewardMap, replicas: int, device: torch.device) -> Pools:

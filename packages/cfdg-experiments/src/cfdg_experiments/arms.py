@@ -1,82 +1,129 @@
-"""Arms of an experiment: they differ by a value, never by a fork of the loop."""
+"""Arms of an experiment: they differ by a value, never by a fork of the loop.
+
+Same for all arms: offline checkpoint, environment steps, updates, size of a batch, evaluation, columns of a row,
+screening of generated rows, times of the refreshes, and size and training of the model. docs/arms.md describes each.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
 
-from torch import Tensor
+from cfdg_experiments.generators import makers
+from cfdg_experiments.generators.context import Context, Maker
+from cfdg_experiments.generators.fitted import OnlyLabel
+from cfdg_experiments.generators.interface import ResumableGenerator
+from cfdg_experiments.generators.own import load_own
+from cfdg_experiments.names import near_names
+from cfdg_rl.composition import BASE, Composition, matched, native, replaced
+from cfdg_rl.mixing import ONLINE
 
-from cfdg_diffusion import ConditionalDiffusion, DiffusionSettings, FitReport
-from cfdg_rl.transitions import row_width
+Match = Literal["native", "share"]
+MODEL = ("diffusion", "refresh")  # groups of the profile that a learnt generator depends on
 
 
 @dataclass(frozen=True)
 class Arm:
-    """Augmentation of the data in one arm; None leaves the profile's value.
+    """Augmentation of the data in one arm.
 
     Attributes:
-        augments: whether a generator is trained at all.
-        guidance_weight: w of equation 7.
-        online_share: share of generated rows with the online label.
+        make: makes the generator; None for an arm of real rows alone.
+        fitted_on: the label of the rows that it is fitted on; None for all rows with their labels.
+        online_share: share of generated rows under the online label; None is the profile's, 0.8 in the paper.
+        own_batch: composition under ``match: native``, of the synthetic ratio and the online share.
+        takes_share: without a generator: real rows with CFDG's share of online-like ones from the first refresh on.
+        takes_updates: without a generator: further updates at the time of every refresh.
+        needs_simulator: refused where the environment cannot be set to a state.
+        reads: groups of the profile that the generator depends on.
+        digest: of the file of a generator of one's own.
     """
 
-    augments: bool = True
-    guidance_weight: float | None = None
+    make: Maker | None = None
+    fitted_on: int | None = None
     online_share: float | None = None
+    own_batch: Callable[[float, float], Composition] = native
+    takes_share: bool = False
+    takes_updates: bool = False
+    needs_simulator: bool = False
+    reads: tuple[str, ...] = ()
+    digest: str = ""
+
+    @property
+    def augments(self) -> bool:
+        """True for an arm with a generator."""
+        return self.make is not None
+
+    @property
+    def has_model(self) -> bool:
+        """True for an arm whose generator is a diffusion model."""
+        return "diffusion" in self.reads
+
+    def generator(self, context: Context) -> ResumableGenerator | None:
+        """Make the generator of a cell; None for an arm of real rows alone."""
+        if self.make is None:
+            return None
+        made = self.make(context)
+        return made if self.fitted_on is None else OnlyLabel(made, self.fitted_on)
+
+    def share(self, online_share: float) -> float:
+        """Return the share of generated rows under the online label, given the profile's."""
+        return online_share if self.online_share is None else self.online_share
+
+    def composition(self, match: Match, ratio: float, online_share: float) -> Composition:
+        """Compose the batch of paradigm 1 after the first refresh.
+
+        Args:
+            match: "native" is what each method does, "share" gives all arms but ``base`` CFDG's share of online-like
+                rows.
+            ratio: r, the share of generated rows.
+            online_share: the profile's share of generated rows under the online label.
+
+        Raises:
+            ValueError: if the arm's generated rows of a label would be more than all rows like them.
+        """
+        online_like = native(ratio, online_share).online_like
+        if self.make is None:
+            return matched(online_like, 0.0, 1.0) if self.takes_share else BASE
+        share = self.share(online_share)
+        return matched(online_like, ratio, share) if match == "share" else self.own_batch(ratio, share)
+
+
+def _edis_batch(ratio: float, online_share: float) -> Composition:
+    """Compose EDIS' own batch, half online and half generated."""
+    return replaced(0.5)
 
 
 ARMS = {
-    "base": Arm(augments=False),
-    "cfdg": Arm(),
-    "cfdg-unguided": Arm(guidance_weight=0.0),
-    "cfdg-online-only": Arm(online_share=1.0),  # the ablation of figure 3
+    "base": Arm(),
+    "cfdg": Arm(makers.cfdg, reads=MODEL),
+    "cfdg-unguided": Arm(makers.unguided, reads=MODEL),
+    "cfdg-online-only": Arm(makers.cfdg, online_share=1.0, reads=MODEL),  # the ablation of figure 3
+    "cfdg-offline-only": Arm(makers.cfdg, online_share=0.0, reads=MODEL),
+    "union": Arm(makers.union, reads=MODEL),
+    "separate-models": Arm(makers.separate_models, reads=MODEL),
+    "synther": Arm(makers.one_label, fitted_on=ONLINE, online_share=1.0, reads=MODEL),
+    "edis": Arm(makers.edis, online_share=1.0, own_batch=_edis_batch, reads=(*MODEL, "edis")),
+    "pgr": Arm(makers.pgr, online_share=1.0, reads=(*MODEL, "pgr", "curiosity")),
+    "base-share": Arm(takes_share=True),
+    "base-updates": Arm(takes_updates=True, reads=("refresh", "updates_per_fit_step")),
+    "repeat": Arm(makers.repeat),
+    "jitter": Arm(makers.jitter, reads=("jitter",)),
+    "simulated": Arm(makers.simulated, needs_simulator=True, reads=("simulated",)),
+    "cfdg-simulated": Arm(makers.cfdg_simulated, needs_simulator=True, reads=MODEL),
 }
 
 
-@dataclass
-class Refitted:
-    """A generator for the loop: the diffusion model with the profile's training at every refresh.
+def find_arm(name: str) -> Arm:
+    """Return an arm of :data:`ARMS`, or that of a generator of one's own, ``module:Name``.
 
-    Attributes:
-        model: learns and samples.
-        first_steps: gradient steps of the first fit and of every fit from scratch.
-        steps: gradient steps of a warm-started fit.
-        warm_start: continue from the weights of the previous refresh.
-        fits: refreshes so far.
+    Raises:
+        ValueError: if there is none; the sentence offers near names.
     """
-
-    model: ConditionalDiffusion
-    first_steps: int
-    steps: int
-    warm_start: bool
-    fits: int = 0
-
-    def fit(self, rows: Tensor, labels: Tensor) -> FitReport:
-        """Train on the union of offline and online rows ``(R, N, D)`` with labels ``(R, N)``."""
-        warm = self.warm_start and self.fits > 0
-        if not warm and self.fits:
-            self.model.reset()
-        self.fits += 1
-        return self.model.fit(rows, labels, steps=self.steps if warm else self.first_steps)
-
-    def sample(self, labels: Tensor) -> Tensor:
-        """Generate one row ``(R, n, D)`` per label ``(R, n)``."""
-        return self.model.sample(labels)
-
-
-def make_model(
-    arm: Arm, settings: DiffusionSettings, dims: tuple[int, int], seeds: tuple[int, ...], device: str
-) -> ConditionalDiffusion:
-    """Make the labelled diffusion model of transition rows, its last column (terminal) un-normalised.
-
-    Args:
-        arm: may change the settings.
-        settings: of the model.
-        dims: sizes S and A of observations and actions.
-        seeds: one replica each.
-        device: of the weights.
-    """
-    if arm.guidance_weight is not None:
-        settings = replace(settings, guidance_weight=arm.guidance_weight)
-    columns = row_width(*dims)
-    return ConditionalDiffusion(columns, 2, seeds=seeds, settings=settings, raw_columns=(columns - 1,), device=device)
+    if name in ARMS:
+        return ARMS[name]
+    if ":" not in name:
+        known = ", ".join(ARMS)
+        raise ValueError(f"arms is {name!r}{near_names(name, ARMS)}, expected some of {known} or module:Generator")
+    own = load_own(name)
+    return Arm(own, digest=own.digest)

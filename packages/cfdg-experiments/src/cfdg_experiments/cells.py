@@ -9,9 +9,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from cfdg_experiments.arms import ARMS, Arm
+from cfdg_experiments.arms import Arm, find_arm
 from cfdg_experiments.profile import PRETRAINED_AS, CellProfile, Profile, has_cell, profile_for
 from cfdg_experiments.results import CellKey, CellResult, Evaluation
+from cfdg_rl.composition import Composition
+from cfdg_rl.datasets.load import environment_of
+from cfdg_rl.envs.simulate import has_simulator
 
 Phase = Literal["pre-training", "fine-tuning"]
 
@@ -23,7 +26,7 @@ class Cell:
     Attributes:
         dataset: with its source, such as ``recorded:hopper-medium``.
         algorithm: ``iql``, ``pex`` or ``apl``.
-        arm: a name of :data:`~cfdg_experiments.arms.ARMS`.
+        arm: a name of :data:`~cfdg_experiments.arms.ARMS`, or ``module:Name`` of one's own.
         profile: the settings of this cell.
     """
 
@@ -45,7 +48,7 @@ class Cell:
     @property
     def augmentation(self) -> Arm:
         """Settings of the arm."""
-        return ARMS[self.arm]
+        return find_arm(self.arm)
 
     @property
     def pretraining(self) -> str:
@@ -54,10 +57,37 @@ class Cell:
 
 
 def cells_of(profile: Profile) -> list[Cell]:
-    """List every cell, in the order of the table, and choose the settings of each."""
+    """List every cell, in the order of the table, and choose the settings of each.
+
+    Raises:
+        ValueError: if a dataset cannot have an arm.
+    """
     pairs = [(name, algorithm) for algorithm in profile.algorithms for name in profile.data.datasets]
     settings = {pair: profile_for(profile, *pair) for pair in pairs if has_cell(pair[1], pair[0])}
-    return [Cell(*pair, arm, own) for pair, own in settings.items() for arm in profile.arms]
+    cells = [Cell(*pair, arm, own) for pair, own in settings.items() for arm in profile.arms]
+    for cell in cells:
+        check_cell(cell)
+    return cells
+
+
+def check_cell(cell: Cell) -> None:
+    """Refuse an arm that the cell's dataset or settings cannot have, before any work.
+
+    Raises:
+        ValueError: if the arm needs a simulator that there is none of, or more generated rows than fit in a batch.
+    """
+    arm = cell.augmentation
+    env_id = environment_of(cell.dataset) if arm.needs_simulator else None
+    if env_id is not None and not has_simulator(env_id):
+        raise ValueError(
+            f"arm {cell.arm} needs a simulator that can be set to a state, and {cell.dataset} has none "
+            f"for environment {env_id}, expected hopper, halfcheetah, walker2d or a cfdg maze"
+        )
+    mixing = cell.profile.mixing
+    try:
+        arm.composition(mixing.match, mixing.synthetic_ratio, cell.profile.finetune.online_share)
+    except ValueError as error:
+        raise ValueError(f"arm {cell.arm} with match {mixing.match}: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -122,13 +152,32 @@ def pretrain_key(cell: Cell) -> str:
 def cell_key(cell: Cell) -> str:
     """Hash everything that a cell's curves depend on."""
     own = cell.profile
-    groups: list[Any] = [own.learner, own.finetune, own.mixing]
-    groups += [group for group in (own.pex, own.replay) if group is not None]
-    groups.append(own.evaluation)
-    parts = [asdict(group) for group in groups]
-    if cell.augmentation.augments:
-        parts += [_with_old_names(asdict(own.diffusion)), asdict(own.refresh)]
+    groups: list[Any] = [own.learner, own.finetune]
+    parts = [asdict(group) for group in groups] + [{"synthetic_ratio": own.mixing.synthetic_ratio}]
+    groups = [group for group in (own.pex, own.replay) if group is not None] + [own.evaluation]
+    parts += [asdict(group) for group in groups] + _augmentation_parts(cell)
     return _hash([pretrain_key(cell), cell.algorithm, cell.arm, *parts])
+
+
+def _augmentation_parts(cell: Cell) -> list[Any]:
+    """List what an arm's rows depend on; a cell whose batch is the same in both protocols is one cell."""
+    own = cell.profile
+    arm = cell.augmentation
+    values = {"diffusion": _with_old_names(asdict(own.diffusion)), "refresh": asdict(own.refresh)}
+    values |= asdict(own.generators)
+    parts = [values[name] for name in arm.reads]
+    ratio = own.mixing.synthetic_ratio
+    shares = (ratio, own.finetune.online_share)
+    chosen, native = (arm.composition(match, *shares) for match in (own.mixing.match, "native"))
+    if _batch(cell, chosen) != _batch(cell, native):
+        parts.append({"match": own.mixing.match})
+    return parts + ([{"digest": arm.digest}] if arm.digest else [])
+
+
+def _batch(cell: Cell, composition: Composition) -> object:
+    """Return the rows of a batch, which in paradigm 2 depend on the share of generated rows alone."""
+    size = cell.profile.finetune.batch_size
+    return composition.counts(size) if cell.profile.replay is None else round(size * composition.synthetic)
 
 
 def _with_old_names(diffusion: dict[str, Any]) -> dict[str, Any]:

@@ -10,8 +10,8 @@ from typing import TypeVar
 import torch
 
 from cfdg_experiments.agents import offline_learner, online_learner
-from cfdg_experiments.arms import ARMS, make_model
 from cfdg_experiments.cells import Cell
+from cfdg_experiments.generators.context import row_model
 from cfdg_experiments.profile import CellProfile
 from cfdg_rl.collect import EnvCollector
 from cfdg_rl.mixing import OFFLINE, ONLINE, Batch
@@ -72,7 +72,7 @@ def agent_costs(own: CellProfile) -> AgentCosts:
 def model_costs(own: CellProfile) -> ModelCosts:
     """Time the generator's training and sampling briefly."""
     rows = torch.rand(len(own.seeds), own.finetune.batch_size, row_width(*PROBE_DIMS))
-    model = make_model(ARMS["cfdg"], own.diffusion, PROBE_DIMS, own.seeds, "cpu")
+    model = row_model(own.diffusion, PROBE_DIMS, own.seeds, "cpu")
     labels = (torch.arange(rows.shape[1]) % 2).expand(len(own.seeds), -1)
     model.fit(rows, labels, steps=2)
     few = 20
@@ -98,7 +98,7 @@ def estimate_seconds(cells: Sequence[Cell], pretrainings: Sequence[Cell]) -> flo
         total += online_seconds(own, agent)
         if cell in pretrainings:
             total += own.pretrain.steps * agent.offline_update
-        if cell.augmentation.augments:
+        if cell.augmentation.has_model:
             total += refresh_seconds(own, _measured(models, own.diffusion, model_costs, own))
     return total
 

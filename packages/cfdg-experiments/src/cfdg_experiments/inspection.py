@@ -21,17 +21,21 @@ from cfdg_rl.protocols import Metrics
 from cfdg_rl.streams import Streams
 from cfdg_rl.transitions import Transitions
 
+_OF_LABELS = [f"{name}_{label}" for label in ("offline", "online") for name in ("swd", "swd_real", "novelty", "copies")]
+_OF_TRUTH = ["impossible", "dynamics_median", "dynamics_mean", "reward_error", "end_recall", "end_precision"]
+MEASURES = tuple(f"refresh/{name}" for name in (*_OF_LABELS, *_OF_TRUTH))
 _CLOSE = 0.05  # share of real rows that are as near to another one as a copy is taken to be
 
 
 @dataclass(frozen=True)
 class InspectionSettings:
-    """Numbers of rows of a refresh that are inspected, per replica.
+    """Rows of a refresh that are inspected, per replica; the learner does not depend on it.
 
     Raises:
         ValueError: if a number is below 2.
     """
 
+    enabled: bool = True  # inspect every refresh
     rows: int = 2_000  # generated rows of each label
     neighbours: int = 10_000  # real rows of each label among which the nearest is searched
     queries: int = 400  # rows whose nearest neighbour is searched
@@ -69,7 +73,7 @@ class Inspection:
           draw.
         * with a simulator, over both labels: see :func:`truth_of`.
         """
-        found: dict[str, Tensor] = {}
+        found = {name: torch.full((len(self.streams),), torch.nan, device=self.streams.device) for name in MEASURES}
         drawn = []
         for label, real, generated in self._labels(pools):
             if generated.shape[1] == 0 or real.shape[1] < 4:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from cfdg_diffusion import DiffusionSettings
-from cfdg_experiments.arms import ARMS
+from cfdg_experiments.arms import Match, find_arm
+from cfdg_experiments.generators.context import GeneratorSettings
+from cfdg_experiments.generators.fitted import Schedule
+from cfdg_experiments.inspection import InspectionSettings
+from cfdg_experiments.names import near_names as near_names  # others take it from here
 from cfdg_rl.agents.apl import APLSettings
 from cfdg_rl.agents.iql import IQLSettings
 from cfdg_rl.agents.pex import PEXSettings
@@ -44,15 +47,7 @@ class MixingSettings:
     """The composition of an online batch."""
 
     synthetic_ratio: float = 1 / 3  # r; paper, section 4.1
-
-
-@dataclass(frozen=True)
-class RefreshSettings:
-    """Training of the generator at a refresh; the paper states none of these."""
-
-    first_steps: int = 100_000  # SynthER, EDIS
-    steps: int = 100_000
-    warm_start: bool = False  # continue from the previous refresh's weights; SynthER and EDIS start anew
+    match: Match = "native"  # "share" gives every arm but base CFDG's share of online-like rows
 
 
 @dataclass(frozen=True)
@@ -105,7 +100,7 @@ class APLProfile:
             synthetic_rows=200_000,
         )
     )
-    refresh: RefreshSettings = field(default_factory=lambda: RefreshSettings(first_steps=30_000, steps=30_000))
+    refresh: Schedule = field(default_factory=lambda: Schedule(first_steps=30_000, steps=30_000))
 
     def __post_init__(self) -> None:
         _check_members("learner", (self.learner,), LEARNERS)
@@ -130,12 +125,17 @@ class Profile:
     finetune: FinetunePlan = field(default_factory=FinetunePlan)
     mixing: MixingSettings = field(default_factory=MixingSettings)
     diffusion: DiffusionSettings = field(default_factory=DiffusionSettings)
-    refresh: RefreshSettings = field(default_factory=RefreshSettings)
+    refresh: Schedule = field(default_factory=Schedule)
+    generators: GeneratorSettings = field(default_factory=GeneratorSettings)
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
+    inspection: InspectionSettings = field(default_factory=InspectionSettings)
 
     def __post_init__(self) -> None:
-        for name, known in (("arms", tuple(ARMS)), ("algorithms", ALGORITHMS)):
-            _check_members(name, getattr(self, name), known)
+        _check_members("algorithms", self.algorithms, ALGORITHMS)
+        if not self.arms:
+            raise ValueError("arms is empty, expected at least one arm")
+        for arm in self.arms:
+            find_arm(arm)
         if not self.seeds:
             raise ValueError("seeds is empty, expected at least one seed")
         if len(set(self.seeds)) != len(self.seeds) or min(self.seeds) < 0:
@@ -165,7 +165,9 @@ class CellProfile:
         mixing: the composition of an online batch.
         diffusion: the generator.
         refresh: the generator's training.
+        generators: settings of the arms beside those of the model.
         evaluation: frequency and length of evaluations.
+        inspection: measures of each refresh.
     """
 
     seeds: tuple[int, ...]
@@ -180,8 +182,10 @@ class CellProfile:
     finetune: FinetunePlan
     mixing: MixingSettings
     diffusion: DiffusionSettings
-    refresh: RefreshSettings
+    refresh: Schedule
+    generators: GeneratorSettings
     evaluation: EvaluationSettings
+    inspection: InspectionSettings
 
 
 def has_cell(algorithm: str, dataset: str) -> bool:
@@ -212,18 +216,14 @@ def profile_for(profile: Profile, dataset: str, algorithm: str) -> CellProfile:
         mixing=profile.mixing,
         diffusion=profile.diffusion,
         refresh=schedule.refresh,
+        generators=profile.generators,
         evaluation=special.evaluation,
+        inspection=profile.inspection,
     )
 
 
 def _apl_learner(apl: APLProfile) -> LearnerSettings:
     return apl.td3_bc if apl.learner == "td3-bc" else apl.conservative
-
-
-def near_names(word: str, known: Sequence[str]) -> str:
-    """Return the ``(did you mean ...?)`` of an error message, or nothing."""
-    matches = difflib.get_close_matches(word, known, n=3, cutoff=0.5)
-    return f" (did you mean {' or '.join(matches)}?)" if matches else ""
 
 
 def _check_members(name: str, found: Sequence[str], known: Sequence[str]) -> None:

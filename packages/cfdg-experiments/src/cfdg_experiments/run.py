@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from cfdg_experiments.agents import (
     reward_map,
     save_learner,
 )
-from cfdg_experiments.arms import Refitted, make_model
+from cfdg_experiments.augmentation import Augmentation
 from cfdg_experiments.cells import Cell, Event, Listener, Workspace
 from cfdg_experiments.policy_store import PolicyKeeper, describe_learner
 from cfdg_experiments.results import CellResult, Curves, Evaluation
@@ -35,7 +34,7 @@ from cfdg_rl.evaluate import Evaluator
 from cfdg_rl.finetune import finetune
 from cfdg_rl.mixing import Batch, Bernoulli, Pools
 from cfdg_rl.pretrain import pretrain
-from cfdg_rl.protocols import Learner
+from cfdg_rl.protocols import Learner, Metrics
 from cfdg_rl.streams import Streams
 
 SAVE_SECONDS = 60.0  # a kill loses at most about this much work
@@ -108,8 +107,9 @@ class CellRun:
         self.pools = self._pools()
         self.collector, self.evaluator = self._environments()
         self.streams = Streams(cell.profile.seeds, "batches", self.device)  # the same for all arms until T_diff
-        self.mixer = make_mixer(self.plan, cell.profile.mixing, cell.profile.replay, self.streams)
-        self.generator = self._generator() if cell.augmentation.augments else None
+        own = cell.profile
+        self.mixer = make_mixer(own.finetune, cell.augmentation, own.mixing, replay=own.replay, streams=self.streams)
+        self.augmentation = self._augmentation()
         self.curves = Curves(cell.profile.seeds)
         self.policies = PolicyKeeper(cell, space, self.data.env_id)
         self.done = 0
@@ -126,8 +126,8 @@ class CellRun:
         if not self.curves.steps:
             yield self.evaluate({})
         loop = finetune(
-            self.agent, self.collector, self.pools, mixer=self._mix, generator=self.generator, plan=self.plan,
-            start=self.done,
+            self.agent, self.collector, self.pools, mixer=self._mix, generator=self.augmentation.generator,
+            plan=self.plan, start=self.done, after_refresh=self._after_refresh,
         )  # fmt: skip
         for step, metrics in loop:
             self.done = step
@@ -167,15 +167,20 @@ class CellRun:
             "collector": self.collector.state(),
             **self.curves.state(),
             "seconds": self.seconds,
+            "augmentation": self.augmentation.state(),
         }
         if isinstance(self.mixer, Bernoulli):
             state["coin"] = self.mixer.coin.state()
-        if self.generator:
-            state |= {"model": self.generator.model.state_dict(), "fits": self.generator.fits}
         return state
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Continue where :meth:`state` was taken."""
+        """Continue where :meth:`state` was taken.
+
+        Raises:
+            ValueError: if an earlier version of this package wrote it.
+        """
+        if "augmentation" not in state:
+            raise ValueError(f"checkpoint {self.path} is of an earlier version, expected one of this; delete it")
         load_learner(self.agent, state["agent"])
         self.streams.restore(state["streams"])
         for name, ring in self._rings().items():
@@ -186,9 +191,7 @@ class CellRun:
         self.curves.restore(state)
         self.done = state["step"]
         self.seconds = state["seconds"]
-        if self.generator:
-            self.generator.model.load_state_dict(state["model"])
-            self.generator.fits = state["fits"]
+        self.augmentation.restore(state["augmentation"])
 
     def _evaluates_at(self, step: int) -> bool:
         return step % self.cell.profile.evaluation.every == 0 or step == self.plan.steps
@@ -201,6 +204,12 @@ class CellRun:
         if self.progress.ready():
             self.notify(self._event())
         return self.mixer(pools, batch_size)
+
+    def _after_refresh(self) -> Metrics:
+        def update() -> object:
+            return self.agent.update(self._mix(self.pools, self.plan.batch_size))
+
+        return self.augmentation.after_refresh(self.pools, update)
 
     def _rings(self) -> dict[str, Ring]:
         rings = {name: getattr(self.pools, name) for name in ("online", "offline_synthetic", "online_synthetic")}
@@ -219,11 +228,12 @@ class CellRun:
         collector = EnvCollector(env_id, own.seeds, reward, device=self.device, workers=workers)
         return collector, Evaluator(env_id, own.seeds, own.evaluation.episodes, self.device, workers)
 
-    def _generator(self) -> Refitted:
+    def _augmentation(self) -> Augmentation:
+        """Make the arm's part of the run."""
         own = self.cell.profile
-        dims = (self.data.obs_dim, self.data.action_dim)
-        model = make_model(self.cell.augmentation, own.diffusion, dims, own.seeds, str(self.device))
-        return Refitted(model, **asdict(own.refresh))
+        reward = reward_map(own.learner, self.data)
+        arm = self.cell.augmentation
+        return Augmentation(arm, own, self.data, agent=self.agent, reward=reward, device=self.device)
 
 
 class Throttle:

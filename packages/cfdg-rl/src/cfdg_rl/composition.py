@@ -12,6 +12,25 @@ from dataclasses import dataclass, fields
 from typing import NamedTuple
 
 
+def split(total: int, *shares: float) -> list[int]:
+    """Cut ``total`` into whole parts near ``shares`` that always add up (largest remainder, ties to the last).
+
+    ``split(256, 1/3, 1/3, 1/3) == [85, 85, 86]``; ``split(85, 0.8, 0.2) == [68, 17]``.
+
+    Raises:
+        ValueError: if a share is negative or the shares do not add up to 1.
+    """
+    if min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
+        raise ValueError(f"shares are {shares}, expected non-negative numbers that add up to 1")
+    exact = [total * share for share in shares]
+    parts = [int(value + 1e-6) for value in exact]
+    remainders = [round(value - part, 6) for value, part in zip(exact, parts, strict=True)]
+    neediest = sorted(range(len(parts)), key=lambda i: (remainders[i], i), reverse=True)
+    for i in neediest[: total - sum(parts)]:
+        parts[i] += 1
+    return parts
+
+
 class Counts(NamedTuple):
     """Rows of a batch by their buffer."""
 
@@ -32,7 +51,7 @@ class Composition:
         online_synthetic: share of D_on_syn.
 
     Raises:
-        ValueError: if a share is negative, the shares do not add up to 1, or none is online-like.
+        ValueError: if a share is negative or the shares do not add up to 1.
     """
 
     offline: float = 0.5
@@ -44,8 +63,6 @@ class Composition:
         shares = [getattr(self, field.name) for field in fields(self)]
         if min(shares) < -1e-9 or abs(sum(shares) - 1) > 1e-6:
             raise ValueError(f"shares are {shares}, expected non-negative numbers that add up to 1")
-        if self.online_like < 1e-9:
-            raise ValueError(f"shares are {shares}, expected some rows of D_on or D_on_syn")
 
     @property
     def online_like(self) -> float:
@@ -58,17 +75,17 @@ class Composition:
         return self.offline_synthetic + self.online_synthetic
 
     def counts(self, batch_size: int) -> Counts:
-        """Turn the shares into rows: all rounded down, and what is left goes to the smaller online part that is there.
+        """Turn the shares into rows: offline, online and generated ones, of which then each label's.
 
-        ``Composition(1/3, 1/3, 1/15, 4/15).counts(256)`` is 85 + 85 + 17 + 69, the paper's 1:1:1 and 8:2.
+        ``Composition(1/3, 1/3, 1/15, 4/15).counts(256)`` is 85 + 85 + 17 + 69, the paper's 1:1:1 and 8:2. Where
+        rounding leaves fewer online-like rows than their share, online rows take the place of offline ones.
         """
-        parts = {field.name: int(batch_size * getattr(self, field.name) + 1e-6) for field in fields(self)}
-        parts[self._rest()] += batch_size - sum(parts.values())
-        return Counts(**parts)
-
-    def _rest(self) -> str:
-        present = [name for name in ("online_synthetic", "online") if getattr(self, name) > 1e-9]
-        return min(present, key=lambda name: round(getattr(self, name), 9))
+        offline, online, synthetic = split(batch_size, self.offline, self.online, self.synthetic)
+        label = self.online_synthetic / self.synthetic if self.synthetic > 1e-9 else 1.0
+        online_synthetic, offline_synthetic = split(synthetic, label, 1 - label)
+        short = int(batch_size * self.online_like + 0.5) - online - online_synthetic
+        moved = min(max(short, 0), offline)
+        return Counts(offline - moved, online + moved, offline_synthetic, online_synthetic)
 
 
 BASE = Composition()  # half offline, half online: the base algorithm of paradigm 1
@@ -80,7 +97,11 @@ def native(ratio: float, online_share: float) -> Composition:
     Args:
         ratio: r, the share of generated rows in [0, 1].
         online_share: share of them that carry the online label, in [0, 1]; 0.8 for CFDG, 1 for SynthER.
+
+    Raises:
+        ValueError: if a share is outside [0, 1].
     """
+    check_shares(synthetic_ratio=ratio, online_share=online_share)
     real = (1 - ratio) / 2
     return Composition(real, real, ratio * (1 - online_share), ratio * online_share)
 
@@ -90,7 +111,11 @@ def replaced(ratio: float) -> Composition:
 
     Args:
         ratio: share of generated rows in [0, 1]; the rest is online (EDIS' m, 0.5).
+
+    Raises:
+        ValueError: if the share is outside [0, 1].
     """
+    check_shares(synthetic_ratio=ratio)
     return Composition(0.0, 1 - ratio, 0.0, ratio)
 
 
@@ -106,8 +131,9 @@ def matched(online_like: float, ratio: float, online_share: float) -> Compositio
         online_share: share of those with the online label, in [0, 1].
 
     Raises:
-        ValueError: if the generated rows of a label are more than all rows like them.
+        ValueError: if a share is outside [0, 1], or the generated rows of a label are more than all rows like them.
     """
+    check_shares(online_like=online_like, synthetic_ratio=ratio, online_share=online_share)
     online = online_like - ratio * online_share
     offline = 1 - online_like - ratio * (1 - online_share)
     if min(online, offline) < -1e-9:
@@ -136,14 +162,12 @@ class BranchComposition:
     offline_ratio: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("online_ratio", "offline_ratio"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is {getattr(self, name)}, expected 0 to 1")
+        check_shares(online_ratio=self.online_ratio, offline_ratio=self.offline_ratio)
 
     def counts(self, batch_size: int, *, online: bool) -> Counts:
         """Rows of a batch of one branch, real and generated under its label."""
-        generated = round(batch_size * (self.online_ratio if online else self.offline_ratio))
-        real = batch_size - generated
+        ratio = self.online_ratio if online else self.offline_ratio
+        real, generated = split(batch_size, 1 - ratio, ratio)
         return Counts(0, real, 0, generated) if online else Counts(real, 0, generated, 0)
 
 
@@ -154,3 +178,18 @@ def branches(ratio: float, online_share: float) -> BranchComposition:
     are to draw from, and both branches hold the share ``ratio``.
     """
     return BranchComposition(ratio if online_share > 0 else 0.0, ratio if online_share < 1 else 0.0)
+
+
+def check_shares(**shares: float) -> None:
+    """Refuse a share outside [0, 1].
+
+    Raises:
+        ValueError: naming it.
+    """
+    for name, share in shares.items():
+        if not 0 <= share <= 1:
+            raise ValueError(f"{name} is {share}, expected 0 to 1")
+
+
+PAPER = native(1 / 3, 0.8)  # section 4.1: online : offline : generated = 1 : 1 : 1, generated online : offline = 8 : 2
+PAPER_BRANCHES = branches(1 / 3, 0.8)

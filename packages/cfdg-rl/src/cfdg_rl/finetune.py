@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from cfdg_rl.mixing import OFFLINE, ONLINE, Pools, split
+from cfdg_rl.composition import split
+from cfdg_rl.mixing import OFFLINE, ONLINE, Pools
 from cfdg_rl.protocols import Agent, Collector, Generator, Metrics, Mixer
 from cfdg_rl.transitions import Transitions, to_rows
 
@@ -50,12 +51,16 @@ class FinetunePlan:
         """Return the number of gradient steps after environment step ``t``."""
         return self.updates_per_round if t > self.warm_up and t % self.round_steps == 0 else 0
 
+    def refreshes_at(self, t: int) -> bool:
+        """Tell if the synthetic buffers are filled anew after environment step ``t``; at the last it would be vain."""
+        return t % self.refresh_every == 0 and t < self.steps
+
     def restarts_at(self, t: int) -> bool:
         """Tell if environment step ``t`` begins a round with new episodes."""
         return self.restart_rounds and (t - 1) % self.round_steps == 0
 
 
-def finetune(  # noqa: PLR0913 - the six of Algorithm 1, and where to continue
+def finetune(  # noqa: PLR0913 - the six of Algorithm 1, where to continue, and a hook
     agent: Agent,
     collector: Collector,
     pools: Pools,
@@ -63,19 +68,22 @@ def finetune(  # noqa: PLR0913 - the six of Algorithm 1, and where to continue
     generator: Generator | None,
     plan: FinetunePlan,
     start: int = 0,
+    after_refresh: Callable[[], Metrics] | None = None,
 ) -> Iterator[tuple[int, Metrics]]:
     """Run Algorithm 1: collect, refresh the synthetic buffers every T_diff steps, train on the mixture.
 
     Yields ``(step, metrics)`` after every environment step, metrics ``(R,)``; the caller logs, evaluates and saves.
     Without a generator this is the base algorithm. ``start`` is the number of steps that a restored run has done.
+    ``after_refresh`` is called at the time of every refresh, with or without a generator; its metrics join the step's.
     """
     for t in range(start + 1, plan.steps + 1):
         metrics: Metrics = {}
         if plan.restarts_at(t):
             collector.restart()
         pools.store(collector.step(agent))
-        if generator is not None and t % plan.refresh_every == 0 and t < plan.steps:
-            metrics = refresh(generator, pools, plan)
+        if plan.refreshes_at(t):
+            metrics = {} if generator is None else refresh(generator, pools, plan)
+            metrics = metrics if after_refresh is None else {**metrics, **after_refresh()}
         for _ in range(plan.updates_at(t)):
             metrics = {**metrics, **agent.update(mixer(pools, plan.batch_size))}
         yield t, metrics

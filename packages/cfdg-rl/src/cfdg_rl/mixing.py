@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from cfdg_rl.buffer import FixedRows, JoinedRows, Ring
+from cfdg_rl.composition import BASE, PAPER, PAPER_BRANCHES, BranchComposition, Composition, check_shares
 from cfdg_rl.streams import Streams
 from cfdg_rl.transitions import Transitions, from_rows
 
@@ -72,25 +73,6 @@ class Batch:
     label: int | None = None
 
 
-def split(total: int, *shares: float) -> list[int]:
-    """Cut ``total`` into whole parts near ``shares`` that always add up (largest remainder, ties to the last).
-
-    ``split(256, 1/3, 1/3, 1/3) == [85, 85, 86]``; ``split(85, 0.8, 0.2) == [68, 17]``.
-
-    Raises:
-        ValueError: if a share is negative or the shares do not add up to 1.
-    """
-    if min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
-        raise ValueError(f"shares are {shares}, expected non-negative numbers that add up to 1")
-    exact = [total * share for share in shares]
-    parts = [int(value + 1e-6) for value in exact]
-    remainders = [round(value - part, 6) for value, part in zip(exact, parts, strict=True)]
-    neediest = sorted(range(len(parts)), key=lambda i: (remainders[i], i), reverse=True)
-    for i in neediest[: total - sum(parts)]:
-        parts[i] += 1
-    return parts
-
-
 @dataclass(frozen=True)
 class Concatenated:
     """Paradigm 1 of the paper (section 3.3): offline, online and synthetic rows in every batch.
@@ -99,30 +81,24 @@ class Concatenated:
 
     Attributes:
         streams: randomness of the draws.
-        synthetic_ratio: r, the synthetic share of a batch in [0, 1]; the rest is half offline, half online.
-        online_share: share of generated rows that carry the online label (the paper's 8:2 is 0.8).
-
-    Raises:
-        ValueError: if ``synthetic_ratio`` or ``online_share`` is outside [0, 1].
+        composition: shares of the buffers in a batch after the first refresh; see :func:`cfdg_rl.composition.native`
+            for a synthetic ratio and a share of generated online rows.
+        gate: online rows from which on ``composition`` holds; None is once a synthetic buffer has been filled.
     """
 
     streams: Streams
-    synthetic_ratio: float = 1 / 3  # paper, section 4.1: online : offline : synthetic = 1 : 1 : 1
-    online_share: float = 0.8  # paper, section 4.1
-
-    def __post_init__(self) -> None:
-        _shares(self, "synthetic_ratio", "online_share")
+    composition: Composition = PAPER
+    gate: int | None = None
 
     def __call__(self, pools: Pools, batch_size: int) -> Batch:
         """Draw one batch of ``batch_size`` rows per replica."""
-        ratio = self.synthetic_ratio if pools.has_synthetic else 0.0
-        offline, online, synthetic = split(batch_size, (1 - ratio) / 2, (1 - ratio) / 2, ratio)
-        online_synthetic, offline_synthetic = split(synthetic, self.online_share, 1 - self.online_share)
+        opened = pools.has_synthetic if self.gate is None else len(pools.online) >= self.gate
+        counts = (self.composition if opened else BASE).counts(batch_size)
         parts = [
-            (pools.offline, offline, OFFLINE),
-            (pools.online, online, ONLINE),
-            (pools.online_synthetic, online_synthetic, ONLINE),
-            (pools.offline_synthetic, offline_synthetic, OFFLINE),
+            (pools.offline, counts.offline, OFFLINE),
+            (pools.online, counts.online, ONLINE),
+            (pools.online_synthetic, counts.online_synthetic, ONLINE),
+            (pools.offline_synthetic, counts.offline_synthetic, OFFLINE),
         ]
         return draw(pools, parts, self.streams)
 
@@ -138,20 +114,25 @@ class Bernoulli:
         streams: randomness of the draws.
         probability: p of the online branch (APL repository: 0.5, constant).
         gate: rows that the online ring must exceed (APL repository: 10,000).
-        synthetic_ratio: r, the synthetic share of a batch after the first refresh.
+        composition: shares of synthetic rows in the two branches; see :func:`cfdg_rl.composition.branches`. A branch
+            stays real while the synthetic buffer of its label is empty.
 
     Raises:
-        ValueError: if ``probability`` or ``synthetic_ratio`` is outside [0, 1].
+        ValueError: if ``probability`` is outside [0, 1].
     """
 
     def __init__(
-        self, streams: Streams, probability: float = 0.5, gate: int = 10_000, synthetic_ratio: float = 1 / 3
+        self,
+        streams: Streams,
+        probability: float = 0.5,
+        gate: int = 10_000,
+        composition: BranchComposition = PAPER_BRANCHES,
     ) -> None:
+        check_shares(probability=probability)
         self.streams = streams
         self.probability = probability
         self.gate = gate
-        self.synthetic_ratio = synthetic_ratio
-        _shares(self, "probability", "synthetic_ratio")
+        self.composition = composition
         self.coin = Streams((0,), "branch")
 
     def __call__(self, pools: Pools, batch_size: int) -> Batch:
@@ -165,9 +146,13 @@ class Bernoulli:
             real = pools.offline if pools.archive is None else JoinedRows(pools.offline, pools.archive)
             synthetic = pools.offline_synthetic
             label = OFFLINE
-        ratio = self.synthetic_ratio if len(synthetic) else 0.0
-        counts = split(batch_size, 1 - ratio, ratio)
-        return draw(pools, [(real, counts[0], label), (synthetic, counts[1], label)], self.streams)
+        composition = self.composition if len(synthetic) else BranchComposition()
+        counts = composition.counts(batch_size, online=label == ONLINE)
+        parts = [
+            (real, counts.offline + counts.online, label),
+            (synthetic, counts.offline_synthetic + counts.online_synthetic, label),
+        ]
+        return draw(pools, parts, self.streams)
 
 
 def draw(pools: Pools, parts: Sequence[tuple[FixedRows | Ring | JoinedRows, int, int]], streams: Streams) -> Batch:
@@ -177,9 +162,3 @@ def draw(pools: Pools, parts: Sequence[tuple[FixedRows | Ring | JoinedRows, int,
     labels = torch.cat([torch.full((count,), label, device=rows.device) for _, count, label in used])
     shared = {label for _, _, label in used}
     return Batch(pools.decode(rows), labels, shared.pop() if len(shared) == 1 else None)
-
-
-def _shares(settings: object, *names: str) -> None:
-    for name in names:
-        if not 0 <= getattr(settings, name) <= 1:
-            raise ValueError(f"{name} is {getattr(settings, name)}, expected 0 to 1")

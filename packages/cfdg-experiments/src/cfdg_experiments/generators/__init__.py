@@ -3,6 +3,7 @@
 Each has ``fit`` and ``sample`` as the loop wants them, and ``state`` and ``restore``, which continue bit for bit.
 """
 
+from cfdg_experiments.generators.context import Context, GeneratorSettings, Maker, row_model
 from cfdg_experiments.generators.copies import Jitter, JitterSettings, Repeat
 from cfdg_experiments.generators.curiosity import Curiosity, CuriositySettings
 from cfdg_experiments.generators.edis import Edis, EdisSettings
@@ -20,14 +21,17 @@ from cfdg_experiments.generators.pgr import Pgr, PgrSettings, pgr_diffusion
 from cfdg_experiments.generators.simulated import Outcomes, Simulated, SimulatedOutcomes, SimulatedSettings
 
 __all__ = [
+    "Context",
     "Curiosity",
     "CuriositySettings",
     "Edis",
     "EdisSettings",
     "EnergySettings",
     "Fitted",
+    "GeneratorSettings",
     "Jitter",
     "JitterSettings",
+    "Maker",
     "OnlyLabel",
     "Outcomes",
     "Pgr",
@@ -41,5 +45,6 @@ __all__ = [
     "SimulatedSettings",
     "Unlabelled",
     "pgr_diffusion",
+    "row_model",
     "unconditional",
 ]

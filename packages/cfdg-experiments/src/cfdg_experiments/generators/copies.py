@@ -37,6 +37,10 @@ class Repeat:
         """
         return fitted_rows(self._real).draw(labels, self.streams)
 
+    def network_calls(self, rows: int) -> float:
+        """Return 0: there is no network."""
+        return 0.0
+
     def state(self) -> dict[str, Any]:
         """Return the random streams."""
         return {"streams": self.streams.state()}
@@ -99,6 +103,10 @@ class Jitter:
 
     def _noise(self, like: Tensor) -> Tensor:
         return self.settings.noise * self.repeat.streams.normal(*like.shape[1:])
+
+    def network_calls(self, rows: int) -> float:
+        """Return 0: there is no network."""
+        return 0.0
 
     def state(self) -> dict[str, Any]:
         """Return the random streams."""

@@ -209,6 +209,11 @@ class Edis:
         streams = WeightStreams(self.model.seeds, f"EDIS {name} energy", self.model.device)
         return Energy(len(self.reads[name]), streams, self.settings.energy)
 
+    def network_calls(self, rows: int) -> float:
+        """Count the rows that go through the model and the energies to sample so many; negatives are left out."""
+        weights = (self.settings.state_weight, self.settings.action_weight, self.settings.transition_weight)
+        return self.fitted.network_calls(rows) * (1 + sum(weight > 0 for weight in weights))
+
     def state(self) -> dict[str, Any]:
         """Return the model, the energies, the random streams and the latest model space."""
         return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -54,9 +55,20 @@ class Schedule:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
 
+    def steps_at(self, refresh: int) -> int:
+        """Return the gradient steps of a refresh, counted from 1."""
+        return self.steps if self.warm_start and refresh > 1 else self.first_steps
+
     def shared_by(self, models: int) -> Schedule:
         """Divide the steps between several models, so that together they take as many as one."""
         return Schedule(max(1, self.first_steps // models), max(1, self.steps // models), self.warm_start)
+
+
+def calls_per_row(settings: DiffusionSettings) -> int:
+    """Count the network calls that generate one row; guidance needs two for one."""
+    steps = settings.sampling_steps
+    calls = steps if settings.sampler == "dpm" else 2 * steps - 1
+    return calls if settings.guidance_weight == 0 else 2 * calls
 
 
 def unconditional(settings: DiffusionSettings) -> DiffusionSettings:
@@ -82,15 +94,19 @@ class Fitted:
 
     def fit(self, rows: Tensor, labels: Tensor) -> object:
         """Train on rows ``(R, N, D)`` with labels ``(R, N)``; return the model's report."""
-        warm = self.schedule.warm_start and self.fits > 0
-        if self.fits and not warm:
+        if self.fits and not self.schedule.warm_start:
             self.model.reset()
         self.fits += 1
-        return self.model.fit(rows, labels, steps=self.schedule.steps if warm else self.schedule.first_steps)
+        return self.model.fit(rows, labels, steps=self.schedule.steps_at(self.fits))
 
     def sample(self, labels: Tensor) -> Tensor:
         """Generate one row ``(R, n, D)`` per label ``(R, n)``."""
         return self.model.sample(labels)
+
+    def network_calls(self, rows: int) -> float:
+        """Count the rows that go through the network to sample so many; NaN for a model without diffusion settings."""
+        settings = getattr(self.model, "settings", None)
+        return rows * calls_per_row(settings) if isinstance(settings, DiffusionSettings) else math.nan
 
     def state(self) -> dict[str, Any]:
         """Return the model's state and the number of fits."""
@@ -127,6 +143,10 @@ class OnlyLabel:
         """Generate ``(R, n, D)`` rows, whatever the labels ``(R, n)`` are."""
         return self.generator.sample(torch.zeros_like(labels))
 
+    def network_calls(self, rows: int) -> float:
+        """Count the generator's network calls for so many rows."""
+        return self.generator.network_calls(rows)
+
     def state(self) -> dict[str, Any]:
         """Return the generator's state."""
         return self.generator.state()
@@ -155,6 +175,10 @@ class Unlabelled:
     def sample(self, labels: Tensor) -> Tensor:
         """Generate ``(R, n, D)`` rows, whatever the labels ``(R, n)`` are."""
         return self.generator.sample(torch.zeros_like(labels))
+
+    def network_calls(self, rows: int) -> float:
+        """Count the generator's network calls for so many rows."""
+        return self.generator.network_calls(rows)
 
     def state(self) -> dict[str, Any]:
         """Return the generator's state."""
@@ -205,6 +229,10 @@ class SeparateModels:
             own = (labels[:, places] == label)[..., None]
             rows[:, places] = torch.where(own, drawn, rows[:, places])
         return rows
+
+    def network_calls(self, rows: int) -> float:
+        """Count the network calls for so many rows, whatever their labels."""
+        return self.generators[0].network_calls(rows)
 
     def state(self) -> dict[str, Any]:
         """Return the state of each generator."""

@@ -17,6 +17,10 @@ class ResumableGenerator(Generator, Protocol):
     no part of the state, so that ``fit`` comes first after ``restore``.
     """
 
+    def network_calls(self, rows: int) -> float:
+        """Count the rows that go through a network to sample so many; NaN where that is not known."""
+        ...
+
     def state(self) -> dict[str, Any]:
         """Return everything that a later fit depends on, as tensors and plain values by name."""
         ...

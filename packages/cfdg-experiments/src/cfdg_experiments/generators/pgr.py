@@ -109,6 +109,10 @@ class Pgr:
         below = self.streams.integers(self.settings.top_classes, labels.shape[1])
         return self.fitted.sample(self.settings.classes - 1 - below)
 
+    def network_calls(self, rows: int) -> float:
+        """Count the model's network calls for so many rows; those of the relevance are left out."""
+        return self.fitted.network_calls(rows)
+
     def state(self) -> dict[str, Any]:
         """Return the model, the relevance and the random streams."""
         return {

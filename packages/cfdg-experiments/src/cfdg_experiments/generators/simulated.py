@@ -128,6 +128,10 @@ class Simulated:
         action = (data.action + self.settings.action_noise * noise * spread.action).clamp(-1, 1)
         return torch.where(unusable[..., None], data.obs, obs), action
 
+    def network_calls(self, rows: int) -> float:
+        """Return 0: there is no network."""
+        return 0.0
+
     def state(self) -> dict[str, Any]:
         """Return the random streams."""
         return self.repeat.state()
@@ -163,6 +167,10 @@ class SimulatedOutcomes:
         data = from_rows(self.generator.sample(labels), *self.dims)
         rows = to_rows(self.outcomes(data.obs, data.action.clamp(-1, 1)))
         return rows.masked_fill(self.outcomes.is_impossible(data.obs)[..., None], float("nan"))
+
+    def network_calls(self, rows: int) -> float:
+        """Count the generator's network calls for so many rows."""
+        return self.generator.network_calls(rows)
 
     def state(self) -> dict[str, Any]:
         """Return the generator's state."""

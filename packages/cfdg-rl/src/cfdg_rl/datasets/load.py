@@ -17,7 +17,7 @@ from cfdg_rl.datasets.dataset import Dataset
 from cfdg_rl.datasets.recorded import recording
 from cfdg_rl.datasets.scores import ADROIT, FAMILIES, MAZES, family_of_environment, find_family
 
-__all__ = ["Dataset", "dataset_names", "load_dataset", "resolve_name", "suite"]
+__all__ = ["Dataset", "dataset_names", "environment_of", "load_dataset", "resolve_name", "suite"]
 
 _MINARI = {"mujoco": FAMILIES, "D4RL": {"antmaze": None, "pointmaze": None} | ADROIT}  # its own names of the same tasks
 
@@ -37,6 +37,20 @@ def suite(name: str) -> str:
     family = _own_family(source, rest) if source in ("minari", "hdf5") else find_family(rest)
     suites = {"locomotion": FAMILIES, "maze": MAZES.keys() | {"antmaze", "pointmaze"}, "adroit": ADROIT}
     return next((kind for kind, families in suites.items() if family in families), "custom")
+
+
+def environment_of(name: str) -> str | None:
+    """Tell the Gymnasium id of a dataset's environment from its name alone; None where only its file knows.
+
+    Raises:
+        ValueError: if there is no such dataset.
+    """
+    source, _, rest = resolve_name(name).partition(":")
+    if source == "recorded":
+        return recording.plan_recording(rest, None, 0).env_id
+    if source == "d4rl":
+        return PUBLISHED[rest].env_id
+    return hdf5.split_name(rest)[1] if source == "hdf5" else minari.split_name(rest)[1]
 
 
 def _own_family(source: str, rest: str) -> str | None:

@@ -200,6 +200,11 @@ def make_simulator(env_id: str, threads: int = 1) -> Simulator:
     )
 
 
+def has_simulator(env_id: str) -> bool:
+    """Tell if :func:`make_simulator` makes one for the environment of a Gymnasium id."""
+    return env_id in TASKS or _is_maze(env_id)
+
+
 def _is_maze(env_id: str) -> bool:
     return env_id.startswith(("cfdg/PointMaze", "cfdg/AntMaze"))
 

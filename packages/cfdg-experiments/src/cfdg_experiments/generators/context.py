@@ -1,0 +1,109 @@
+"""Context that a cell's generator is made from, and the settings of all generators."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+
+from cfdg_diffusion import ConditionalDiffusion, DiffusionSettings
+from cfdg_experiments.generators.copies import JitterSettings
+from cfdg_experiments.generators.curiosity import CuriositySettings
+from cfdg_experiments.generators.edis import EdisSettings, Policy
+from cfdg_experiments.generators.fitted import Schedule
+from cfdg_experiments.generators.interface import ResumableGenerator
+from cfdg_experiments.generators.pgr import PgrSettings
+from cfdg_experiments.generators.simulated import Outcomes, SimulatedSettings
+from cfdg_rl.envs.simulate import make_simulator
+from cfdg_rl.rewards import RewardMap
+from cfdg_rl.streams import Streams
+from cfdg_rl.transitions import row_width
+
+
+@dataclass(frozen=True)
+class GeneratorSettings:
+    """Settings of the arms beside those of the diffusion model.
+
+    Raises:
+        ValueError: if ``updates_per_fit_step`` is negative.
+    """
+
+    edis: EdisSettings = field(default_factory=EdisSettings)
+    pgr: PgrSettings = field(default_factory=PgrSettings)
+    curiosity: CuriositySettings = field(default_factory=CuriositySettings)  # of PGR
+    jitter: JitterSettings = field(default_factory=JitterSettings)
+    simulated: SimulatedSettings = field(default_factory=SimulatedSettings)
+    updates_per_fit_step: float = 1.0  # base-updates: further updates for a generator's gradient step
+
+    def __post_init__(self) -> None:
+        if self.updates_per_fit_step < 0:
+            raise ValueError(f"updates_per_fit_step is {self.updates_per_fit_step}, expected at least 0")
+
+
+@dataclass(frozen=True)
+class Context:
+    """Everything that the generator of a cell may be made from.
+
+    Attributes:
+        dims: sizes S and A of observations and actions.
+        seeds: R seeds, one replica each.
+        device: of everything.
+        diffusion: settings of a diffusion model.
+        schedule: gradient steps of a model at each refresh.
+        settings: of the generators.
+        policy: draws actions of the present policy; its draws leave the learner's own streams as they are.
+        env_id: Gymnasium id of the environment.
+        reward: maps the environment's rewards to the learner's.
+    """
+
+    dims: tuple[int, int]
+    seeds: tuple[int, ...]
+    device: str
+    diffusion: DiffusionSettings
+    schedule: Schedule
+    settings: GeneratorSettings
+    policy: Policy
+    env_id: str
+    reward: RewardMap
+
+    def streams(self, purpose: str) -> Streams:
+        """Make one random stream per replica."""
+        return Streams(self.seeds, purpose, self.device)
+
+    def model(self, diffusion: DiffusionSettings, labels: int) -> ConditionalDiffusion:
+        """Make a diffusion model of transition rows; see :func:`row_model`."""
+        return row_model(diffusion, self.dims, self.seeds, self.device, labels=labels)
+
+    def outcomes(self) -> Outcomes:
+        """Make the simulator in the learner's units.
+
+        Raises:
+            ValueError: if the environment cannot be set to the state of an observation.
+        """
+        return Outcomes(make_simulator(self.env_id, torch.get_num_threads()), self.reward)
+
+
+Maker = Callable[[Context], ResumableGenerator]
+
+
+def row_model(
+    diffusion: DiffusionSettings,
+    dims: tuple[int, int],
+    seeds: tuple[int, ...],
+    device: str,
+    *,
+    labels: int = 2,
+) -> ConditionalDiffusion:
+    """Make a diffusion model of transition rows, its last column (terminal) un-normalised.
+
+    Args:
+        diffusion: its settings.
+        dims: sizes S and A of observations and actions.
+        seeds: one replica each.
+        device: of the weights.
+        labels: number of labels; 2 are offline and online.
+    """
+    columns = row_width(*dims)
+    raw = (columns - 1,)
+    return ConditionalDiffusion(columns, labels, seeds=seeds, settings=diffusion, raw_columns=raw, device=device)
