@@ -49,10 +49,10 @@ def reward_map(settings: LearnerSettings, data: Dataset) -> RewardMap:
     return REWARDS[settings.reward](data.episode_returns)
 
 
-def plan_of(plan: FinetunePlan, arm: Arm, data: Dataset) -> FinetunePlan:
-    """Give the loop the arm's share of generated rows; a maze's generated rewards snap."""
+def plan_of(plan: FinetunePlan, arm: Arm, data: Dataset, reward: RewardMap) -> FinetunePlan:
+    """Give the loop the arm's share of generated rows; a sparse task's generated rewards snap to its mapped ones."""
     share = plan.online_share if arm.online_share is None else arm.online_share
-    return replace(plan, online_share=share, sparse_reward=data.sparse)
+    return replace(plan, online_share=share, sparse_reward=reward.goal_rewards if data.sparse else False)
 
 
 def make_mixer(

@@ -27,7 +27,7 @@ from cfdg_experiments.store import check_tracking
 from cfdg_experiments.summary import ReportHeader, count
 from cfdg_experiments.text_table import rich_table
 from cfdg_experiments.tracking import Tracker
-from cfdg_rl.datasets.load import dataset_names, load_dataset, resolve_name
+from cfdg_rl.datasets.load import Dataset, dataset_names, load_dataset, resolve_name
 
 
 def resolve(arguments: argparse.Namespace) -> Profile:
@@ -188,12 +188,15 @@ def _prepare_data(profile: Profile, space: Workspace, jobs: int, console: Consol
         data = load_dataset(
             name, rows=profile.data.rows, seed=profile.data.seed, cache=space.cache, progress=True, jobs=jobs
         )
-        console.print(
-            f"{name}: {len(data.transitions):,} transitions, {len(data.episode_returns):,} complete episodes, "
-            f"mean return {data.episode_returns.mean():.0f}, normalised score {data.behaviour_score:.1f}",
-            highlight=False,
-            soft_wrap=True,
-        )
+        console.print(describe_data(data), highlight=False, soft_wrap=True)
+
+
+def describe_data(data: Dataset) -> str:
+    """Say in lines how much data there is, how good it is, and what was left out."""
+    returns = data.episode_returns
+    quality = f"mean return {returns.mean():.0f}, normalised score {data.behaviour_score:.1f}" if len(returns) else ""
+    counts = f"{data.name}: {len(data.transitions):,} transitions, {len(returns):,} complete episodes"
+    return "\n".join([f"{counts}, {quality or 'no return is known'}", *data.notes])
 
 
 def refresh_steps(profile: Profile) -> dict[str, range]:
