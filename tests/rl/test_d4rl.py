@@ -10,21 +10,20 @@ from hypothesis.extra.numpy import arrays
 
 from cfdg_rl.datasets import load_dataset
 from cfdg_rl.datasets.catalogue import PUBLISHED, find_file, row_fault
-from cfdg_rl.datasets.d4rl import (
-    NAMES,
-    implied_timeouts,
-    looks_sparse,
-    read_hdf5,
-    to_transitions,
-    write_hdf5,
-)
-from cfdg_rl.datasets.d4rl import RawRows as Raw
-from cfdg_rl.datasets.d4rl import episode_returns as returns_of
+from cfdg_rl.datasets.d4rl import NAMES, implied_timeouts, read_hdf5, write_hdf5
 from cfdg_rl.datasets.scores import Family
+from cfdg_rl.datasets.trajectories import RawRows as Raw
+from cfdg_rl.datasets.trajectories import episode_returns as returns_of
+from cfdg_rl.datasets.trajectories import looks_sparse, to_transitions
 
 SMALL = Family("Small", 2, 1, 0.0, 1.0, max_episode_steps=3)
 MAZE = replace(SMALL, max_episode_steps=8, sparse=True)
 FIELDS = ("obs", "action", "reward", "next_obs", "terminal")
+
+
+def following(obs, terminals):
+    """The observations of the rows below; those of terminal rows are no other row's."""
+    return np.where(np.asarray(terminals, bool).reshape(-1, 1), obs + 100.0, np.roll(obs, -1, axis=0))
 
 
 def columns(rows=6, **changed):
@@ -32,7 +31,7 @@ def columns(rows=6, **changed):
     obs = np.arange(2 * rows, dtype=np.float32).reshape(rows, 2)
     made = {
         "observations": obs,
-        "next_observations": obs + 100.0,
+        "next_observations": following(obs, np.arange(rows) == 2),
         "actions": np.linspace(-1, 1, rows, dtype=np.float32)[:, None],
         "rewards": np.arange(rows, dtype=np.float32),
         "terminals": np.arange(rows) == 2,
@@ -111,7 +110,8 @@ def test_a_file_of_one_episode(tmp_path):
 def test_without_timeouts_the_limit_is_counted_from_each_episode_start(tmp_path):
     terminals = np.array([0, 1, 0, 0, 0, 0, 0, 0, 0, 1], dtype=bool)
     assert np.flatnonzero(implied_timeouts(terminals, 3)).tolist() == [4, 7]
-    data, returns = read_hdf5(file_of(tmp_path, rows=10, terminals=terminals, timeouts=None), SMALL)
+    path = file_of(tmp_path, rows=10, terminals=terminals, timeouts=None, next_observations=None)
+    data, returns = read_hdf5(path, SMALL)
     assert data.reward.tolist() == [0, 1, 2, 3, 5, 6, 8]
     assert returns.tolist() == [1, 9, 18, 17]
 
@@ -129,10 +129,9 @@ def test_vectorised_equals_the_loop(data):
         "terminals": data.draw(flags),
         "timeouts": data.draw(flags),
     }
-    made["next_observations"] = made["observations"] + 1
-    ended = made["next_observations"][made["terminals"]]
-    keys = ("observations", "actions", "rewards", "terminals", "timeouts")
-    raw = Raw(*(made[key] for key in keys), ended)
+    made["next_observations"] = following(made["observations"], made["terminals"])
+    keys = ("observations", "actions", "rewards", "terminals", "timeouts", "next_observations")
+    raw = Raw(*(made[key] for key in keys))
     assert_same_rows(to_transitions(raw), slow_qlearning(made))
     assert returns_of(raw).tolist() == pytest.approx(slow_returns(made))
 
@@ -154,6 +153,7 @@ def with_value(key, row, value, made):
         ({"terminals": np.zeros((2, 3), bool)}, r"terminals has shape \(2, 3\), expected \(N,\)"),
         ({"rewards": np.zeros(5, np.float32)}, r"rewards has 5 rows, expected 6 as observations has"),
         ({"timeouts": np.zeros(7, bool)}, r"timeouts has 7 rows, expected 6 as observations has"),
+        (with_value("next_observations", 1, np.nan, columns()), r"next_observations is not finite at row 1"),
         ({"next_observations": np.zeros((5, 2))}, r"next_observations has 5 rows, expected 6 as observations has"),
         ({"rewards": np.full(6, b"x")}, r"rewards holds \|S1, expected numbers"),
         (with_value("observations", 3, np.nan, columns()), r"observations is not finite at row 3"),
@@ -227,14 +227,17 @@ def test_a_d4rl_dataset_is_evaluated_on_v4_and_cut_after_processing(tmp_path, mo
     rows = 50
     wide = np.random.default_rng(0)
     ends = np.arange(rows) % 10 == 9
-    made = columns(rows, observations=wide.normal(size=(rows, 11)), next_observations=np.ones((rows, 11)))
+    made = columns(rows, observations=wide.normal(size=(rows, 11)), next_observations=None)
     made |= {"actions": np.zeros((rows, 3)), "terminals": np.zeros(rows, bool), "timeouts": ends}
     write_hdf5(tmp_path / "hopper_medium-v2.hdf5", made, {})
     whole = load_dataset("d4rl:hopper-medium-v2")
     cut = load_dataset("d4rl:hopper-medium-v2", rows=12)
     assert (whole.env_id, whole.obs_dim, whole.action_dim, len(whole.transitions)) == ("Hopper-v4", 11, 3, 45)
     assert torch.equal(cut.transitions.obs, whole.transitions.obs[:12])
-    assert len(cut.episode_returns) == 5
+    assert cut.episode_returns.tolist() == whole.episode_returns[:1].tolist(), "of the rows that are used"
+    assert cut.notes == (
+        "d4rl:hopper-medium-v2: the first 12 of 45 transitions are used; episodes and score are of these",
+    )
     assert whole.behaviour_score == pytest.approx(whole.normalised_score(np.arange(50).reshape(5, 10).sum(1)).mean())
 
 

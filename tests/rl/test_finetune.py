@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cfdg_rl.agents.iql import IQL, OFFICIAL
 from cfdg_rl.buffer import FixedRows, Ring
@@ -274,36 +276,57 @@ def test_keep_valid_cycles_through_valid_rows_of_the_same_replica():
 def test_a_snapped_reward_is_minus_one_or_zero_and_ends_where_it_is_zero():
     reward = torch.tensor([-1.3, -1.0, -0.51, -0.5, -0.49, 0.0, 0.2])
     obs = torch.zeros(7, 1)
-    data = snap(Transitions(obs, obs, reward, obs, torch.tensor([1.0, 0, 1, 0, 1, 0, 1])))
+    data = snap(Transitions(obs, obs, reward, obs, torch.tensor([1.0, 0, 1, 0, 1, 0, 1])), -1.0, 0.0)
     assert data.reward.tolist() == [-1, -1, -1, -1, 0, 0, 0]
     assert data.terminal.tolist() == [0, 0, 0, 0, 1, 1, 1]
 
 
+@pytest.mark.parametrize("reward", [RewardMap(), RewardMap(1000.0), RewardMap(1.0, -1.0), RewardMap(0.1, 7.0)])
 @pytest.mark.parametrize("sparse", [True, False])
-def test_a_refresh_snaps_a_mazes_generated_rewards(sparse):
-    """Generated rewards scatter around -1 and 0, and generated terminals contradict them."""
+def test_a_refresh_snaps_a_sparse_tasks_generated_rewards(sparse, reward):
+    """Generated rewards scatter around the two of the reward map, and generated terminals contradict them."""
 
     class Scattered(Resampler):
         def sample(self, labels):
             rows = super().sample(labels)
-            rows[..., 2] += 0.08 * torch.randn(labels.shape, generator=self.rng).clamp(-1, 1)
+            rows[..., 2] += reward.scale * 0.08 * torch.randn(labels.shape, generator=self.rng).clamp(-1, 1)
             rows[..., -1] = torch.rand(labels.shape, generator=self.rng)
             return rows
 
     data = random_data()
     reached = (data.obs.abs()[:, 0] < 0.3).float()
-    maze = replace(data, reward=reached - 1, terminal=reached)
-    plan = FinetunePlan(steps=40, refresh_every=30, synthetic_rows=400, warm_up=0, sparse_reward=sparse)
+    maze = replace(data, reward=reward(reached), terminal=reached)
+    pair = reward.goal_rewards if sparse else False
+    plan = FinetunePlan(steps=40, refresh_every=30, synthetic_rows=400, warm_up=0, sparse_reward=pair)
     pools = replace(make_pools(plan), offline=FixedRows(to_rows(maze)))
     pools.online.add(to_rows(maze.map(lambda tensor: tensor[:40])).expand(2, -1, -1))
     refresh(Scattered(), pools, plan)
     stored = pools.decode(torch.cat([pools.online_synthetic.view(), pools.offline_synthetic.view()], dim=1))
-    snapped = torch.isin(stored.reward, torch.tensor([-1.0, 0.0])).all()
-    agreeing = torch.equal(stored.terminal, (stored.reward == 0).float())
+    rewards = torch.tensor(reward.goal_rewards)
+    snapped = torch.isin(stored.reward, rewards).all()
+    agreeing = torch.equal(stored.terminal, (stored.reward == rewards[1]).float())
     assert (bool(snapped), agreeing) == (sparse, sparse)
     if sparse:
         assert torch.equal(stored.terminal.bool(), stored.obs.abs()[..., 0] < 0.3)
         assert 0.05 < stored.terminal.mean() < 0.4
+
+
+@settings(deadline=None)
+@given(
+    st.floats(0.001, 1e4),
+    st.floats(-1e3, 1e3),
+    st.lists(st.tuples(st.booleans(), st.floats(-0.49, 0.49)), min_size=1, max_size=30),
+)
+def test_property_of_sparse_tasks_under_any_reward_map(scale, shift, rows):
+    """Rewards near a mapped one snap to it, and exactly the goal's rows are terminal."""
+    reward = RewardMap(scale, shift)
+    goal = torch.tensor([float(reached) for reached, _ in rows])
+    near = reward(goal.double() + torch.tensor([noise for _, noise in rows], dtype=torch.float64))
+    obs = torch.zeros(len(rows), 1)
+    data = snap(Transitions(obs, obs, near, obs, 1 - goal), *reward.goal_rewards)
+    assert torch.equal(data.terminal, goal.double())
+    elsewhere, reached = (torch.full_like(near, value) for value in reward.goal_rewards)
+    assert torch.equal(data.reward, torch.where(goal == 1, reached, elsewhere))
 
 
 def test_a_refresh_leaves_the_rollout_alone(point):

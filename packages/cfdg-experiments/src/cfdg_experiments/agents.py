@@ -52,9 +52,10 @@ def reward_map(settings: LearnerSettings, data: Dataset) -> RewardMap:
     return REWARDS[settings.reward](data.episode_returns)
 
 
-def plan_of(plan: FinetunePlan, arm: Arm, data: Dataset) -> FinetunePlan:
-    """Give the loop the arm's share of generated rows; a maze's generated rewards snap."""
-    return replace(plan, online_share=arm.share(plan.online_share), sparse_reward=data.sparse)
+def plan_of(plan: FinetunePlan, arm: Arm, data: Dataset, reward: RewardMap) -> FinetunePlan:
+    """Give the loop the arm's share of generated rows; a sparse task's generated rewards snap to its mapped ones."""
+    sparse = reward.goal_rewards if data.sparse else False
+    return replace(plan, online_share=arm.share(plan.online_share), sparse_reward=sparse)
 
 
 def make_mixer(

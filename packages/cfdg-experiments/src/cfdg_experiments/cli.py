@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return int(arguments.command(arguments) or 0)
     except (ValueError, OSError, RuntimeError, ImportError) as error:
-        sys.stderr.write(f"cfdg: error: {error}\n")
+        sys.stderr.write(f"cfdg: error: {error}\n{getattr(error, 'details', '')}")
         return 2
     except KeyboardInterrupt:
         sys.stderr.write("cfdg: stopped; type the same command again to continue\n")

@@ -66,7 +66,9 @@ def agent_costs(own: CellProfile) -> AgentCosts:
     if own.replay is not None:  # half of the batches are offline ones, which cost more
         online_update = (online_update + offline_update) / 2
     collector = EnvCollector(PROBE_ENV, own.seeds, RewardMap())
-    return AgentCosts(offline_update, online_update, _seconds(lambda: collector.step(online)))
+    step = _seconds(lambda: collector.step(online))
+    collector.close()
+    return AgentCosts(offline_update, online_update, step)
 
 
 def model_costs(own: CellProfile) -> ModelCosts:

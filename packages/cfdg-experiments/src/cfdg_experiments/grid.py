@@ -6,9 +6,12 @@ import multiprocessing
 import os
 import queue
 import threading
-from collections.abc import Callable, Sequence
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnContext
@@ -21,6 +24,8 @@ import torch
 from cfdg_experiments.cells import Cell, Event, Listener, Workspace
 from cfdg_experiments.results import CellResult
 from cfdg_experiments.run import pretrain_cell, run_cell
+from cfdg_rl.datasets.dataset import DataWarning
+from cfdg_rl.envs.errors import ToldError
 
 Finished = Callable[[Cell, CellResult], None]
 Task = Callable[[Cell, Workspace, Listener], CellResult]  # a function of a module, to which it travels by name
@@ -81,11 +86,24 @@ class _Job:
 
     def pretrain(self, cell: Cell) -> None:
         """Make the offline checkpoint."""
-        pretrain_cell(cell, self.space, self.events.put)
+        with _told(cell.pretraining):
+            pretrain_cell(cell, self.space, self.events.put)
 
     def run(self, cell: Cell) -> CellResult:
         """Fine-tune and return the curves."""
-        return self.task(cell, self.space, self.events.put)
+        with _told(cell.name):
+            return self.task(cell, self.space, self.events.put)
+
+
+@contextmanager
+def _told(name: str) -> Iterator[None]:
+    """Turn an error that may not survive the way to the parent process into one of text."""
+    try:
+        yield
+    except Exception as error:
+        if type(error).__module__ in ("builtins", ToldError.__module__):
+            raise
+        raise ToldError(f"{name}: {type(error).__name__}: {error}", traceback.format_exc()) from None
 
 
 def _drive(
@@ -123,6 +141,7 @@ def _forward(events: queue.Queue[Event], notify: Listener, wait: float) -> None:
 def _start_worker(threads: int, lifeline: Connection) -> None:
     """Prepare a worker process: its threads, and its end together with its parent."""
     torch.set_num_threads(threads)
+    warnings.filterwarnings("ignore", category=DataWarning)  # the parent process has said it
     _end_with(lifeline)
 
 

@@ -75,8 +75,11 @@ def run_cell(cell: Cell, space: Workspace, notify: Listener) -> CellResult:
         return CellResult.from_json(path)
     pretrain_cell(cell, space, notify)
     run = CellRun(cell, space, notify)
-    for event in run.run():
-        notify(event)
+    try:
+        for event in run.run():
+            notify(event)
+    finally:
+        run.close()
     result = run.result()
     result.to_json(path)
     space.checkpoint(cell).unlink(missing_ok=True)
@@ -101,7 +104,8 @@ class CellRun:
         self.notify = notify
         self.device = _device(cell.profile.device)
         self.data = _load_data(cell, space)
-        self.plan = plan_of(cell.profile.finetune, cell.augmentation, self.data)
+        reward = reward_map(cell.profile.learner, self.data)
+        self.plan = plan_of(cell.profile.finetune, cell.augmentation, self.data, reward)
         pretrained = load_checkpoint(space.pretrained(cell), self.device)
         self.agent = _pretrained(cell, self.data, pretrained["agent"], self.device)
         self.pools = self._pools()
@@ -153,6 +157,11 @@ class CellRun:
         self.curves.add(evaluation)
         self.policies.keep(self.agent, self.curves, final=self.done == self.plan.steps)
         return self._event(evaluation)
+
+    def close(self) -> None:
+        """Close the environments."""
+        self.collector.close()
+        self.evaluator.close()
 
     def result(self) -> CellResult:
         """Return the curves so far."""

@@ -30,7 +30,7 @@ from cfdg_experiments.store import check_tracking
 from cfdg_experiments.study import Study
 from cfdg_experiments.text_table import rich_table
 from cfdg_experiments.tracking import Tracker
-from cfdg_rl.datasets.load import load_dataset
+from cfdg_rl.datasets.load import Dataset, load_dataset
 
 
 def resolve(study: Study, arguments: argparse.Namespace) -> Plan:
@@ -179,14 +179,17 @@ def _run_missing(plan: Plan, space: Workspace, jobs: int, display: Display, trac
 def _prepare_data(cells: Sequence[Cell], space: Workspace, jobs: int, console: Console) -> None:
     """Make or check every dataset before anything else is written."""
     wanted: Mapping[Any, Cell] = {(cell.dataset, cell.profile.rows, cell.profile.data_seed): cell for cell in cells}
-    for (name, rows, seed), _ in wanted.items():
+    for name, rows, seed in wanted:
         data = load_dataset(name, rows=rows, seed=seed, cache=space.cache, progress=True, jobs=jobs)
-        console.print(
-            f"{name}: {len(data.transitions):,} transitions, {len(data.episode_returns):,} complete episodes, "
-            f"mean return {data.episode_returns.mean():.0f}, normalised score {data.behaviour_score:.1f}",
-            highlight=False,
-            soft_wrap=True,
-        )
+        console.print(describe_data(data), highlight=False, soft_wrap=True)
+
+
+def describe_data(data: Dataset) -> str:
+    """Say in lines how much data there is, how good it is, and what was left out."""
+    returns = data.episode_returns
+    quality = f"mean return {returns.mean():.0f}, normalised score {data.behaviour_score:.1f}" if len(returns) else ""
+    counts = f"{data.name}: {len(data.transitions):,} transitions, {len(returns):,} complete episodes"
+    return "\n".join([f"{counts}, {quality or 'no return is known'}", *data.notes])
 
 
 def workspace(out: Path) -> Workspace:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from cfdg_rl.check import check_generator
     from cfdg_rl.collect import EnvCollector
     from cfdg_rl.datasets.dataset import Dataset
+    from cfdg_rl.datasets.hdf5 import from_arrays
     from cfdg_rl.datasets.load import dataset_names, load_dataset
     from cfdg_rl.envs.make import make_env
     from cfdg_rl.evaluate import Evaluator
@@ -69,6 +70,7 @@ __all__ = [
     "dataset_names",
     "export_policy",
     "finetune",
+    "from_arrays",
     "from_rows",
     "load_dataset",
     "load_policy",
@@ -88,6 +90,7 @@ _NAMES = {  # module -> its public names
     "check": "check_generator",
     "collect": "EnvCollector",
     "datasets.dataset": "Dataset",
+    "datasets.hdf5": "from_arrays",
     "datasets.load": "dataset_names load_dataset",
     "envs.make": "make_env",
     "evaluate": "Evaluator",

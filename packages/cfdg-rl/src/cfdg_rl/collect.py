@@ -29,6 +29,7 @@ class EnvCollector:
 
     Raises:
         ValueError: if the environment cannot be made, or ``workers`` is below 1.
+        EnvError: also later, if the environment raises an error or gives a number that is not finite.
     """
 
     def __init__(
@@ -45,7 +46,7 @@ class EnvCollector:
         self.shape = (len(seeds), envs_per_replica)
         purposes = [f"collect {e}" for e in range(envs_per_replica)]
         env_seeds = [derive_seed(seed, purpose) % 2**31 for seed in seeds for purpose in purposes]
-        self.stack = EnvStack(env_id, env_seeds, workers)
+        self.stack = EnvStack(env_id, env_seeds, workers, "training")
         self.everyone = np.arange(len(self.stack))
         self.running = np.zeros(len(self.stack))  # undiscounted raw return of the episode under way
         self.last_return = np.full(len(self.stack), np.nan)
@@ -83,6 +84,10 @@ class EnvCollector:
         resumed = self.stack.restore(state)
         self.running[:] = state["running"] if resumed else 0
         self.last_return[:] = state["last_return"]
+
+    def close(self) -> None:
+        """Close the environments."""
+        self.stack.close()
 
     def _count(self, reward: np.ndarray, done: np.ndarray) -> None:
         """Add up the returns and begin new episodes where the old ones are over."""

@@ -66,10 +66,16 @@ class Evaluator:
             active = active[~(terminated | truncated)]
         return total.reshape(len(self.seeds), self.episodes)
 
+    def close(self) -> None:
+        """Close the environments; another evaluation makes new ones."""
+        if self.stack is not None:
+            self.stack.close()
+        self.stack = None
+
     def _begin(self, round_number: int) -> EnvStack:
         purposes = [f"evaluate {round_number} {episode}" for episode in range(self.episodes)]
         seeds = [derive_seed(seed, purpose) % 2**31 for seed in self.seeds for purpose in purposes]
         if self.stack is None:
-            self.stack = EnvStack(self.env_id, seeds, self.workers)
+            self.stack = EnvStack(self.env_id, seeds, self.workers, "evaluation")
         self.stack.reset(np.arange(len(seeds)), seeds)  # in a first round a second time, which changes nothing
         return self.stack

@@ -6,6 +6,7 @@ import itertools
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -34,7 +35,9 @@ class FinetunePlan:
     synthetic_rows: int = 1_000_000  # paper, section 4.1; made anew at every refresh
     online_share: float = 0.8  # paper, section 4.1: generated online : offline = 8 : 2
     margin: float = 0.1  # rows further outside the data's range than this share of it are rejected
-    sparse_reward: bool = False  # a maze: generated rewards snap to -1 or 0, and terminal is where they are 0
+    # Of a sparse task its two rewards, elsewhere and at the goal, as the learner sees them (RewardMap.goal_rewards):
+    # generated rewards snap to the nearer, and terminal is where that is the goal's.
+    sparse_reward: tuple[float, float] | Literal[False] = False
 
     def __post_init__(self) -> None:
         for name in ("steps", "refresh_every", "batch_size", "synthetic_rows", "round_steps", "updates_per_round"):
@@ -144,20 +147,24 @@ def keep_valid(rows: Tensor, valid: Tensor) -> Tensor:
     return rows.gather(1, accepted_first.gather(1, turn)[..., None].expand_as(rows))
 
 
-def screen(rows: Tensor, low: Tensor, high: Tensor, pools: Pools, sparse_reward: bool) -> tuple[Tensor, Tensor]:
+def screen(
+    rows: Tensor, low: Tensor, high: Tensor, pools: Pools, sparse_reward: tuple[float, float] | Literal[False]
+) -> tuple[Tensor, Tensor]:
     """Clip actions and decide terminals of rows ``(R, n, D)``; also which are finite and within bounds ``(R, n)``."""
     data = pools.decode(rows)
     if sparse_reward:
-        data = snap(data)
+        data = snap(data, *sparse_reward)
     storable = to_rows(replace(data, action=data.action.clamp(-1, 1)))
     valid = rows.isfinite().all(-1) & ((storable >= low) & (storable <= high)).all(-1)
     return storable, valid
 
 
-def snap(data: Transitions) -> Transitions:
-    """Round a maze's rewards, shifted by -1, to 0 at the goal, where the episode ends, and -1 elsewhere."""
-    reached = (data.reward > -0.5).to(data.reward)
-    return replace(data, reward=reached - 1, terminal=reached)
+def snap(data: Transitions, elsewhere: float, goal: float) -> Transitions:
+    """Round a sparse task's rewards to the nearer of its two; the episode ends where that is the goal's."""
+    middle = (elsewhere + goal) / 2
+    reached = data.reward > middle if goal > elsewhere else data.reward < middle
+    rewards = torch.where(reached, torch.full_like(data.reward, goal), torch.full_like(data.reward, elsewhere))
+    return replace(data, reward=rewards, terminal=reached.to(data.reward))
 
 
 def _labels(rows: Tensor, offline: int) -> Tensor:

@@ -23,6 +23,11 @@ class RewardMap:
         """Map raw rewards of any shape."""
         return cast("Rewards", self.scale * reward + self.shift)
 
+    @property
+    def goal_rewards(self) -> tuple[float, float]:
+        """Mapped rewards of a sparse task, whose raw ones are 0 elsewhere and 1 at the goal: (elsewhere, goal)."""
+        return self.shift, self.scale + self.shift
+
 
 def by_return_range(episode_returns: np.ndarray) -> RewardMap:
     """Divide by the spread of the dataset's returns and multiply by 1000 (Kostrikov et al. 2021, locomotion).
@@ -32,8 +37,9 @@ def by_return_range(episode_returns: np.ndarray) -> RewardMap:
     """
     spread = float(np.ptp(episode_returns)) if len(episode_returns) else 0.0
     if spread <= 0:
-        count = len(episode_returns)
-        raise ValueError(f"the return range of {count} episodes is 0, expected two episodes with different returns")
+        found = f"the return range of {len(episode_returns)} complete episodes is {spread:g}"
+        hint = "the setting reward: raw needs none (cfdg table1 --set iql.reward=raw)"
+        raise ValueError(f"{found}, expected two episodes with different returns; {hint}")
     return RewardMap(scale=1000.0 / spread)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from cfdg_rl.datasets import commands
 from cfdg_rl.datasets.download import Patience
+from cfdg_rl.envs.errors import ToldError
 
 _DESCRIPTION = "List, inspect, check, download and record datasets."
 _EPILOG = """
@@ -20,6 +21,7 @@ names:
   minari:mujoco/hopper/medium-v0   a dataset of Minari in $MINARI_DATASETS_PATH; pip install 'cfdg-rl[minari]'
   minari:ID@ENV_ID                 the same, evaluated in another environment
   hdf5:PATH@ENV_ID                 your own file in D4RL's layout, and the Gymnasium environment it belongs to
+  ...?actions=normalised           behind one of the last two: its actions lie in [-1, 1] whatever the environment's do
 
 examples:
   cfdg-datasets list                                      what there is, and what is on this machine
@@ -66,8 +68,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     run: Callable[[argparse.Namespace], int] = arguments.run
     try:
         return run(arguments)
-    except (ValueError, OSError, ImportError) as error:
-        sys.stderr.write(f"error: {error}\n")
+    except (ValueError, OSError, ImportError, ToldError) as error:
+        sys.stderr.write(f"error: {error}\n{getattr(error, 'details', '')}")
         return 2
 
 

@@ -8,15 +8,15 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from cfdg_rl.datasets import d4rl, hdf5
+from cfdg_rl.datasets import hdf5
 from cfdg_rl.datasets.catalogue import PUBLISHED, find_file, row_fault
-from cfdg_rl.datasets.d4rl import RawRows, read_rows
+from cfdg_rl.datasets.d4rl import read_rows
 from cfdg_rl.datasets.dataset import Dataset
 from cfdg_rl.datasets.load import resolve_name
 from cfdg_rl.datasets.recorded import recording
 from cfdg_rl.datasets.scores import Family
 from cfdg_rl.datasets.text_table import TextTable
-from cfdg_rl.envs.make import inspect_env
+from cfdg_rl.datasets.trajectories import RawRows, continues
 
 _WIDTH = 40
 _BINS = 10
@@ -32,7 +32,7 @@ def file_of(name: str, cache: Path | None = None) -> Path | None:
         return recording.cache_folder(cache) / recording.plan_recording(rest, None, 0).file_name
     if source == "d4rl":
         return PUBLISHED[rest].local
-    return hdf5.split_name(rest)[0] if source == "hdf5" else None
+    return hdf5.split_name(rest).path if source == "hdf5" else None
 
 
 def count_rows(path: Path) -> int | None:
@@ -56,10 +56,7 @@ def raw_rows(name: str, cache: Path | None = None) -> tuple[RawRows, Family] | N
     if path is None:
         return None
     if source == "hdf5":
-        env_id = hdf5.split_name(rest)[1]
-        family = hdf5.family_of(env_id)
-        to_unit = inspect_env(env_id).unit_actions
-        return read_rows(path, family, to_unit), family
+        return hdf5.read_own(hdf5.split_name(rest))
     if source == "recorded" and not path.is_file():
         raise FileNotFoundError(f"{path} does not exist: run 'cfdg-datasets record {rest}'")
     family = PUBLISHED[rest].family if source == "d4rl" else recording.plan_recording(rest, None, 0).robot
@@ -78,7 +75,9 @@ def faults(name: str, cache: Path | None = None) -> Iterator[str]:
     count = row_fault(published, len(raw.reward)) if published else None
     if count:
         yield f"{full} {count}"
-    yield from _episode_faults(full, raw, family)
+    yield from (f"{full}: {note}" for note in raw.notes)
+    if not raw.scattered:
+        yield from _episode_faults(full, raw, family)
     if family.sparse and not (raw.reward == raw.terminal).all():
         row = int(np.argmax(raw.reward != raw.terminal))
         yield (
@@ -88,13 +87,15 @@ def faults(name: str, cache: Path | None = None) -> Iterator[str]:
 
 
 def _episode_faults(full: str, raw: RawRows, family: Family) -> Iterator[str]:
-    ends = np.flatnonzero(raw.timeout | raw.terminal & ~d4rl.continues(raw, sparse=family.sparse))
+    over = raw.timeout | raw.terminal & ~continues(raw, sparse=family.sparse)
+    ends = np.flatnonzero(over if raw.cut is None else over | raw.cut)
     if len(ends) == 0:
         yield f"{full}: no episode ends, expected terminals or timeouts that are true somewhere"
         return
     length = np.diff(ends, prepend=-1)
     longest = int(length.argmax())
-    if length[longest] > family.max_episode_steps + 1:  # D4RL's maze trajectories have one row more than the limit
+    slack = 1 if family.sparse else 0  # D4RL's maze trajectories have one row more than the limit
+    if length[longest] > family.max_episode_steps + slack:
         yield (
             f"{full}: the episode that ends at row {ends[longest]} has {length[longest]:,} rows, "
             f"expected at most {family.max_episode_steps:,}"

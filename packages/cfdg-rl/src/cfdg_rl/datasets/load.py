@@ -4,6 +4,8 @@
 * ``d4rl:hopper-medium-v2`` is a file of D4RL;
 * ``minari:mujoco/hopper/medium-v0`` is any dataset of Minari, ``minari:ID@ENV_ID`` evaluated in another environment;
 * ``hdf5:run.hdf5@Hopper-v5`` is a user's file in D4RL's layout, and the environment it belongs to.
+
+The last two may end with ``?actions=normalised``: actions lie in [-1, 1] whatever the environment's box is.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from pathlib import Path
 
 from cfdg_rl.datasets import d4rl, hdf5, minari
 from cfdg_rl.datasets.catalogue import PUBLISHED, find_file, row_fault
-from cfdg_rl.datasets.dataset import Dataset
+from cfdg_rl.datasets.dataset import Dataset, split_option
 from cfdg_rl.datasets.recorded import recording
 from cfdg_rl.datasets.scores import ADROIT, FAMILIES, MAZES, family_of_environment, find_family
 
@@ -54,10 +56,10 @@ def environment_of(name: str) -> str | None:
 
 
 def _own_family(source: str, rest: str) -> str | None:
-    env_id = hdf5.split_name(rest)[1] if source == "hdf5" else minari.split_name(rest)[1]
+    env_id = hdf5.split_name(rest).env_id if source == "hdf5" else minari.split_name(rest)[1]
     if env_id is not None:
         return family_of_environment(env_id)
-    namespace, _, task = rest.rpartition("/")[0].partition("/")
+    namespace, _, task = split_option(rest)[0].rpartition("/")[0].partition("/")
     return task if task in _MINARI.get(namespace, {}) else None
 
 
@@ -72,7 +74,7 @@ def resolve_name(name: str) -> str:
     if source == "minari":
         minari.split_name(rest)
     elif source == "hdf5":
-        full = "hdf5:{}@{}".format(*hdf5.split_name(rest))
+        full = f"hdf5:{hdf5.split_name(rest).name}"
     elif full not in dataset_names():
         near = _near(source, rest)
         known = near or [*dataset_names(), "minari:ID", "hdf5:PATH@ENV_ID"]
@@ -142,7 +144,8 @@ def _load_d4rl(full: str, short: str, rows: int | None) -> Dataset:
     fault = row_fault(file, len(raw.reward))
     if fault and file.rows and len(raw.reward) < file.rows:
         raise ValueError(f"{path} {fault}")
-    transitions = d4rl.to_transitions(raw, sparse=file.family.sparse).map(lambda column: column[:rows])
-    returns = d4rl.episode_returns(raw, sparse=file.family.sparse)
     family = file.family
-    return Dataset(full, file.env_id, transitions, returns, reference=family.reference, sparse=family.sparse)
+    transitions = d4rl.to_transitions(raw, sparse=family.sparse)
+    returns = d4rl.episode_returns(raw, sparse=family.sparse, rows=rows)
+    whole = Dataset(full, file.env_id, transitions, returns, reference=family.reference, sparse=family.sparse)
+    return whole.first(rows)

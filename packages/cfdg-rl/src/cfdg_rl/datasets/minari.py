@@ -16,9 +16,10 @@ import numpy as np
 import torch
 from gymnasium import spaces
 
-from cfdg_rl.datasets.d4rl import bounded_actions, finite, looks_sparse
-from cfdg_rl.datasets.dataset import Dataset
+from cfdg_rl.datasets.d4rl import bounded_actions, finite
+from cfdg_rl.datasets.dataset import Dataset, split_option
 from cfdg_rl.datasets.scores import reference_of
+from cfdg_rl.datasets.trajectories import looks_sparse
 from cfdg_rl.envs.make import EnvShape, inspect_env
 from cfdg_rl.transitions import Transitions
 
@@ -31,12 +32,12 @@ _ID = re.compile(r"(?:[-\w]+/)*[-\w]+-v\d+")
 
 
 def split_name(rest: str) -> tuple[str, str | None]:
-    """Split "ID" or "ID@ENV_ID" into Minari's id and the environment id, None without one.
+    """Split "ID" or "ID@ENV_ID" into Minari's id and the environment id, None without one; an option is dropped.
 
     Raises:
         ValueError: if it is no such name.
     """
-    dataset_id, mark, env_id = rest.partition("@")
+    dataset_id, mark, env_id = split_option(rest)[0].partition("@")
     if not _ID.fullmatch(dataset_id) or (mark and not env_id):
         raise ValueError(
             f"the name of a Minari dataset is {rest!r}, expected minari:ID or minari:ID@ENV_ID, with an ID such as "
@@ -53,18 +54,18 @@ def load(name: str, rows: int | None) -> Dataset:
         FileNotFoundError: if the dataset is not there.
         ValueError: if its spaces are no boxes or it does not fit the environment.
     """
-    dataset_id, env_id = split_name(name.partition(":")[2])
+    rest = name.partition(":")[2]
+    dataset_id, env_id = split_name(rest)
     stored = _find(dataset_id)
     env_id = env_id or _environment(name, stored.spec.env_spec)
     shape = inspect_env(env_id)
     if not isinstance(stored.action_space, spaces.Box):
         raise ValueError(f"{name} has actions {stored.action_space}, expected a box of real numbers")
-    transitions, ends = _columns(name, stored, shape)
+    transitions, ends = _columns(name, stored, shape, normalised=bool(split_option(rest)[1]))
     sparse = looks_sparse(transitions.reward.numpy(), transitions.terminal.numpy())
-    returns = _returns(transitions.reward.numpy(), ends)
+    returns = _returns(transitions.reward.numpy(), [end for end in ends if rows is None or end[0] <= rows])
     reference = _reference(stored) or reference_of(env_id, sparse=sparse)
-    transitions = transitions.map(lambda column: column[:rows])
-    return Dataset(name, env_id, transitions, returns, reference=reference, sparse=sparse)
+    return Dataset(name, env_id, transitions, returns, reference=reference, sparse=sparse).first(rows)
 
 
 def library() -> ModuleType:
@@ -119,7 +120,10 @@ def _environment(name: str, spec: EnvSpec | None) -> str:
     try:
         known = gymnasium.spec(spec.id)
     except gymnasium.error.Error:
-        inspect_env(spec.id)  # knows where more environments are, and what to say
+        try:
+            inspect_env(spec.id)  # knows where more environments are, and what to say
+        except ValueError as error:
+            raise ValueError(f"{error}; if a module of yours registers it, name it: {name}@MODULE:{spec.id}") from error
         known = gymnasium.spec(spec.id)
     if _arguments(spec) == _arguments(known):
         return spec.id
@@ -134,7 +138,13 @@ def _arguments(spec: EnvSpec) -> tuple[int | None, dict[str, Any], tuple[Any, ..
     return spec.max_episode_steps, spec.kwargs, spec.additional_wrappers
 
 
-def _columns(name: str, stored: Any, shape: EnvShape) -> tuple[Transitions, list[tuple[int, bool]]]:  # noqa: ANN401
+def _columns(
+    name: str,
+    stored: Any,  # noqa: ANN401
+    shape: EnvShape,
+    *,
+    normalised: bool,
+) -> tuple[Transitions, list[tuple[int, bool]]]:
     """Read all rows; also each episode's end, the row after its last, and if it is complete."""
     parts: list[tuple[np.ndarray, ...]] = []
     ends: list[tuple[int, bool]] = []
@@ -157,7 +167,7 @@ def _columns(name: str, stored: Any, shape: EnvShape) -> tuple[Transitions, list
         ("observations", "actions", "rewards", "observations", "terminations"), columns, strict=True
     ):
         finite(name, key, column)
-    columns[1] = bounded_actions(name, shape.unit_actions(columns[1]))
+    columns[1] = bounded_actions(name, columns[1] if normalised else shape.unit_actions(columns[1]))
     return Transitions(*(torch.from_numpy(column) for column in columns)), ends
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import re
+import traceback
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,8 +16,11 @@ import mujoco
 import numpy as np
 from gymnasium import spaces
 
+from cfdg_rl.envs.errors import EnvError
+
 _MAZES = {"UMaze": 700, "Medium": 1000, "Large": 1000}  # time limits of D4RL's antmaze-*-v2
 _ROBOTICS = "gymnasium-robotics, run pip install 'cfdg-rl[adroit]'"
+_LARGEST_BOUND = 1e9  # of an action; the largest numbers of float32, int32 and int64 are above it
 _POINT_MAZES = {"UMaze": 150, "Medium": 300, "Large": 400}
 
 
@@ -69,10 +74,52 @@ class EnvShape:
         return keys if isinstance(self.observation_space, spaces.Dict) else None
 
     def unit_actions(self, action: np.ndarray) -> np.ndarray:
-        """Map actions ``(N, A)`` from the environment's own units to [-1, 1], the inverse of :func:`make_env`."""
-        if (self.action_low == -1).all() and (self.action_high == 1).all():
+        """Map actions ``(N, A)`` from the environment's own units to [-1, 1], the inverse of :func:`make_env`.
+
+        A column whose box holds one value only becomes 0.
+
+        Raises:
+            ValueError: if such a column holds another value.
+        """
+        low, high = (bound if bound.dtype.kind == "f" else bound.astype(np.float64) for bound in self.bounds)
+        if (low == -1).all() and (high == 1).all():
             return action
-        return 2.0 * (action - self.action_low) / (self.action_high - self.action_low) - 1.0
+        frozen = low == high
+        wrong = frozen & ~np.isclose(action, low, rtol=1e-5, atol=1e-6)
+        if wrong.any():
+            row, column = np.argwhere(wrong)[0]
+            found = f"column {column} of actions is {action[row, column]:g} at row {row}"
+            raise ValueError(f"{found}, expected {low[column]:g}, the only value of the environment's box")
+        unit = 2.0 * (action - low) / np.where(frozen, 1, high - low) - 1.0
+        return np.where(frozen, 0, unit)
+
+    @property
+    def bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """Smallest and largest actions."""
+        return self.action_low, self.action_high
+
+
+class ScaledActions(gymnasium.ActionWrapper):
+    """Actions in [-1, 1] for a box that Gymnasium's ``RescaleAction`` cannot map: whole numbers, or frozen columns.
+
+    Whole numbers are rounded to the nearest; a column whose box holds one value only gets that value.
+
+    Args:
+        env: an environment with a bounded box of actions.
+    """
+
+    def __init__(self, env: gymnasium.Env) -> None:
+        super().__init__(env)
+        self.box = cast("spaces.Box", env.action_space)
+        self.low = self.box.low.astype(np.float64)
+        self.high = self.box.high.astype(np.float64)
+        self.action_space = spaces.Box(-1.0, 1.0, self.box.shape, np.float32)
+
+    def action(self, action: np.ndarray) -> np.ndarray:
+        """Map an action ``(A,)`` in [-1, 1] to the box."""
+        own = self.low + 0.5 * (np.asarray(action, np.float64) + 1.0) * (self.high - self.low)
+        own = np.clip(np.rint(own) if self.box.dtype.kind in "iu" else own, self.low, self.high)
+        return own.astype(self.box.dtype)
 
 
 def _leaves(space: spaces.Space, name: str) -> Iterator[str]:
@@ -99,6 +146,8 @@ def make_env(env_id: str) -> gymnasium.Env:
     if isinstance(env.observation_space, spaces.Dict):
         env = gymnasium.wrappers.FlattenObservation(env)
     box = cast("spaces.Box", env.action_space)
+    if box.dtype.kind in "iu" or (box.low == box.high).any():
+        return ScaledActions(env)
     if (box.low != -1).any() or (box.high != 1).any():
         env = gymnasium.wrappers.RescaleAction(env, np.full_like(box.low, -1), np.full_like(box.high, 1))
     return env
@@ -118,7 +167,8 @@ def make_plain_env(env_id: str, render_mode: str | None = None) -> gymnasium.Env
     """Build a Gymnasium environment as it is, in its own units, with the names that this library knows.
 
     Raises:
-        ValueError: if it cannot be made.
+        ValueError: if Gymnasium cannot make it.
+        EnvError: if the environment itself raises another error.
     """
     drawing = {} if render_mode is None else {"render_mode": render_mode}
     options: dict[str, Any] = {"disable_env_checker": True, **drawing}
@@ -132,8 +182,22 @@ def make_plain_env(env_id: str, render_mode: str | None = None) -> gymnasium.Env
                 warnings.filterwarnings("ignore", message=".*reward functions were updated.*")
                 return gymnasium.make(env_id, **options)
     except (gymnasium.error.Error, ImportError) as error:
-        hint = "" if "pip install" in str(error) or "robotics" not in str(error) else f"; for {_ROBOTICS}"
-        raise ValueError(f"environment {env_id!r} cannot be made: {error}{hint}") from error
+        raise ValueError(f"environment {env_id!r} cannot be made: {error}{_hint(env_id, error)}") from error
+    except Exception as error:
+        sentence = f"environment {env_id!r} cannot be made ({type(error).__name__}: {error})"
+        raise EnvError(sentence, traceback.format_exc()) from error
+
+
+def _hint(env_id: str, error: Exception) -> str:
+    """Say what to do about an environment that cannot be made, as the rest of a sentence."""
+    module = env_id.partition(":")[0]
+    if isinstance(error, ModuleNotFoundError) and ":" in env_id and error.name == module.partition(".")[0]:
+        return f"; put the folder of {error.name} on PYTHONPATH, such as PYTHONPATH=."
+    old = re.fullmatch(r"(Hopper|HalfCheetah|Walker2d|Ant|Humanoid|Swimmer|Reacher|Pusher)-v[0-3]", env_id)
+    if old:
+        return f"; {old[1]}-v4 has the same physics on present MuJoCo"
+    text = str(error)
+    return "" if "pip install" in text or "robotics" not in text else f"; for {_ROBOTICS}"
 
 
 def _register_robotics(error: gymnasium.error.Error) -> None:
@@ -152,6 +216,10 @@ def _check_spaces(env_id: str, env: gymnasium.Env) -> None:
         raise ValueError(f"environment {env_id!r} has discrete actions, {action}, expected a box of real numbers")
     if not isinstance(action, spaces.Box) or len(action.shape) != 1 or not action.is_bounded():
         raise ValueError(f"environment {env_id!r} has actions {action}, expected one row of a bounded box")
+    largest = max(np.abs(action.low.astype(np.float64)).max(), np.abs(action.high.astype(np.float64)).max())
+    if largest > _LARGEST_BOUND:
+        found = f"environment {env_id!r} has an action bound of {largest:.3g}, which stands for none"
+        raise ValueError(f"{found}, expected at most {_LARGEST_BOUND:g}: give it a box of its own")
     flat = isinstance(obs, spaces.Box) and len(obs.shape) == 1
     if not flat and not (isinstance(obs, spaces.Dict) and isinstance(spaces.flatten_space(obs), spaces.Box)):
         raise ValueError(f"environment {env_id!r} has observations {obs}, expected a flat box or a dict of boxes")

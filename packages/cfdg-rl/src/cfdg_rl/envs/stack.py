@@ -12,6 +12,7 @@ import gymnasium
 import mujoco
 import numpy as np
 
+from cfdg_rl.envs.errors import check_finite, told
 from cfdg_rl.envs.make import make_env
 from cfdg_rl.envs.native import FULL_STATE, TASKS, Locomotion, Spread, make_engine, set_physics, time_limit
 from cfdg_rl.streams import derive_seed
@@ -30,17 +31,35 @@ class EnvStack:
         seeds: one per copy; seeds the copy's first reset, later resets continue its generator.
         workers: threads that step the copies, at least 1; 1 starts none. Only simulators that release the interpreter
             gain by more, so copies of environments that are not MuJoCo's are always stepped by one.
+        purpose: of the steps, for messages, such as "training".
 
     Raises:
         ValueError: if ``workers`` is below 1.
+        EnvError: also in every method, if the environment raises an error or gives a number that is not finite.
     """
 
-    def __init__(self, env_id: str, seeds: Sequence[int], workers: int = 1) -> None:
+    def __init__(self, env_id: str, seeds: Sequence[int], workers: int = 1, purpose: str = "its use") -> None:
         if workers < 1:
             raise ValueError(f"workers is {workers}, expected at least 1")
+        self.env_id = env_id
+        self.purpose = purpose
         self.seeds = [int(seed) for seed in seeds]
         self.steps = 0
-        self._envs: list[gymnasium.Env] = [make_env(env_id) for _ in seeds]
+        self.closed = False
+        self._envs: list[gymnasium.Env] = []
+        self._crew = Crew(1)
+        try:
+            self._begin(workers)
+        except BaseException:
+            self.close()
+            raise
+
+    def _begin(self, workers: int) -> None:
+        """Make the copies and what steps them."""
+        env_id = self.env_id
+        seeds = self.seeds
+        for _ in seeds:
+            self._envs.append(make_env(env_id))
         self._crew = Crew(workers if all(map(_is_mujoco, self._envs)) else 1)
         self._stepper: Locomotion | OneByOne = OneByOne(self._envs, self._crew)
         if env_id in TASKS:
@@ -60,8 +79,11 @@ class EnvStack:
 
     def reset(self, members: np.ndarray, seeds: Sequence[int] | None = None) -> None:
         """Begin a new episode in the given members, with new generators if there are seeds."""
-        for i, seed in zip(members, [None] * len(members) if seeds is None else seeds, strict=True):
-            self.obs[i] = self._envs[i].reset(seed=seed)[0]
+        doing = f"the reset after step {self.steps} of {self.purpose}"
+        with told(self.env_id, doing):
+            for i, seed in zip(members, [None] * len(members) if seeds is None else seeds, strict=True):
+                self.obs[i] = self._envs[i].reset(seed=seed)[0]
+        check_finite(self.env_id, doing, observation=self.obs[members])
         self._stepper.take(members)
 
     def step(self, actions: np.ndarray, members: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -70,8 +92,11 @@ class EnvStack:
         Returns:
             Rewards, terminations and truncations ``(n,)``.
         """
-        self.obs[members], reward, terminated, truncated = self._stepper.step(actions, members)
         self.steps += 1
+        doing = f"step {self.steps} of {self.purpose}"
+        with told(self.env_id, doing):
+            self.obs[members], reward, terminated, truncated = self._stepper.step(actions, members)
+        check_finite(self.env_id, doing, reward=reward, observation=self.obs[members])
         return reward, terminated, truncated
 
     def state(self) -> dict[str, Any]:
@@ -87,6 +112,7 @@ class EnvStack:
             return {"obs": self.obs.copy(), "restart": np.array(self.steps)}
         state = {
             "obs": self.obs.copy(),
+            "steps": np.array(self.steps),
             "physics": np.stack([_physics(env) for env in envs]),
             "clock": np.array([getattr(time_limit(env), "_elapsed_steps", 0) or 0 for env in envs]),
             "random": json.dumps([env.unwrapped.np_random.bit_generator.state for env in envs]),
@@ -102,6 +128,7 @@ class EnvStack:
             seeds = [derive_seed(seed, f"restart {self.steps}") % 2**31 for seed in self.seeds]
             self.reset(np.arange(len(self)), seeds)
             return False
+        self.steps = int(state.get("steps", 0))
         copies = zip(self.envs, state["physics"], state["clock"], json.loads(state["random"]), strict=True)
         for i, (env, physics, clock, random) in enumerate(copies):
             if "task" in state:
@@ -114,10 +141,14 @@ class EnvStack:
         return True
 
     def close(self) -> None:
-        """Free the simulators and the threads."""
+        """Free the simulators and the threads; a second time changes nothing."""
+        if self.closed:
+            return
+        self.closed = True
         self._crew.close()
         for env in self._envs:
-            env.close()
+            with told(self.env_id, "closing"):
+                env.close()
 
 
 class Crew:

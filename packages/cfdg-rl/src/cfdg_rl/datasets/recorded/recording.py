@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import platform
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -123,11 +124,27 @@ def cache_folder(cache: Path | None = None) -> Path:
 
 
 def ensure_recorded(recording: Recording, folder: Path, *, jobs: int = 1, progress: bool = False) -> Path:
-    """Return the file of a recording, and make it first if it does not exist."""
+    """Return the file of a recording, and make it first if it does not exist.
+
+    Raises:
+        OSError: if the folder cannot be written; said before the work.
+    """
     path = folder / recording.file_name
     if not path.is_file():
+        _check_writable(folder)
         write_hdf5(path, _columns(recording, jobs, progress), _metadata(recording))
     return path
+
+
+def _check_writable(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return
+    except OSError as error:
+        reason = error.strerror or error
+        hint = "set CFDG_CACHE to a folder that can"
+        raise OSError(f"cache folder {folder} cannot be written ({reason}): {hint}") from error
 
 
 def _columns(recording: Recording, jobs: int, progress: bool) -> Columns:
