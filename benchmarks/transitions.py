@@ -38,6 +38,7 @@ from cfdg_rl.envs import make_env
 from cfdg_rl.transitions import Transitions, from_rows, row_width, to_rows
 
 LEVELS = ("medium", "medium-replay")
+MODELS = ("joint", "deltas", "split")
 VELOCITY_LIMIT = 10.0
 
 
@@ -135,6 +136,7 @@ def judge(robot: Robot, rows: Tensor, labels: Tensor, data: Rows) -> dict[str, f
     truth = step_from(robot, made)
     clipped = (made.obs[:, robot.positions :].abs() >= VELOCITY_LIMIT).any(1) & robot.clips
     known = truth.healthy & ~clipped
+    first = labels[known] == 0
     spread = data.train[:, -robot.obs_dim - 1 : -1].std(0)
     errors = ((made.next_obs - truth.next_obs) / spread).square().mean(1)[known]
     marked = (made.terminal > 0.5) & known
@@ -145,6 +147,8 @@ def judge(robot: Robot, rows: Tensor, labels: Tensor, data: Rows) -> dict[str, f
     return {
         "median": float(errors.median()),
         "mean": float(errors.mean()),
+        "mean medium": float(errors[first].mean()),
+        "mean replay": float(errors[~first].mean()),
         "90 %": float(errors.quantile(0.9)),
         "reward": float((made.reward - truth.reward).abs()[known].median()),
         "ends %": 100 * float(ends.sum()) / float(known.sum()),
@@ -178,24 +182,41 @@ class Bench:
         return judge(self.robot, rows, torch.arange(2).repeat_interleave(half), replace(self.data, held_out=rest))
 
     def results(self) -> dict[str, dict[str, float]]:
-        """Train and judge every model."""
-        dims = (self.robot.obs_dim, self.robot.action_dim)
-        columns = row_width(*dims)
-        settings = DiffusionSettings(guidance_weight=self.arguments.weight)
-        split_settings = replace(settings, width=self.arguments.split_width)
-        outcomes = OutcomeSettings(steps_share=self.arguments.outcome_share)
-        joint = ConditionalDiffusion(columns, 2, settings=settings, raw_columns=(columns - 1,))
-        inner = ConditionalDiffusion(columns, 2, settings=settings, raw_columns=(columns - 1,))
-        split = Split(*dims, diffusion=split_settings, outcomes=outcomes)
+        """Train and judge the models of the command line."""
         found = {"real rows": self.real() | {"fit": 0.0, "sample": 0.0}}
-        fit = self.fit(joint, self.arguments.steps)
-        found["joint"] = self.judged(joint.sample) | {"fit": fit}
-        some = partial(joint.sample, guided_columns=range(sum(dims)))
-        found["joint, (s, a) guided"] = self.judged(some) | {"fit": fit}
-        deltas = Deltas(inner, *dims)
-        found["joint, s' - s"] = {"fit": self.fit(deltas, self.arguments.steps)} | self.judged(deltas.sample)
-        found["split"] = {"fit": self.fit(split, self.arguments.split_steps)} | self.judged(split.sample)
+        for name in self.arguments.models:
+            found |= {"joint": self.joint, "deltas": self.deltas, "split": self.split}[name]()
         return found
+
+    def joint(self) -> dict[str, dict[str, float]]:
+        """Judge the paper's model, guided everywhere and on (s, a) alone."""
+        model = self.diffusion()
+        fit = self.fit(model, self.arguments.steps)
+        some = partial(model.sample, guided_columns=range(self.robot.obs_dim + self.robot.action_dim))
+        return {
+            "joint": self.judged(model.sample) | {"fit": fit},
+            "joint, (s, a) guided": self.judged(some) | {"fit": fit},
+        }
+
+    def deltas(self) -> dict[str, dict[str, float]]:
+        """Judge the paper's model of s' - s in narrower columns."""
+        model = Deltas(self.diffusion(), self.robot.obs_dim, self.robot.action_dim)
+        fit = self.fit(model, self.arguments.steps)
+        return {"joint, s' - s": self.judged(model.sample) | {"fit": fit}}
+
+    def split(self) -> dict[str, dict[str, float]]:
+        """Judge the generator in two parts."""
+        settings = DiffusionSettings(guidance_weight=self.arguments.weight, width=self.arguments.split_width)
+        outcomes = OutcomeSettings(steps_share=self.arguments.outcome_share)
+        model = Split(self.robot.obs_dim, self.robot.action_dim, diffusion=settings, outcomes=outcomes)
+        fit = self.fit(model, self.arguments.split_steps)
+        return {"split": self.judged(model.sample) | {"fit": fit}}
+
+    def diffusion(self) -> ConditionalDiffusion:
+        """Make the joint model of rows, its last column, the terminal flag, un-normalised."""
+        columns = row_width(self.robot.obs_dim, self.robot.action_dim)
+        settings = DiffusionSettings(guidance_weight=self.arguments.weight)
+        return ConditionalDiffusion(columns, 2, settings=settings, raw_columns=(columns - 1,))
 
     def fit(self, model: ConditionalDiffusion | Deltas | Split, steps: int) -> float:
         """Train for so many steps; CPU seconds."""
@@ -218,7 +239,7 @@ def print_table(name: str, results: dict[str, dict[str, float]]) -> None:
     print(f"\n| {name} | " + " | ".join(keys) + " |")
     print("|---" * (len(keys) + 1) + "|")
     for model, values in results.items():
-        cells = [f"{values[key]:.5f}" if key in ("median", "mean", "90 %") else f"{values[key]:.3g}" for key in keys]
+        cells = [f"{values[key]:.5f}" if key[:4] in ("medi", "mean", "90 %") else f"{values[key]:.3g}" for key in keys]
         print(f"| {model} | " + " | ".join(cells) + " |", flush=True)
 
 
@@ -226,12 +247,13 @@ def main() -> None:
     """Run the comparison of the command line's robots."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--robots", nargs="+", choices=ROBOTS, default=list(ROBOTS))
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     parser.add_argument("--rows", type=int, default=100_000, help="training rows, half of each label")
     parser.add_argument("--samples", type=int, default=20_000, help="rows to generate and to step in the simulator")
     parser.add_argument("--steps", type=int, default=3000, help="gradient steps of the joint models")
-    parser.add_argument("--split-steps", type=int, default=4000, help="gradient steps of the split model's diffusion")
+    parser.add_argument("--split-steps", type=int, default=3300, help="gradient steps of the split model's diffusion")
     parser.add_argument("--split-width", type=int, default=128, help="width of the split model's diffusion")
-    parser.add_argument("--outcome-share", type=float, default=0.5, help="regression steps per step of its diffusion")
+    parser.add_argument("--outcome-share", type=float, default=1.2, help="regression steps per step of its diffusion")
     parser.add_argument("--weight", type=float, default=0.2, help="guidance weight w")
     parser.add_argument("--json", type=Path, help="write the numbers here")
     arguments = parser.parse_args()
