@@ -191,8 +191,8 @@ def test_the_model_file_holds_what_the_page_on_privacy_says_and_no_other_number(
     with safe_open(tmp_path / "model.safetensors", framework="np") as file:
         header = file.metadata()["tree"]
         keys = list(file.keys())
-        numbers = np.concatenate([file.get_tensor(key).ravel() for key in keys if key.startswith("schema.codec.")])
-        counts = next(file.get_tensor(key) for key in keys if key == "schema.labels.counts")
+        numbers = np.concatenate([file.get_tensor(key).ravel() for key in keys if key.startswith("schema/codec/")])
+        counts = next(file.get_tensor(key) for key in keys if key == "schema/labels/counts")
     assert {"Jane Roe", str(salary.min()), str(salary.max())} <= set(re.findall(r"[\w.]+(?: Roe)?", header))
     assert sorted(counts) == sorted(table["y"].value_counts())
     units = 2.0 ** np.arange(0, 20)  # knots are divided by a power of two

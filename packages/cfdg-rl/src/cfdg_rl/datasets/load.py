@@ -52,7 +52,7 @@ def environment_of(name: str) -> str | None:
         return recording.plan_recording(rest, None, 0).env_id
     if source == "d4rl":
         return PUBLISHED[rest].env_id
-    return hdf5.split_name(rest)[1] if source == "hdf5" else minari.split_name(rest)[1]
+    return hdf5.split_name(rest).env_id if source == "hdf5" else minari.split_name(rest)[1]
 
 
 def _own_family(source: str, rest: str) -> str | None:
