@@ -100,6 +100,7 @@ ARMS = {
     "cfdg-unguided": Arm(makers.unguided, reads=MODEL),
     "cfdg-online-only": Arm(makers.cfdg, online_share=1.0, reads=MODEL),  # the ablation of figure 3
     "cfdg-offline-only": Arm(makers.cfdg, online_share=0.0, reads=MODEL),
+    "cfdg-split": Arm(makers.split, reads=(*MODEL, "outcomes")),
     "union": Arm(makers.union, reads=MODEL),
     "separate-models": Arm(makers.separate_models, reads=MODEL),
     "synther": Arm(makers.one_label, fitted_on=ONLINE, online_share=1.0, reads=MODEL),

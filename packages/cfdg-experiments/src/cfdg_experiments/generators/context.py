@@ -13,6 +13,7 @@ from cfdg_experiments.generators.curiosity import CuriositySettings
 from cfdg_experiments.generators.edis import EdisSettings, Policy
 from cfdg_experiments.generators.fitted import Schedule
 from cfdg_experiments.generators.interface import ResumableGenerator
+from cfdg_experiments.generators.outcomes import OutcomeSettings
 from cfdg_experiments.generators.pgr import PgrSettings
 from cfdg_experiments.generators.simulated import Outcomes, SimulatedSettings
 from cfdg_rl.envs.simulate import make_simulator
@@ -32,6 +33,7 @@ class GeneratorSettings:
     edis: EdisSettings = field(default_factory=EdisSettings)
     pgr: PgrSettings = field(default_factory=PgrSettings)
     curiosity: CuriositySettings = field(default_factory=CuriositySettings)  # of PGR
+    outcomes: OutcomeSettings = field(default_factory=OutcomeSettings)  # of cfdg-split
     jitter: JitterSettings = field(default_factory=JitterSettings)
     simulated: SimulatedSettings = field(default_factory=SimulatedSettings)
     updates_per_fit_step: float = 1.0  # base-updates: further updates for a generator's gradient step

@@ -11,6 +11,7 @@ from cfdg_experiments.generators.edis import Edis
 from cfdg_experiments.generators.fitted import Fitted, SeparateModels, Unlabelled, unconditional
 from cfdg_experiments.generators.pgr import Pgr, pgr_diffusion
 from cfdg_experiments.generators.simulated import Simulated, SimulatedOutcomes
+from cfdg_experiments.generators.split import Split
 
 
 def cfdg(context: Context) -> Fitted:
@@ -26,6 +27,18 @@ def unguided(context: Context) -> Fitted:
 def one_label(context: Context) -> Fitted:
     """Make one model that sees one label, 0."""
     return Fitted(context.model(unconditional(context.diffusion), labels=1), context.schedule)
+
+
+def split(context: Context) -> Fitted:
+    """Make the model of (s, a) with labels, guided by w, and the regression of their outcomes."""
+    model = Split(
+        *context.dims,
+        seeds=context.seeds,
+        diffusion=context.diffusion,
+        outcomes=context.settings.outcomes,
+        device=context.device,
+    )
+    return Fitted(model, context.schedule)
 
 
 def union(context: Context) -> Unlabelled:
