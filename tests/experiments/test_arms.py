@@ -1,6 +1,7 @@
 """Arms: their batches in both paradigms and protocols, their rows, and a tiny cell of each from end to end."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from cfdg_experiments.agents import make_mixer
 from cfdg_experiments.arms import ARMS, find_arm
 from cfdg_experiments.augmentation import PresentPolicy
 from cfdg_experiments.cells import Cell, Workspace, cell_key, cells_of
+from cfdg_experiments.cli import main
 from cfdg_experiments.generators import Context, GeneratorSettings
 from cfdg_experiments.inspection import MEASURES
 from cfdg_experiments.profile import profile_for
@@ -414,3 +416,28 @@ def test_an_arm_that_a_dataset_cannot_have_is_refused_before_any_work(tmp_path):
     crowded = {"mixing.match": "share", "mixing.synthetic_ratio": 0.6, "arms": ["cfdg-offline-only"]}
     with pytest.raises(ValueError, match=r"arm cfdg-offline-only with match share: .* expected room"):
         cells_of(load_profile("quick", crowded))
+
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def test_the_example_of_a_generator_is_an_arm(monkeypatch):
+    monkeypatch.chdir(EXAMPLES)
+    assert find_arm("own_generator:LinearDynamics").augments
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--arms", "base", "sinther"], "arms is 'sinther' (did you mean synther"),
+        (["--arms", "no_such_module:X"], "module 'no_such_module' of arm no_such_module:X cannot be imported"),
+        (["--arms", "simulated", "--file", "x.hdf5", "--env", "Pendulum-v1"], "arm simulated needs a simulator"),
+        (["--set", "mixing.match=equal"], "mixing.match is 'equal', expected 'native' or 'share'"),
+    ],
+)
+def test_refusals_are_one_sentence_and_status_2(words, message, tmp_path, capsys):
+    assert main(["table1", "--algorithms", "iql", "--out", str(tmp_path / "runs"), *words]) == 2
+    error = capsys.readouterr().err.strip()
+    assert message in error
+    assert error.count("\n") == 0
+    assert not (tmp_path / "runs").exists()
