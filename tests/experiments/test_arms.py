@@ -70,6 +70,12 @@ def space(tmp_path_factory):
     return Workspace(tmp_path_factory.mktemp("runs"), tmp_path_factory.mktemp("cache"))
 
 
+def started(cell, space):
+    """The run of a cell, with its offline checkpoint made."""
+    pretrain_cell(cell, space, lambda event: None)
+    return CellRun(cell, space)
+
+
 @pytest.fixture(scope="module")
 def finished(space):
     """``run(arm)``: a cell of 60 steps with refreshes at 20 and 40, run once."""
@@ -77,9 +83,7 @@ def finished(space):
 
     def run(arm):
         if arm not in known:
-            cell = cell_of(arm)
-            pretrain_cell(cell, space, lambda event: None)
-            known[arm] = CellRun(cell, space)
+            known[arm] = started(cell_of(arm), space)
             list(known[arm].run())
         return known[arm]
 
@@ -238,7 +242,7 @@ def test_simulated_rows_are_the_simulators(finished):
 
 def test_base_updates_spends_the_gradient_steps_of_a_generator(space):
     cell = cell_of("base-updates", generators__updates_per_fit_step=1.5)
-    run = CellRun(cell, space)
+    run = started(cell, space)
     count = 0
     update = run.agent.update
 
@@ -254,7 +258,7 @@ def test_base_updates_spends_the_gradient_steps_of_a_generator(space):
 
 
 def test_inspection_can_be_switched_off_and_changes_nothing_else(space, finished):
-    run = CellRun(cell_of("cfdg", inspection__enabled=False), space)
+    run = started(cell_of("cfdg", inspection__enabled=False), space)
     list(run.run())
     assert not set(MEASURES) & run.result().metrics.keys()
     assert np.array_equal(run.result().scores, finished("cfdg").result().scores)
@@ -378,7 +382,7 @@ def own_module(tmp_path, monkeypatch):
 @pytest.mark.filterwarnings("ignore:the mean observation of sampled rows")
 def test_a_generator_of_ones_own_is_an_arm(own_module, space):
     cell = cell_of(f"{own_module}:Copies", arms=["base", f"{own_module}:Copies"])
-    run = CellRun(cell, space)
+    run = started(cell, space)
     list(run.run())
     assert len(run.pools.online_synthetic) == 51
     assert np.isnan(run.result().metrics["refresh/network_calls"]).all()
