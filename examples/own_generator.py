@@ -2,6 +2,10 @@
 
     python examples/own_generator.py
 
+The generator is an arm of the experiments too: in this folder,
+
+    cfdg table1 --datasets hopper-medium --algorithms iql --arms base own_generator:LinearDynamics
+
 A drone is to hover at the origin. The offline data are four episodes of random pushes. The generator is a linear
 model of the dynamics: it takes states of the buffer, tries other actions and says what they would have led to.
 
@@ -70,10 +74,14 @@ class Drone(gymnasium.Env):
 
 
 class LinearDynamics:
-    """A generator: next state and reward are least squares in the state, the action and their products."""
+    """A generator: next state and reward are least squares in the state, the action and their products.
 
-    def __init__(self, streams: Streams) -> None:
-        self.streams = streams
+    ``cfdg`` makes it from the sizes of observations and actions, one seed per replica, and the device.
+    """
+
+    def __init__(self, obs_dim: int, action_dim: int, seeds: tuple[int, ...], device: str) -> None:
+        self.dims = (obs_dim, action_dim)
+        self.streams = Streams(seeds, "generator", device)
 
     def features(self, obs: Tensor, action: Tensor) -> Tensor:
         """Map ``(R, N, S)`` and ``(R, N, A)`` to ``(R, N, F)``."""
@@ -82,23 +90,24 @@ class LinearDynamics:
 
     def fit(self, rows: Tensor, labels: Tensor) -> None:
         """Fit each replica to its rows ``(R, N, D)``; labels ``(R, N)`` are 0 for offline and 1 for online rows."""
-        data = from_rows(rows, OBS, ACTIONS)
-        targets = torch.cat([data.reward[..., None], data.next_obs], dim=-1)
-        self.weights = torch.linalg.pinv(self.features(data.obs, data.action)) @ targets
+        data = from_rows(rows, *self.dims)
+        some = data.map(lambda column: column[:, :: max(1, column.shape[1] // 4_000)])  # enough for least squares
+        targets = torch.cat([some.reward[..., None], some.next_obs], dim=-1)
+        self.weights = torch.linalg.pinv(self.features(some.obs, some.action)) @ targets
         self.states = [data.obs[:, labels[0] == label] for label in (0, 1)]
 
     def sample(self, labels: Tensor) -> Tensor:
         """Invent a row ``(R, n, D)`` for each label ``(R, n)``: a known state, another action, what follows."""
         offline, online = (self._draw(states, labels.shape[1]) for states in self.states)
         obs = torch.where(labels[..., None] == 1, online, offline)
-        action = 2 * self.streams.uniform(labels.shape[1], ACTIONS) - 1
-        reward, next_obs = (self.features(obs, action) @ self.weights).split([1, OBS], dim=-1)
+        action = 2 * self.streams.uniform(labels.shape[1], self.dims[1]) - 1
+        reward, next_obs = (self.features(obs, action) @ self.weights).split([1, self.dims[0]], dim=-1)
         return to_rows(Transitions(obs, action, reward[..., 0], next_obs, torch.zeros_like(reward[..., 0])))
 
     def _draw(self, states: Tensor, count: int) -> Tensor:
         """Draw ``count`` of the states ``(R, n, S)`` of each replica with replacement."""
         index = self.streams.integers(states.shape[1], count)
-        return states.gather(1, index[..., None].expand(-1, -1, OBS))
+        return states.gather(1, index[..., None].expand(-1, -1, self.dims[0]))
 
 
 def random_episodes(count: int) -> Transitions:
@@ -142,7 +151,7 @@ def main() -> None:
     gymnasium.register(ENV_ID, entry_point=Drone, max_episode_steps=50)
     data = random_episodes(EPISODES)
     before, without = run(data, None)
-    _, with_generator = run(data, LinearDynamics(Streams(SEEDS, "generator")))
+    _, with_generator = run(data, LinearDynamics(OBS, ACTIONS, SEEDS, "cpu"))
     print(f"mean return of {len(SEEDS)} seeds after pre-training: {before:8.1f}")
     print(f"after fine-tuning without a generator: {without:12.1f}")
     print(f"after fine-tuning with linear dynamics: {with_generator:11.1f}")

@@ -1,6 +1,7 @@
 """Arms: their batches in both paradigms and protocols, their rows, and a tiny cell of each from end to end."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from cfdg_experiments.agents import make_mixer
 from cfdg_experiments.arms import ARMS, find_arm
 from cfdg_experiments.augmentation import PresentPolicy
 from cfdg_experiments.cells import Cell, Workspace, cell_key, cells_of
+from cfdg_experiments.cli import main
 from cfdg_experiments.generators import Context, GeneratorSettings
 from cfdg_experiments.inspection import MEASURES
 from cfdg_experiments.profile import profile_for
@@ -68,6 +70,12 @@ def space(tmp_path_factory):
     return Workspace(tmp_path_factory.mktemp("runs"), tmp_path_factory.mktemp("cache"))
 
 
+def started(cell, space):
+    """The run of a cell, with its offline checkpoint made."""
+    pretrain_cell(cell, space, lambda event: None)
+    return CellRun(cell, space)
+
+
 @pytest.fixture(scope="module")
 def finished(space):
     """``run(arm)``: a cell of 60 steps with refreshes at 20 and 40, run once."""
@@ -75,9 +83,7 @@ def finished(space):
 
     def run(arm):
         if arm not in known:
-            cell = cell_of(arm)
-            pretrain_cell(cell, space, lambda event: None)
-            known[arm] = CellRun(cell, space)
+            known[arm] = started(cell_of(arm), space)
             list(known[arm].run())
         return known[arm]
 
@@ -236,7 +242,7 @@ def test_simulated_rows_are_the_simulators(finished):
 
 def test_base_updates_spends_the_gradient_steps_of_a_generator(space):
     cell = cell_of("base-updates", generators__updates_per_fit_step=1.5)
-    run = CellRun(cell, space)
+    run = started(cell, space)
     count = 0
     update = run.agent.update
 
@@ -252,7 +258,7 @@ def test_base_updates_spends_the_gradient_steps_of_a_generator(space):
 
 
 def test_inspection_can_be_switched_off_and_changes_nothing_else(space, finished):
-    run = CellRun(cell_of("cfdg", inspection__enabled=False), space)
+    run = started(cell_of("cfdg", inspection__enabled=False), space)
     list(run.run())
     assert not set(MEASURES) & run.result().metrics.keys()
     assert np.array_equal(run.result().scores, finished("cfdg").result().scores)
@@ -376,7 +382,7 @@ def own_module(tmp_path, monkeypatch):
 @pytest.mark.filterwarnings("ignore:the mean observation of sampled rows")
 def test_a_generator_of_ones_own_is_an_arm(own_module, space):
     cell = cell_of(f"{own_module}:Copies", arms=["base", f"{own_module}:Copies"])
-    run = CellRun(cell, space)
+    run = started(cell, space)
     list(run.run())
     assert len(run.pools.online_synthetic) == 51
     assert np.isnan(run.result().metrics["refresh/network_calls"]).all()
@@ -414,3 +420,28 @@ def test_an_arm_that_a_dataset_cannot_have_is_refused_before_any_work(tmp_path):
     crowded = {"mixing.match": "share", "mixing.synthetic_ratio": 0.6, "arms": ["cfdg-offline-only"]}
     with pytest.raises(ValueError, match=r"arm cfdg-offline-only with match share: .* expected room"):
         cells_of(load_profile("quick", crowded))
+
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def test_the_example_of_a_generator_is_an_arm(monkeypatch):
+    monkeypatch.chdir(EXAMPLES)
+    assert find_arm("own_generator:LinearDynamics").augments
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--arms", "base", "sinther"], "arms is 'sinther' (did you mean synther"),
+        (["--arms", "no_such_module:X"], "module 'no_such_module' of arm no_such_module:X cannot be imported"),
+        (["--arms", "simulated", "--file", "x.hdf5", "--env", "Pendulum-v1"], "arm simulated needs a simulator"),
+        (["--set", "mixing.match=equal"], "mixing.match is 'equal', expected 'native' or 'share'"),
+    ],
+)
+def test_refusals_are_one_sentence_and_status_2(words, message, tmp_path, capsys):
+    assert main(["table1", "--algorithms", "iql", "--out", str(tmp_path / "runs"), *words]) == 2
+    error = capsys.readouterr().err.strip()
+    assert message in error
+    assert error.count("\n") == 0
+    assert not (tmp_path / "runs").exists()

@@ -36,7 +36,7 @@ class GeneratorSettings:
     outcomes: OutcomeSettings = field(default_factory=OutcomeSettings)  # of cfdg-split
     jitter: JitterSettings = field(default_factory=JitterSettings)
     simulated: SimulatedSettings = field(default_factory=SimulatedSettings)
-    updates_per_fit_step: float = 1.0  # base-updates: further updates for a generator's gradient step
+    updates_per_fit_step: float = 2.0  # base-updates: further updates for a generator's gradient step
 
     def __post_init__(self) -> None:
         if self.updates_per_fit_step < 0:
