@@ -6,6 +6,7 @@ import argparse
 import fnmatch
 import os
 import platform
+import warnings
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
@@ -27,6 +28,7 @@ from cfdg_experiments.store import check_tracking
 from cfdg_experiments.summary import ReportHeader, count
 from cfdg_experiments.text_table import rich_table
 from cfdg_experiments.tracking import Tracker
+from cfdg_rl.datasets.dataset import DataWarning
 from cfdg_rl.datasets.load import Dataset, dataset_names, load_dataset, resolve_name
 
 
@@ -185,9 +187,11 @@ def _run_missing(cells: Sequence[Cell], space: Workspace, jobs: int, display: Di
 def _prepare_data(profile: Profile, space: Workspace, jobs: int, console: Console) -> None:
     """Make or check every dataset before anything else is written."""
     for name in profile.data.datasets:
-        data = load_dataset(
-            name, rows=profile.data.rows, seed=profile.data.seed, cache=space.cache, progress=True, jobs=jobs
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DataWarning)  # its notes are printed below
+            data = load_dataset(
+                name, rows=profile.data.rows, seed=profile.data.seed, cache=space.cache, progress=True, jobs=jobs
+            )
         console.print(describe_data(data), highlight=False, soft_wrap=True)
 
 
