@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -13,6 +11,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
+from cfdg_rl.envs.errors import told
 from cfdg_rl.envs.make import make_plain_env
 from cfdg_rl.files import atomic_write
 from cfdg_rl.policy_file import Policy
@@ -70,13 +69,13 @@ def _episodes(
 
 def _show(env: gymnasium.Env, show: Show, step: int, stride: int) -> None:
     if step % stride == 0:
-        show(np.asarray(env.render()))
+        with told(env.spec.id if env.spec else "", "drawing"):
+            picture = np.asarray(env.render())
+        show(picture)
 
 
 def _render_mode(env_id: str) -> str:
-    """Choose pictures as arrays, drawn without a screen where there is none."""
-    if sys.platform == "linux" and not os.environ.get("DISPLAY"):
-        os.environ.setdefault("MUJOCO_GL", "egl")  # MuJoCo reads it when the first picture is drawn
+    """Choose pictures as arrays."""
     modes = _modes(env_id)
     if "rgb_array" not in modes:
         raise ValueError(f"environment {env_id!r} draws {modes or 'nothing'}, expected the render mode 'rgb_array'")

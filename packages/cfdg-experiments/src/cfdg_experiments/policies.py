@@ -6,6 +6,7 @@ What the commands need is imported when one of them runs, so that ``cfdg --help`
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,25 +42,23 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
 
 def list_policies(arguments: argparse.Namespace) -> int:
     """Print a line for each policy."""
-    from rich.console import Console
-
     from cfdg_experiments.policy_store import FOLDER, stored_policies
-    from cfdg_experiments.text_table import rich_table
 
     found = stored_policies(arguments.out)
     if not found:
         raise ValueError(f"{arguments.out / FOLDER} holds no policies, expected a folder of 'cfdg table1'")
-    titles = ("policy", "algorithm", "environment", "step", "score")
-    lines = [
-        (policy.name, policy.facts.algorithm, policy.facts.env_id, f"{policy.facts.step:,}", f"{policy.score:.1f}")
-        for policy in found
-    ]
-    Console(soft_wrap=True).print(rich_table(titles, lines, title=f"policies in {arguments.out}", words=3))
+    width = max(len(policy.name) for policy in found)
+    for policy in found:
+        facts = policy.facts
+        line = f"{policy.name:{width}}  {facts.algorithm:5}  step {facts.step or 0:>9,}  score {policy.score:7.1f}"
+        sys.stdout.write(f"{line}  {facts.env_id}\n")
     return 0
 
 
 def play_policy(arguments: argparse.Namespace) -> int:
     """Play episodes and print their returns."""
+    if sys.platform == "linux" and not os.environ.get("DISPLAY"):
+        os.environ.setdefault("MUJOCO_GL", "egl")  # to draw without a screen; MuJoCo reads it when it is imported
     from cfdg_experiments.play import play
     from cfdg_rl.datasets.scores import on_scale, reference_of
     from cfdg_rl.policy_file import load_policy

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import warnings
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,6 +31,7 @@ from cfdg_experiments.store import check_tracking
 from cfdg_experiments.study import Study
 from cfdg_experiments.text_table import rich_table
 from cfdg_experiments.tracking import Tracker
+from cfdg_rl.datasets.dataset import DataWarning
 from cfdg_rl.datasets.load import Dataset, load_dataset
 
 
@@ -180,7 +182,9 @@ def _prepare_data(cells: Sequence[Cell], space: Workspace, jobs: int, console: C
     """Make or check every dataset before anything else is written."""
     wanted: Mapping[Any, Cell] = {(cell.dataset, cell.profile.rows, cell.profile.data_seed): cell for cell in cells}
     for name, rows, seed in wanted:
-        data = load_dataset(name, rows=rows, seed=seed, cache=space.cache, progress=True, jobs=jobs)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DataWarning)  # its notes are printed below
+            data = load_dataset(name, rows=rows, seed=seed, cache=space.cache, progress=True, jobs=jobs)
         console.print(describe_data(data), highlight=False, soft_wrap=True)
 
 

@@ -6,11 +6,12 @@ import argparse
 import fnmatch
 import sys
 import time
+import warnings
 from pathlib import Path
 
 from cfdg_rl.datasets import minari
 from cfdg_rl.datasets.catalogue import PUBLISHED
-from cfdg_rl.datasets.dataset import Dataset
+from cfdg_rl.datasets.dataset import Dataset, DataWarning
 from cfdg_rl.datasets.download import Patience, download
 from cfdg_rl.datasets.inspection import count_rows, describe, faults, file_of, raw_rows
 from cfdg_rl.datasets.load import dataset_names, load_dataset, resolve_name
@@ -43,7 +44,9 @@ def _rows_and_file(name: str, cache: Path | None) -> tuple[str, str]:
 def show(arguments: argparse.Namespace) -> int:
     """Print a page about one dataset."""
     name = resolve_name(_with_source(arguments.name))
-    data = load_dataset(name, cache=arguments.cache, progress=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DataWarning)  # the page has its notes
+        data = load_dataset(name, cache=arguments.cache, progress=True)
     found = raw_rows(name, arguments.cache)
     sys.stdout.write(describe(data, found[0] if found else None))
     return 0

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,8 +15,7 @@ from cfdg_rl.datasets.trajectories import RawRows, episode_returns, looks_sparse
 from cfdg_rl.envs.make import inspect_env
 
 
-@dataclass(frozen=True)
-class OwnFile:
+class OwnFile(NamedTuple):
     """The parts of a name "PATH@ENV_ID" or "PATH@ENV_ID?actions=normalised".
 
     Attributes:

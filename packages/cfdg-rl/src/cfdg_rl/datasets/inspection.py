@@ -129,6 +129,7 @@ def describe(data: Dataset, raw: RawRows | None) -> str:
         ("time-out rows", f"{int(raw.timeout.sum()):,}" if raw else "-"),
         ("action", f"{data.action_dim} columns, {_range(table.action.numpy())}"),
     ]
+    lines += [("note", note.removeprefix(f"{data.name}: ")) for note in data.notes]
     page = _FACTS.lines(lines)
     return f"{page}\n{_columns(table.obs.numpy())}" + (f"\n{_histogram(returns)}" if len(returns) else "")
 

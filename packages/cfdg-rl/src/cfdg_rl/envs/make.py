@@ -190,9 +190,9 @@ def make_plain_env(env_id: str, render_mode: str | None = None) -> gymnasium.Env
 
 def _hint(env_id: str, error: Exception) -> str:
     """Say what to do about an environment that cannot be made, as the rest of a sentence."""
-    module = env_id.partition(":")[0]
-    if isinstance(error, ModuleNotFoundError) and ":" in env_id and error.name == module.partition(".")[0]:
-        return f"; put the folder of {error.name} on PYTHONPATH, such as PYTHONPATH=."
+    module = env_id.partition(":")[0].partition(".")[0]
+    if isinstance(error, ModuleNotFoundError) and f"No module named '{module}'" in str(error):
+        return f" Put the folder of {module} on PYTHONPATH, such as PYTHONPATH=."
     old = re.fullmatch(r"(Hopper|HalfCheetah|Walker2d|Ant|Humanoid|Swimmer|Reacher|Pusher)-v[0-3]", env_id)
     if old:
         return f"; {old[1]}-v4 has the same physics on present MuJoCo"
