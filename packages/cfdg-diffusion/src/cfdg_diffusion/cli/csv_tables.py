@@ -17,15 +17,16 @@ from cfdg_diffusion.cli.readings import converted, kind_words, needs_all_cells, 
 
 
 def read(
-    path: Path, names: Sequence[str], kinds: Mapping[str, str], layout: CsvFormat, rows: int
+    path: Path, names: Sequence[str], wanted: Sequence[str], layout: CsvFormat, *, kinds: Mapping[str, str], rows: int
 ) -> tuple[pd.DataFrame, TableFormat]:
     """Read the table, and its format.
 
     Args:
         path: of the file.
         names: its column names.
-        kinds: see :func:`cfdg_diffusion.cli.table_files.read_table`.
+        wanted: those to read.
         layout: of the file.
+        kinds: see :func:`cfdg_diffusion.cli.table_files.read_table`.
         rows: that are read at a time.
 
     Raises:
@@ -33,9 +34,9 @@ def read(
     """
     evidence = _evidence(path, names, kinds, layout, rows)
     readings: dict[Hashable, ColumnReading] = {name: reading_of(kinds.get(name), own) for name, own in evidence.items()}
-    parts = [chunk.table for chunk in chunks(path, names, readings, layout, rows)]
+    parts = [chunk.table[list(wanted)] for chunk in chunks(path, names, readings, layout, rows)]
     table = pd.concat(_with_gaps(parts, evidence), ignore_index=True)
-    columns = {name: readings[name].form for name in names}
+    columns = {name: readings[name].form for name in wanted}
     for name, kind in kinds.items():
         if needs_all_cells(kind, evidence[name].holds):
             with about(path, name):

@@ -28,6 +28,9 @@ _COMMON = (
 """Patterns that are tried when only ``datetime`` is said; each may be followed by a time."""
 _TIMES = ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", "T%H:%M:%S", "%H%M%S")
 
+_NANOSECOND_ERA = 9_223_372_000
+"""Seconds around 1970 that nanoseconds in 64 bits reach."""
+
 Unit = Literal["D", "m", "s", "ms", "us", "ns"]
 
 
@@ -152,15 +155,25 @@ def parse_iso(cells: pd.Series, dtype: Any) -> pd.Series:  # noqa: ANN401
     parts = [_WIDE_PARTS.fullmatch(cell.strip()) if isinstance(cell, str) else None for cell in cells]
     good = pd.Series([part is not None for part in parts], index=cells.index) | cells.isna()
     require(cells, good, "a date such as 2024-12-31 or 2024-12-31T23:59:59")
-    unit = _finer(dtype, max((unit_of(part[3]) for part in parts if part), key=UNITS.index, default="s"))
     try:
-        values = np.array([part[1] if part else "NaT" for part in parts], dtype=f"M8[{unit}]")
+        unit = _finer(dtype, max((unit_of(part[3]) for part in parts if part), key=UNITS.index, default="s"))
+        seconds = np.array([part[1].partition(".")[0] if part else "NaT" for part in parts], dtype="M8[s]")
+        if unit == "ns" and (np.abs(seconds.astype(np.int64)) > _NANOSECOND_ERA)[~np.isnat(seconds)].any():
+            unit = "us"  # in nanoseconds the year 9999 would silently become another
+        digits = {"us": 7, "ns": 10}.get(unit, 4)
+        values = np.array([_cut(part[1], digits) if part else "NaT" for part in parts], dtype=f"M8[{unit}]")
     except ValueError as error:
         raise ValueError(f"holds a day that the calendar does not have: {error}") from error
     zones = pd.Series([part[4] or "" if part else "" for part in parts], index=cells.index, dtype=object)
     offsets = np.array([offset(zone) for zone in zones], dtype="m8[m]")
     moments = pd.Series(values - offsets.astype(f"m8[{unit}]"), index=cells.index)
     return _in_zone(moments, zones != "", cells, dtype)
+
+
+def _cut(moment: str, digits: int) -> str:
+    """Shorten the fraction of a second, its point counted, to what a unit holds."""
+    whole, point, fraction = moment.partition(".")
+    return whole + (point + fraction)[:digits]
 
 
 def _finer(dtype: Any, unit: str) -> str:  # noqa: ANN401

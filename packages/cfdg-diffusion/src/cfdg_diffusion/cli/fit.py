@@ -13,7 +13,16 @@ import pandas as pd
 from cfdg_diffusion.cli import console, options, rules
 from cfdg_diffusion.cli.model_files import ModelFiles
 from cfdg_diffusion.cli.preview import preview
-from cfdg_diffusion.cli.table_files import TableFile, check_free, check_output, read_table, written
+from cfdg_diffusion.cli.table_files import (
+    TableFile,
+    check_free,
+    check_input,
+    check_output,
+    column_names,
+    layout_said,
+    read_table,
+    written,
+)
 from cfdg_diffusion.tabular.constraints import Constraint, broken
 from cfdg_diffusion.tabular.model import TabularDiffusion
 
@@ -53,13 +62,14 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _read(arguments: argparse.Namespace) -> tuple[TableFile, list[Hashable]]:
     """Read the table without the dropped columns, and the names of the label columns."""
-    read = read_table(arguments.table, options.choices(arguments))
-    columns = list(read.table.columns)
-    dropped = options.names(arguments.drop, columns, "--drop")
-    labels = options.names(arguments.label, [name for name in columns if name not in dropped], "--label")
+    choices = options.choices(arguments)
+    check_input(arguments.table)
+    columns = column_names(arguments.table, layout_said(arguments.table, choices))
+    dropped = [str(name) for name in options.names(arguments.drop, columns, "--drop")]
     if len(dropped) == len(columns):
         raise ValueError(f"--drop leaves no column of {arguments.table}, expected at least one")
-    return TableFile(read.table.drop(columns=dropped), read.format.without(dropped)), labels
+    read = read_table(arguments.table, choices, dropped)
+    return read, options.names(arguments.label, list(read.table.columns), "--label")
 
 
 def _check_constraints(constraints: Sequence[Constraint], table: pd.DataFrame, quiet: bool) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -105,11 +105,6 @@ class TableFormat:
         words = own if own is not None else MISSING if self.csv is None else self.csv.missing
         usual = [word for word in ("", "NA") if word in words]
         return tuple(dict.fromkeys([*usual, *words]))
-
-    def without(self, names: Iterable[Hashable]) -> TableFormat:
-        """Leave out the formats of some columns."""
-        dropped = set(map(str, names))
-        return replace(self, columns={name: own for name, own in self.columns.items() if name not in dropped})
 
     def state(self) -> dict[str, Any]:
         """Return JSON, as :meth:`restore` takes it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -58,25 +58,26 @@ def check_rows(path: Path) -> None:
         raise ValueError(f"{path} has no rows, expected at least one")
 
 
-def read(path: Path, kinds: Mapping[str, str]) -> tuple[pd.DataFrame, TableFormat]:
+def read(path: Path, wanted: Sequence[str], kinds: Mapping[str, str]) -> tuple[pd.DataFrame, TableFormat]:
     """Read the table with the names that pandas gave to its columns, and its schema.
 
     A named index becomes columns, one without a name is left out.
 
     Args:
         path: of the file.
+        wanted: names as text of the columns to read.
         kinds: "text", "boolean" and "datetime" read columns of another type; "category" decimals.
 
     Raises:
         ValueError: if a column cannot be read as its kind, or is none of a table.
     """
     with _opened(path) as file:
-        table = file.read()
+        table = file.read(columns=list(wanted))
     schema = table.schema
     names = arrow_columns.names_in_memory(schema)
     series: dict[Hashable, pd.Series] = {}
     columns: dict[str, ColumnFormat] = {}
-    for text in sorted(set(schema.names) - set(arrow_columns.unnamed_index(schema)), key=schema.names.index):
+    for text in wanted:
         with _about(path, text):
             series[names[text]], columns[text] = _column(table.column(text), kinds.get(text))
     frame = pd.DataFrame(dict(enumerate(series.values()))).set_axis(pd.Index(list(series)), axis=1)

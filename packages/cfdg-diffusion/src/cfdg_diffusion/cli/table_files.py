@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -44,7 +44,7 @@ class TableFile:
         return self.format.dates
 
 
-def read_table(path: Path, choices: Choices = _NOTHING_SAID) -> TableFile:
+def read_table(path: Path, choices: Choices = _NOTHING_SAID, dropped: Sequence[str] = ()) -> TableFile:
     """Read a whole table; the dtype of each column of a CSV file follows from all of its cells.
 
     Numbers with gaps become nullable, so that 3 stays 3; ISO dates become datetime64; codes stay text: numbers with a
@@ -55,6 +55,7 @@ def read_table(path: Path, choices: Choices = _NOTHING_SAID) -> TableFile:
         choices: layout of a CSV file, and kinds: "text" leaves a column as it is, also words such as NA; "category"
             keeps its text; "number" and "integer" read codes as numbers; "boolean" reads two words such as yes and no;
             "datetime" and "datetime:FORMAT" read dates that are not ISO.
+        dropped: names as text of columns that are not read.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -67,9 +68,11 @@ def read_table(path: Path, choices: Choices = _NOTHING_SAID) -> TableFile:
     unknown = [name for name in choices.kinds if name not in names]
     if unknown:
         raise ValueError(f"{path} has no column {unknown[0]!r}, expected one of {', '.join(map(repr, names))}")
+    wanted = [name for name in names if name not in dropped]
+    kinds = {name: kind for name, kind in choices.kinds.items() if name in wanted}
     if suffix == ".parquet":
-        return TableFile(*parquet.read(path, choices.kinds))
-    return TableFile(*csv_tables.read(path, names, choices.kinds, layout, CHUNK))
+        return TableFile(*parquet.read(path, wanted, kinds))
+    return TableFile(*csv_tables.read(path, names, wanted, layout, kinds=kinds, rows=CHUNK))
 
 
 def read_chunks(
