@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from cfdg_experiments.plots import final_scores, learning_curves, save_figure
+from cfdg_experiments.plots import SECONDS, elapsed, final_scores, learning_curves, performance_profiles, save_figure
 from cfdg_experiments.statistics import mean_band, mean_interval
 
+RATE = "throughput/env_steps_per_second"
 TWELVE = tuple(f"recorded:{e}-{level}" for e in ("hopper", "walker2d", "halfcheetah") for level in "abcd")
 
 
@@ -77,6 +78,38 @@ def test_words_do_not_overlap_and_stay_on_the_page(made_up, datasets, draw):
         assert box.x1 <= width
         assert box.y1 <= height
         assert not any(box.overlaps(other) for other in boxes[:index])
+
+
+@pytest.mark.parametrize("draw", [learning_curves, final_scores, performance_profiles])
+def test_words_of_eight_arms_do_not_overlap(made_up, draw):
+    arms = ("base", "base-share", "repeat", "jitter", "synther", "edis", "cfdg", "cfdg-simulated")
+    header = made_up.header(datasets=TWELVE[:2], arms=arms)
+    figure = draw(made_up.all_cells(header), header)
+    boxes = text_boxes(figure)
+    assert not any(box.overlaps(other) for index, box in enumerate(boxes) for other in boxes[:index])
+    lines = [found for found in figure.axes[0].lines if found.get_label() in arms]
+    assert len({(found.get_color(), found.get_linestyle()) for found in lines}) == len(lines), "arms can be told apart"
+
+
+def test_curves_over_seconds_stand_at_the_times_of_the_evaluations(made_up):
+    header = made_up.header(datasets=("recorded:hopper-medium",))
+    rate = np.array([[np.nan, 50.0, 40.0]] * 3)
+    cells = [replace(cell, metrics={RATE: rate}) for cell in made_up.all_cells(header)]
+    assert elapsed(cells[0]).tolist() == [0.0, 2.0, 5.0]
+    axes = learning_curves(cells, header, over=SECONDS).axes[0]
+    assert line(axes, "cfdg").get_xdata().tolist() == [0.0, 2.0, 5.0]
+    assert "seconds" in axes.get_xlabel()
+
+
+def test_a_profile_is_the_share_of_runs_above_a_score_and_needs_two_datasets(made_up):
+    header = made_up.header()
+    cells = made_up.all_cells(header)
+    axes = performance_profiles(cells, header).axes[0]
+    drawn = line(axes, "cfdg")
+    finals = np.concatenate([cell.final for cell in cells if cell.arm == "cfdg"])
+    for threshold, share in zip(drawn.get_xdata(), drawn.get_ydata(), strict=True):
+        assert share == pytest.approx((finals > threshold).mean())
+    assert performance_profiles(cells[:2], header) is None
 
 
 def test_panels_of_all_algorithms_and_pending_ones(made_up):

@@ -11,6 +11,7 @@ import pytest
 from rich.console import Console
 
 from cfdg_experiments.header import count, deviations
+from cfdg_experiments.plots import final_scores
 from cfdg_experiments.records import scores_csv, to_csv
 from cfdg_experiments.report import notes, to_json, to_markdown, to_rich, write_report
 from cfdg_experiments.statistics import mean_interval
@@ -25,7 +26,7 @@ def printed(results, header, width, **options):
 
 def table_of(markdown):
     block = next(block for block in markdown.split("\n\n") if block.startswith("| dataset |"))
-    lines = [line.strip("| ").split(" | ") for line in block.splitlines()]
+    lines = [line[2:-2].split(" | ") for line in block.splitlines()]
     return lines[0], lines[2:]
 
 
@@ -233,3 +234,57 @@ def test_several_algorithms_have_an_overview_in_the_papers_layout(made_up):
     assert rows[0][1].startswith(f"{first.final.mean():.1f}±")
     assert rows[1][-2:] == ["–", "–"], "no APL on mazes"
     assert len(header.cells()) == 10
+
+
+MANY = ("base", "base-share", "synther", "edis", "cfdg")
+
+
+def test_more_than_three_arms_have_a_line_each(made_up):
+    header = made_up.header(arms=MANY)
+    cells = made_up.all_cells(header)
+    titles, rows = table_of(to_markdown(cells, header))
+    assert titles[:5] == ["dataset", "arm", "data", "IQL", "difference"]
+    assert [row[1] for row in rows] == [*MANY] * 3
+    gap = summarise(cells, header)[0].differences["edis"]
+    assert rows[3][4] == f"{gap.mean:+.1f}±{gap.half_width:.1f}"
+    assert [row[5] for row in rows[:5]] == ["93±6", "–", "–", "–", "97±7"]
+    assert rows[0][4] == "", "the reference is compared with nothing"
+    text = printed(cells, header, 80, full=False)
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_arms_with_settings_of_their_own_are_compared_under_the_same(made_up):
+    arms = ("base rows=5", "base rows=9", "cfdg rows=5", "cfdg rows=9")
+    references = {"base rows=5": "base rows=5", "base rows=9": "base rows=9"}
+    references |= {"cfdg rows=5": "base rows=5", "cfdg rows=9": "base rows=9"}
+    header = made_up.header(datasets=("recorded:hopper-medium",), arms=arms, references=references, paper=None)
+    cells = made_up.all_cells(header)
+    found = summarise(cells, header)[0].differences
+    assert set(found) == {"cfdg rows=5", "cfdg rows=9"}
+    assert found["cfdg rows=9"].mean == pytest.approx((cells[3].final - cells[1].final).mean())
+    assert "the paper has no such comparison" in to_markdown(cells, header)
+
+
+def test_the_papers_words_and_ours_stand_apart(made_up):
+    header = made_up.header()
+    found = notes(made_up.all_cells(header), header)
+    paper = next(note for note in found if note.startswith("The paper's Table 1"))
+    ours = next(note for note in found if note.startswith("Our runs"))
+    assert "15% average improvement" in paper
+    assert "cfdg − base" in ours
+    assert found.index(ours) == found.index(paper) + 1
+
+
+def test_pictures_of_a_study_and_sections_join_the_report(tmp_path, made_up):
+    header = made_up.header()
+    files = write_report(
+        made_up.all_cells(header),
+        header,
+        tmp_path,
+        pictures={"more.png": lambda results, header: final_scores(results, header)},
+        sections=["## Further\n\nwords"],
+    )
+    assert tmp_path / "more.png" in files
+    text = (tmp_path / "table.md").read_text()
+    assert text.index("## IQL: comparisons") < text.index("## Further") < text.index("Normalised score: 0 a random")
