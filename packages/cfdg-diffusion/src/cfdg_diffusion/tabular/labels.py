@@ -11,6 +11,7 @@ import pandas as pd
 
 from cfdg_diffusion.tabular.checks import repeated
 from cfdg_diffusion.tabular.columns import TableCodec
+from cfdg_diffusion.tabular.columns.plain import plain
 
 _BINS = 10
 """Bins of a number of many values; the model is conditioned on its decile."""
@@ -60,13 +61,14 @@ class LabelCodec:
         no_keys = np.empty((0, 0), np.float32)
         if not columns:
             return cls((), None, no_keys, no_edges, np.array([len(table)]))
-        if len(columns) == 1 and _is_many(table[columns[0]]):
-            series = table[columns[0]]
+        own = [_plain(name, table[name]) for name in columns]
+        if len(columns) == 1 and _is_many(own[0]):
+            series = own[0]
             edges = _edges(_numbers(columns[0], series[series.notna()]))
             counts = np.bincount(_bins(columns[0], series, edges), minlength=len(edges) + 1)
             return cls(tuple(columns), None, no_keys, edges, counts)
         part = table[list(columns)]
-        codec = TableCodec.learn(part, {name: "category" for name in columns if part[name].dtype.kind in "iuf"})
+        codec = TableCodec.learn(part, {series.name: "category" for series in own if series.dtype.kind in "iuf"})
         keys, inverse = _distinct(_encode(codec, part))
         return cls(tuple(columns), codec, keys, no_edges, np.bincount(inverse))
 
@@ -174,6 +176,13 @@ def _is_many(series: pd.Series) -> bool:
     return series.dtype.kind in "iuf" and series.nunique() > _MOST_VALUES
 
 
+def _plain(name: Hashable, series: pd.Series) -> pd.Series:
+    try:
+        return plain(series).rename(name)
+    except ValueError as error:
+        raise ValueError(f"label column {name!r} {error}") from error
+
+
 def _numbers(name: Hashable, series: pd.Series) -> np.ndarray:
     """Convert a binned label column to finite float64 ``(N,)``."""
     values = pd.to_numeric(series, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
@@ -185,6 +194,7 @@ def _numbers(name: Hashable, series: pd.Series) -> np.ndarray:
 
 def _bins(name: Hashable, series: pd.Series, edges: np.ndarray) -> np.ndarray:
     """Find the bin ``(N,)`` of each number; ``len(edges) + 1`` where it is missing."""
+    series = _plain(name, series)
     there = series.notna().to_numpy()
     found = np.full(len(series), len(edges) + 1, dtype=np.int64)
     found[there] = np.searchsorted(edges, _numbers(name, series[there]), "right")

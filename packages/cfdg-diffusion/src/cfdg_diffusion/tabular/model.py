@@ -110,7 +110,7 @@ class TabularDiffusion:
         table: pd.DataFrame,
         *,
         label: Hashable | Sequence[Hashable] | None = None,
-        kinds: Mapping[Hashable, Kind] | None = None,
+        kinds: Mapping[Hashable, Kind | str] | None = None,
         steps: int | None = None,
         time_budget: float | None = None,
         progress: bool = False,

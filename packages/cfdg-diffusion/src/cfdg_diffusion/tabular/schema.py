@@ -35,7 +35,7 @@ class TableSchema:
         cls,
         table: pd.DataFrame,
         label: Hashable | Sequence[Hashable] | None,
-        kinds: Mapping[Hashable, Kind] | None,
+        kinds: Mapping[Hashable, Kind | str] | None,
         settings: CodecSettings,
     ) -> TableSchema:
         """Learn from training rows.
@@ -50,6 +50,7 @@ class TableSchema:
             ValueError: if the table or a column cannot be learnt; the message names the column.
         """
         check_table(table)
+        _check_keep_range(table, settings)
         names = label_names(label)
         labels = LabelCodec.learn(table, names)
         hidden = [] if labels.is_binned else names
@@ -95,7 +96,7 @@ class TableSchema:
     def dtypes(self) -> pd.Series:
         """Dtype of each column by its name, in the order of training."""
         codecs = [codec for codec in (self.labels.codec, self.codec) if codec is not None]
-        own = {column.name: column.family.dtype for codec in codecs for column in codec.columns}
+        own = {column.name: column.dtype for codec in codecs for column in codec.columns}
         return pd.Series([own[name] for name in self.order], index=self.order, dtype=object)
 
     @property
@@ -173,6 +174,13 @@ class TableSchema:
         dtype = restore_dtype(state["names_dtype"])
         order = pd.Index(state["order"], dtype=dtype, name=state["names_title"])
         return cls(order, LabelCodec.restore(state["labels"]), codec)
+
+
+def _check_keep_range(table: pd.DataFrame, settings: CodecSettings) -> None:
+    names = settings.keep_range if isinstance(settings.keep_range, tuple) else ()
+    unknown = [name for name in names if name not in table.columns]
+    if unknown:
+        raise ValueError(f"keep_range names column {unknown[0]!r}, expected one of the table's columns")
 
 
 def label_names(label: Hashable | Sequence[Hashable] | None) -> list[Hashable]:

@@ -12,7 +12,8 @@ import pandas as pd
 
 from cfdg_diffusion.tabular.columns.dtypes import NO_BOUNDS, Arrays, Bounds, Dtype, dtype_state, restore_dtype
 
-_MISSING = {"None": None, "nan": math.nan, "NA": pd.NA}
+MISSING = {"None": None, "nan": math.nan, "NA": pd.NA}
+"""Missing values of object columns by their names in files."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Levels:
             return pd.Series(pd.Categorical.from_codes(codes, dtype=self.dtype))
         values = np.empty(len(self.levels) + 1, dtype=object)
         values[:-1] = self.levels
-        values[-1] = _MISSING[self.missing]
+        values[-1] = MISSING[self.missing]
         return pd.Series(values[np.where(missing, len(self.levels), arrays[0])], dtype=self.dtype)
 
     def bounds(self, arrays: Arrays) -> list[Bounds]:
@@ -83,7 +84,6 @@ def learn_levels(series: pd.Series) -> Levels:
         ValueError: if it holds other objects than text; the caller puts the column's name before the message.
     """
     dtype = series.dtype
-    lost = series[series.isna()]
     if isinstance(dtype, pd.CategoricalDtype):
         _check_categories(dtype.categories)
         return Levels(dtype, dtype.categories, "nan")
@@ -91,8 +91,13 @@ def learn_levels(series: pd.Series) -> Levels:
     if pd.api.types.is_object_dtype(dtype):
         _check_objects(present)
     levels = [level.item() if isinstance(level, np.generic) else level for level in present.value_counts().index]
-    missing = next((name for name, none in _MISSING.items() if len(lost) and lost.iloc[0] is none), "nan")
-    return Levels(dtype, pd.Index(levels, dtype=object), missing)
+    return Levels(dtype, pd.Index(levels, dtype=object), missing_name(series))
+
+
+def missing_name(series: pd.Series) -> str:
+    """Name the first missing value of a column, as :data:`MISSING` does; "nan" if there is none."""
+    lost = series[series.isna()]
+    return next((name for name, none in MISSING.items() if len(lost) and lost.iloc[0] is none), "nan")
 
 
 def _check_categories(categories: pd.Index) -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
-from cfdg_diffusion.tabular.columns.categories import Levels, learn_levels
 from cfdg_diffusion.tabular.columns.components import (
     CodecSettings,
     Component,
@@ -18,23 +17,22 @@ from cfdg_diffusion.tabular.columns.components import (
     learn_component,
     nearest_word,
 )
-from cfdg_diffusion.tabular.columns.dtypes import (
-    NO_BOUNDS,
-    Numbers,
-    Times,
-    dtype_state,
-    dtype_unit,
-    known_by_name,
-    learn_times,
-    restore_dtype,
+from cfdg_diffusion.tabular.columns.dtypes import NO_BOUNDS, Dtype
+from cfdg_diffusion.tabular.columns.families import (
+    OF_LEVELS,
+    Family,
+    Kind,
+    asked_kind,
+    family_state,
+    kind_of,
+    learn_family,
+    missing_rows,
+    restore_family,
 )
+from cfdg_diffusion.tabular.columns.forms import Form, learn_forms, restore_form
+from cfdg_diffusion.tabular.columns.plain import plain
 
-Family = Numbers | Times | Levels
-Kind = Literal["number", "integer", "category", "boolean", "datetime", "timedelta", "constant"]
 Role = Literal["missing", "category", "spike", "number"]
-
-_MASKED = {"boolean", "Float32", "Float64", *(f"{sign}Int{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64))}
-_UNITS = ("s", "ms", "us", "ns")
 
 
 @dataclass(frozen=True)
@@ -44,11 +42,12 @@ class Column:
     Attributes:
         name: of the column.
         kind: of its values; "constant" takes no dimension, or one if some values are missing.
-        family: reads and writes its dtype.
+        family: reads and writes its dtype, or the one it is converted to.
         missing: ``(2, 1)`` float32 code words of present and missing; ``(1, 0)`` if all or no rows are missing.
         missing_share: share of the training rows that are missing, in [0, 1].
         components: codec of each array of ``family``.
         summary: levels or range, in words.
+        forms: conversions of the user's values to those of the family, the outermost first.
     """
 
     name: Hashable
@@ -58,6 +57,12 @@ class Column:
     missing_share: float
     components: tuple[Component, ...]
     summary: str
+    forms: tuple[Form, ...] = ()
+
+    @property
+    def dtype(self) -> Dtype:
+        """Dtype of the user's column."""
+        return self.forms[0].dtype if self.forms else self.family.dtype
 
     @property
     def width(self) -> int:
@@ -81,7 +86,8 @@ class Column:
         Raises:
             ValueError: if training had no such dtype, level or number, or no missing values.
         """
-        missing = _missing(series)
+        series = self._converted(series)
+        missing = missing_rows(series)
         if missing.any() and self.missing_share == 0:
             raise ValueError(f"column {self.name!r} has missing values, expected none as in training")
         if self.missing_share == 1 and not missing.all():
@@ -102,6 +108,15 @@ class Column:
             start += component.width
         return rows
 
+    def _converted(self, series: pd.Series) -> pd.Series:
+        try:
+            series = plain(series)
+            for form in self.forms:
+                series = form.read(series)
+        except ValueError as error:
+            raise ValueError(f"column {self.name!r} {error}") from error
+        return series
+
     def _read(self, present: pd.Series) -> list[np.ndarray]:
         try:
             return self.family.read(present)
@@ -118,48 +133,55 @@ class Column:
         for component in self.components:
             arrays.append(component.decode(rows[:, start : start + component.width]))
             start += component.width
-        return self.family.write(arrays, missing)
+        series = self.family.write(arrays, missing)
+        for form in reversed(self.forms):
+            series = form.write(series)
+        return series
 
     def state(self) -> dict[str, Any]:
         """Return a tree of arrays and JSON, as :meth:`restore` takes it."""
         return {
             "name": self.name,
             "kind": self.kind,
-            "family": _family_state(self.family),
+            "family": family_state(self.family),
             "missing": self.missing,
             "missing_share": self.missing_share,
             "components": [component.state() for component in self.components],
             "summary": self.summary,
+            **({"forms": [form.state() for form in self.forms]} if self.forms else {}),
         }
 
     @classmethod
     def restore(cls, state: Mapping[str, Any]) -> Column:
         """Rebuild what :meth:`state` was taken of."""
         fields = dict(state)
-        fields["family"] = _restore_family(state["family"])
+        fields["family"] = restore_family(state["family"])
+        fields["forms"] = tuple(restore_form(own) for own in state.get("forms", ()))
         fields["components"] = tuple(Component.restore(own) for own in state["components"])
         return cls(**fields)
 
 
-def learn_column(name: Hashable, series: pd.Series, kind: Kind | None, settings: CodecSettings) -> Column:
+def learn_column(name: Hashable, series: pd.Series, kind: str | None, settings: CodecSettings) -> Column:
     """Learn the codec of a column of at least one row.
 
     Args:
         name: of the column.
         series: training rows.
-        kind: how to read the column; None decides by dtype and content.
+        kind: one of :data:`Kind` or "datetime:FORMAT"; None decides by dtype and content.
         settings: see :class:`CodecSettings`.
 
     Raises:
         ValueError: if its dtype or a value is not supported, or does not fit ``kind``; the message names the column.
     """
     try:
-        family = _learn_family(series)
-        own = _kind(family, series)
-        if kind is not None and kind not in _choices(own):
-            raise ValueError(f"cannot be read as {kind!r}, expected {' or '.join(_choices(own))} for {series.dtype}")
-        mode = "levels" if (kind or own) in ("category", "boolean") else "auto" if kind is None else "numbers"
-        return _learn(name, series, family, kind or own, mode, settings=settings)
+        forms = learn_forms(series, kind)
+        for form in forms:
+            series = form.read(series)
+        family = learn_family(series, settings.keeps_range(name) is True)
+        own = kind_of(family, series)
+        asked = asked_kind(kind, own, series)
+        mode = "levels" if asked in OF_LEVELS else "auto" if kind is None else "numbers"
+        return replace(_learn(name, series, family, asked, mode, settings=settings), forms=forms)
     except ValueError as error:
         raise ValueError(f"column {name!r} {error}") from error
 
@@ -167,14 +189,16 @@ def learn_column(name: Hashable, series: pd.Series, kind: Kind | None, settings:
 def _learn(
     name: Hashable, series: pd.Series, family: Family, kind: Kind, mode: Mode, *, settings: CodecSettings
 ) -> Column:
-    missing = _missing(series)
+    missing = missing_rows(series)
     present = series[~missing]
     share = float(missing.mean())
     arrays = [values if len(values) else np.zeros(1, dtype=values.dtype) for values in family.read(present)]
     bounds = family.bounds(arrays) if settings.keep_bounds and len(present) else [NO_BOUNDS] * len(arrays)
+    keeps = settings.keeps_range(name)
+    keeps = False if keeps is None and kind != "integer" else keeps
     components = tuple(
-        learn_component(values, mode, family.precision, limits, settings)
-        for values, limits in zip(arrays, bounds, strict=True)
+        learn_component(values, mode, family.precision, limits, settings, keeps and place == 0)
+        for place, (values, limits) in enumerate(zip(arrays, bounds, strict=True))
     )
     missing_words = code_words(np.array([1 - share, share]) if 0 < share < 1 else np.ones(1), settings)
     constant = all(component.width == 0 for component in components)
@@ -190,67 +214,23 @@ def _learn(
     )
 
 
-def _learn_family(series: pd.Series) -> Family:
-    dtype = series.dtype
-    if isinstance(dtype, pd.CategoricalDtype | pd.StringDtype) or pd.api.types.is_object_dtype(dtype):
-        return learn_levels(series)
-    if str(dtype) in _MASKED or (isinstance(dtype, np.dtype) and dtype.kind in "biuf" and dtype.itemsize <= 8):
-        return Numbers(dtype)
-    if isinstance(dtype, np.dtype | pd.DatetimeTZDtype) and dtype.kind in "mM" and dtype_unit(dtype) in _UNITS:
-        if not known_by_name(dtype):
-            raise ValueError(f"has dtype {dtype}, expected a time zone known by its name such as Europe/Paris")
-        return learn_times(series)
-    raise ValueError(f"has dtype {dtype}, expected numbers, booleans, text, categories, dates or durations")
-
-
-def _kind(family: Family, series: pd.Series) -> Kind:
-    """Decide the kind by the dtype; floats without decimals are integers."""
-    if isinstance(family, Levels):
-        return "category"
-    if isinstance(family, Times):
-        return "datetime" if family.dtype.kind == "M" else "timedelta"
-    if family.precision.kind == "b":
-        return "boolean"
-    values = series[~_missing(series)].to_numpy(dtype=np.float64)
-    return "integer" if family.precision.kind in "iu" or (values == np.rint(values)).all() else "number"
-
-
-def _choices(own: Kind) -> tuple[str, ...]:
-    """List the kinds that a column of a kind can be read as."""
-    choices = {"number": ("number", "category"), "integer": ("integer", "number", "category")}
-    return {**choices, "boolean": ("boolean", "category")}.get(own, (own,))
-
-
-def _missing(series: pd.Series) -> np.ndarray:
-    """Find missing rows, bool ``(N,)``, including NaN inside a nullable float column."""
-    missing = series.isna().to_numpy()
-    if str(series.dtype) in _MASKED and series.dtype.kind == "f":
-        missing = missing | np.isnan(series.to_numpy(dtype=np.float64, na_value=np.nan))
-    return missing
-
-
 def _summary(present: pd.Series, components: tuple[Component, ...], constant: bool) -> str:
     if not len(present):
         return "always missing"
     if constant:
-        return f"always {present.iloc[0]}"
+        return f"always {_shown(present.iloc[0])}"
     scales = sum(component.scale is not None for component in components)
     if not scales and len(components) == 1:
         return f"{len(components[0].levels)} levels"
     spikes = sum(len(component.levels) for component in components if component.scale is not None)
-    return f"{present.min()} to {present.max()}" + (f", {spikes} spike{'s' * (spikes > 1)}" if spikes else "")
+    return f"{_shown(present.min())} to {_shown(present.max())}" + (
+        f", {spikes} spike{'s' * (spikes > 1)}" if spikes else ""
+    )
 
 
-def _family_state(family: Family) -> dict[str, Any]:
-    if isinstance(family, Levels):
-        return {"type": "levels", **family.state()}
-    if isinstance(family, Times):
-        return {"type": "times", "dtype": dtype_state(family.dtype), "offset": family.offset}
-    return {"type": "numbers", "dtype": dtype_state(family.dtype)}
-
-
-def _restore_family(state: Mapping[str, Any]) -> Family:
-    if state["type"] == "levels":
-        return Levels.restore(state)
-    dtype = restore_dtype(state["dtype"])
-    return Times(dtype, state["offset"]) if state["type"] == "times" else Numbers(dtype)
+def _shown(value: Any) -> str:  # noqa: ANN401 - a cell of any kind
+    """Return the text of a cell; pandas has none for a time of a zone beyond the year 9999."""
+    try:
+        return str(value)
+    except NotImplementedError:
+        return f"{value.tz_convert('UTC').tz_localize(None)} UTC"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
-from cfdg_diffusion.tabular.columns.grid import Grid, learn_grid
+from cfdg_diffusion.tabular.columns.grid import Grid, is_closed_set, learn_grid
 from cfdg_diffusion.tabular.columns.numbers import NormalMap, learn_map
 
 MOST_LEVELS = 4096
@@ -42,6 +43,10 @@ class CodecSettings:
             Measured: 7 better stay a number.
         most_knots: knots of the quantile map, at least 4; as scikit-learn's ``QuantileTransformer``.
         keep_bounds: keep a number at or above 0 if training did, and shares and percentages within 0 and 100 %.
+        keep_range: keep numbers and dates within the smallest and largest of the training rows: True for all columns,
+            False for none, or a tuple of column names. The default does so for small closed sets of integers such as
+            months or stars: at most 64 without gaps, with ten rows of the smallest and of the largest; names come
+            on top of these.
 
     Raises:
         ValueError: if a value is out of its range; the message names it.
@@ -54,12 +59,25 @@ class CodecSettings:
     number_levels: int = 3
     most_knots: int = 1000
     keep_bounds: bool = True
+    keep_range: bool | tuple[Hashable, ...] | None = None
+
+    def keeps_range(self, name: Hashable) -> bool | None:
+        """Return whether a column keeps its range; None leaves it to the content."""
+        if isinstance(self.keep_range, bool):
+            return self.keep_range
+        return True if name in (self.keep_range or ()) else None
 
     def __post_init__(self) -> None:
         limits = {"one_hot_levels": 2, "spread": 1e-3, "largest_gap": 1e-3, "spike_share": 1e-6, "most_knots": 4}
         for name, least in {**limits, "number_levels": 0}.items():
             if not least <= getattr(self, name) < np.inf:
                 raise ValueError(f"{name} is {getattr(self, name)!r}, expected a number of at least {least}")
+        if isinstance(self.keep_range, list):  # as JSON has it
+            object.__setattr__(self, "keep_range", tuple(self.keep_range))
+        if not isinstance(self.keep_range, bool | tuple | None):
+            raise ValueError(
+                f"keep_range is {self.keep_range!r}, expected True, False, None or a tuple of column names"
+            )
 
 
 @dataclass(frozen=True)
@@ -147,7 +165,12 @@ class Component:
 
 
 def learn_component(
-    values: np.ndarray, mode: Mode, precision: np.dtype, bounds: tuple[float, float], settings: CodecSettings
+    values: np.ndarray,
+    mode: Mode,
+    precision: np.dtype,
+    bounds: tuple[float, float],
+    settings: CodecSettings,
+    keep_range: bool | None = False,
 ) -> Component:
     """Learn the codec of int64 or float64 values ``(N,)``, N >= 1, all finite.
 
@@ -157,8 +180,11 @@ def learn_component(
         precision: numpy type that floats are stored with.
         bounds: smallest and largest possible value; infinite where there is none.
         settings: see :class:`CodecSettings`.
+        keep_range: no number is decoded outside the training values; None decides for a small closed set of integers.
     """
     distinct, counts = np.unique(values, return_counts=True)
+    if keep_range or (keep_range is None and is_closed_set(distinct, counts)):
+        bounds = _range(distinct)
     grid = None
     spikes = np.ones(len(distinct), dtype=bool)
     few = len(distinct) <= settings.number_levels and len(values) >= 10 * len(distinct)
@@ -173,10 +199,23 @@ def learn_component(
     scale = None
     if len(rest):
         places = rest.astype(np.float64) if grid is None else grid.index(rest).astype(np.float64)
-        limits = bounds if grid is None else grid.edges(bounds)
+        limits = _inward(bounds) if grid is None else grid.edges(bounds)
         scale = learn_map(places, counts[~spikes], float(grid is not None), limits, settings.most_knots)
         shares = np.append(shares, counts[~spikes].sum())
     return Component(distinct[spikes], code_words(shares / len(values), settings), grid, scale)
+
+
+def _range(distinct: np.ndarray) -> tuple[float, float]:
+    """Return the first and the last value, integers as such: float64 may have none of that size."""
+    return distinct[0].item(), distinct[-1].item()
+
+
+def _inward(bounds: tuple[float, float]) -> tuple[float, float]:
+    """Convert bounds, perhaps integers, to float64 that is not beyond them."""
+    low = float(bounds[0])
+    high = float(bounds[1])
+    low = math.nextafter(low, math.inf) if low < bounds[0] else low
+    return low, math.nextafter(high, -math.inf) if high > bounds[1] else high
 
 
 def _spikes(distinct: np.ndarray, counts: np.ndarray, grid: Grid | None, share: float) -> np.ndarray:

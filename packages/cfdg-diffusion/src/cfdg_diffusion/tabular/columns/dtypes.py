@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date, timedelta
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,9 @@ Arrays = list[np.ndarray]
 NO_BOUNDS: Bounds = (-math.inf, math.inf)
 _DAY = 86_400
 _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
-_YEARS = (-719_162, 2_932_896)
-"""Days from 1970 to 0001-01-01 and to 9999-12-31, the limits of Python's datetime."""
+_YEARS = (-719_160, 2_932_894)
+"""Days from 1970 to 0001-01-03 and to 9999-12-29: two days within the limits of Python's datetime, for any zone."""
+_LAST = 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -51,11 +53,12 @@ class Numbers:
             with np.errstate(over="ignore"):
                 values = values.astype(self.precision).astype(np.float64)
             return [np.clip(values, *_limits(self.precision))]
-        outside = values >= 2.0**63 if values.dtype.kind != "b" else np.zeros(1, dtype=bool)
-        if values.dtype.kind == "f":
-            outside = outside | (values < -(2.0**63)) | (values != np.rint(values))
+        if values.dtype.kind == "f" and (values != np.rint(values)).any():
+            raise ValueError(f"holds {values[values != np.rint(values)][0]}, expected integers")
+        outside = _beyond_int64(values)
         if outside.any():
-            raise ValueError(f"holds {values[outside][0]}, expected integers below 2^63")
+            most = "at least -2^63" if values[outside][0] < 0 else "below 2^63"
+            raise ValueError(f"holds {values[outside][0]}, expected integers {most}")
         return [values.astype(np.int64)]
 
     def write(self, arrays: Arrays, missing: np.ndarray) -> pd.Series:
@@ -81,10 +84,13 @@ class Times:
     Attributes:
         dtype: datetime64 with or without a zone, or timedelta64.
         offset: seconds by which that midnight is earlier than UTC's.
+        limits: earliest and latest value that is written, in the dtype's unit since 1970; None for no other limits than
+            years that every library reads.
     """
 
     dtype: Dtype
     offset: int = 0
+    limits: tuple[int, int] | None = None
 
     @property
     def precision(self) -> np.dtype:
@@ -97,8 +103,9 @@ class Times:
         Raises:
             ValueError: if the dtype cannot be converted; the caller puts the column's name before the message.
         """
-        if series.dtype.kind not in (self.dtype.kind, "O"):
-            raise ValueError(f"has dtype {series.dtype}, expected {self.dtype}")
+        if series.dtype.kind != self.dtype.kind and not _are_times(series, self.dtype.kind):
+            call = "pandas.to_datetime" if self.dtype.kind == "M" else "pandas.to_timedelta"
+            raise ValueError(f"has dtype {series.dtype}, expected {self.dtype}: convert it with {call}")
         try:
             series = series if series.dtype == self.dtype else series.astype(self.dtype)
         except (TypeError, ValueError) as error:
@@ -106,21 +113,22 @@ class Times:
         values = _since_1970(series)
         if self.dtype.kind == "m":
             return [values]
-        per_second = _PER_SECOND[dtype_unit(self.dtype)]
-        seconds, fraction = np.divmod(values, per_second)
+        return self._parts(values)
+
+    def _parts(self, values: np.ndarray) -> Arrays:
+        seconds, fraction = np.divmod(values, _PER_SECOND[dtype_unit(self.dtype)])
         days, second = np.divmod(seconds + self.offset, _DAY)
         return [days, second, fraction]
 
     def write(self, arrays: Arrays, missing: np.ndarray) -> pd.Series:
-        """Write arrays ``(N,)``, clipped to the years 1 to 9999, as a series; missing where ``missing (N,)``."""
+        """Write arrays ``(N,)``, clipped to the limits, as a series; missing where ``missing (N,)``."""
         unit = dtype_unit(self.dtype)
         none = np.iinfo(np.int64).min
+        low, high = self.limits or usual_limits(self.dtype, self.offset)
         if self.dtype.kind == "m":
-            return pd.Series(np.where(missing, none, arrays[0]).view(f"m8[{unit}]"))
-        per_second = _PER_SECOND[unit]
-        most = (2**63 - 1) // per_second // _DAY - 2
-        days = np.clip(arrays[0], max(_YEARS[0] + 2, -most), min(_YEARS[1] - 2, most))
-        values = (days * _DAY + arrays[1] - self.offset) * per_second + arrays[2]
+            return pd.Series(np.where(missing, none, np.clip(arrays[0], low, high)).view(f"m8[{unit}]"))
+        days, second, fraction = _between(arrays, *(self._parts(np.array([limit])) for limit in (low, high)))
+        values = (days * _DAY + second - self.offset) * _PER_SECOND[unit] + fraction
         series = pd.Series(pd.DatetimeIndex(np.where(missing, none, values).view(f"M8[{unit}]")))
         zone = getattr(self.dtype, "tz", None)
         return series if zone is None else series.dt.tz_localize("UTC").dt.tz_convert(zone)
@@ -132,14 +140,66 @@ class Times:
         return [NO_BOUNDS, (0.0, _DAY - 1.0), (0.0, _PER_SECOND[dtype_unit(self.dtype)] - 1.0)]
 
 
-def learn_times(series: pd.Series) -> Times:
-    """Learn a column of dates or durations; its offset from UTC is the median of its rows."""
+def _beyond_int64(values: np.ndarray) -> np.ndarray:
+    """Find numbers ``(N,)`` that int64 does not hold; no int64 is compared with a float, which would round it."""
+    if values.dtype.kind == "f":
+        return (values >= 2.0**63) | (values < -(2.0**63))
+    return values > np.uint64(_LAST) if values.dtype.kind == "u" else np.zeros(len(values), dtype=bool)
+
+
+def _between(arrays: Arrays, low: Arrays, high: Arrays) -> Arrays:
+    """Clip days ``(N,)`` to those of ``low (1,)`` and ``high (1,)`` so that seconds stay, then all to the limits."""
+    clipped = [np.clip(arrays[0], low[0], high[0]), *arrays[1:]]
+    early = _is_before(clipped, low)
+    late = _is_before(high, clipped)
+    parts = zip(clipped, low, high, strict=True)
+    return [np.where(early, first, np.where(late, last, part)) for part, first, last in parts]
+
+
+def _is_before(one: Arrays, other: Arrays) -> np.ndarray:
+    """Compare days, then seconds, then fractions."""
+    before = one[2] < other[2]
+    for part in (1, 0):
+        before = (one[part] < other[part]) | ((one[part] == other[part]) & before)
+    return before
+
+
+def usual_limits(dtype: Dtype, offset: int) -> tuple[int, int]:
+    """Find the limits of new dates, or durations: whole days, two days within the years 1 to 9999 and within int64."""
+    if dtype.kind == "m":
+        return -_LAST, _LAST
+    per_second = _PER_SECOND[dtype_unit(dtype)]
+    per_day = _DAY * per_second
+    most = _LAST // per_day - 2
+    low = max(_YEARS[0], -most) * per_day
+    high = (min(_YEARS[1], most) + 1) * per_day - 1
+    return low - offset * per_second, high - offset * per_second
+
+
+def learn_times(series: pd.Series, keep_range: bool = False) -> Times:
+    """Learn a column of dates or durations; its offset from UTC is the median of its rows.
+
+    Training rows are within the limits, whatever their year; with ``keep_range`` they are the limits.
+    """
     present = series.dropna()
-    if getattr(series.dtype, "tz", None) is None or not len(present):
+    if not len(present):
         return Times(series.dtype)
-    local = present.dt.tz_localize(None).to_numpy().view(np.int64)
-    offset = np.median(local - _since_1970(present)) / _PER_SECOND[dtype_unit(series.dtype)]
-    return Times(series.dtype, round(float(offset)))
+    values = _since_1970(present)
+    offset = 0
+    if getattr(series.dtype, "tz", None) is not None:
+        local = present.dt.tz_localize(None).to_numpy().view(np.int64)
+        offset = round(float(np.median(local - values) / _PER_SECOND[dtype_unit(series.dtype)]))
+    low = int(values.min())
+    high = int(values.max())
+    usual = usual_limits(series.dtype, offset)
+    limits = (low, high) if keep_range else (min(low, usual[0]), max(high, usual[1]))
+    return Times(series.dtype, offset, limits)
+
+
+def _are_times(series: pd.Series, kind: str) -> bool:
+    """Test for objects that are all dates (M) or all durations (m)."""
+    types = (date, np.datetime64) if kind == "M" else (timedelta, np.timedelta64)
+    return series.dtype == object and all(isinstance(value, types) for value in series)
 
 
 def _since_1970(series: pd.Series) -> np.ndarray:

@@ -13,10 +13,16 @@ _EXACT = 2**52
 """The largest k for which float64 distinguishes k and k + 0.5."""
 _DIGITS = {2: 3, 4: 6, 8: 15}
 """Decimal digits that every float keeps, by its size in bytes."""
+_CHANCE = math.log(1e-6)
+"""Largest chance of random floats of more digits to be decimals, so that they count as such."""
 _MOST_VALUES = 1000
 """Distinct values of a grid of seen values."""
 _STEP_NEEDS = 8
 """Distinct values from which on a common step is used; 8 share a step of 2 by chance once in 128 tables."""
+_MOST_CLOSED = 64
+"""Values of a small closed set of integers; minutes are 60."""
+_LEAST_AT_ENDS = 10
+"""Rows of its smallest and of its largest value."""
 _SEEN_NEEDS = 5
 """Rows per distinct value from which on the values seen count as all possible values."""
 
@@ -40,7 +46,7 @@ class Grid:
     def index(self, values: np.ndarray) -> np.ndarray:
         """Find int64 k ``(N,)`` of the grid point nearest to each int64 or float64 value ``(N,)``."""
         if len(self.seen):
-            return np.searchsorted((self.seen[1:] + self.seen[:-1]) / 2, values).astype(np.int64)
+            return np.searchsorted(self._middles(), values).astype(np.int64)
         low, high = self._limits()
         if values.dtype != np.int64:
             with np.errstate(over="ignore"):
@@ -48,6 +54,14 @@ class Grid:
             values = np.clip(whole, -(2.0**62), 2.0**62).astype(np.int64)
         values = np.clip(values, self.origin + low * self.step, self.origin + high * self.step)
         return (values - self.origin + self.step // 2) // self.step
+
+    def _middles(self) -> np.ndarray:
+        """Compute the middles ``(V - 1,)`` between neighbours seen, of int64 without rounding."""
+        low = self.seen[:-1]
+        high = self.seen[1:]
+        if self.seen.dtype != np.int64:
+            return (high + low) / 2
+        return low + ((high.view(np.uint64) - low.view(np.uint64)) // 2).astype(np.int64)
 
     def values(self, index: np.ndarray) -> np.ndarray:
         """Look up the values ``(N,)`` at k within :meth:`edges`: int64 without decimals, else float64."""
@@ -94,16 +108,53 @@ def learn_grid(distinct: np.ndarray, rows: int, precision: np.dtype) -> Grid | N
         rows: of the table.
         precision: numpy type that floats are stored with.
     """
-    if distinct.dtype == np.int64:
-        return _equally_spaced(distinct, 0)
-    for decimals in range(_DIGITS[precision.itemsize]):
-        if np.abs(distinct[[0, -1]]).max() * 10.0**decimals >= 10.0 ** _DIGITS[precision.itemsize]:
-            break
-        if _holds(distinct[:1000], decimals, precision) and _holds(distinct, decimals, precision):
-            return _equally_spaced(np.rint(distinct * 10.0**decimals).astype(np.int64), decimals)
+    grid = _equally_spaced(distinct, 0) if distinct.dtype == np.int64 else _decimals(distinct, precision)
+    if grid is not None:
+        return grid
     if len(distinct) <= _MOST_VALUES and rows >= _SEEN_NEEDS * len(distinct):
         return Grid(0, 0, 1, distinct)
     return None
+
+
+def _decimals(distinct: np.ndarray, precision: np.dtype) -> Grid | None:
+    """Find the grid of decimals with the fewest digits; None if there is none."""
+    for decimals in range(_DIGITS[precision.itemsize]):
+        if not _resolves(distinct, decimals, precision):
+            break
+        if _holds(distinct[:1000], decimals, precision) and _holds(distinct, decimals, precision):
+            return _equally_spaced(np.rint(distinct * 10.0**decimals).astype(np.int64), decimals)
+    return None
+
+
+def _resolves(distinct: np.ndarray, decimals: int, precision: np.dtype) -> bool:
+    """Test whether floats keep so many decimals apart, and whether decimals among them are no accident.
+
+    The type keeps its guaranteed digits anyway. Beyond these, of the floats near a value spacing / 10^-decimals are
+    decimals.
+    """
+    largest = float(np.abs(distinct[[0, -1]]).max())
+    if largest * 10.0**decimals < 10.0 ** _DIGITS[precision.itemsize]:
+        return True
+    with np.errstate(over="ignore", invalid="ignore"):
+        shares = np.spacing(np.abs(distinct[:1000]).astype(precision)).astype(np.float64) * 10.0**decimals
+        last = float(np.spacing(precision.type(largest))) * 10.0**decimals
+    return last <= 1 and float(np.log(np.minimum(shares, 1)).sum()) < _CHANCE
+
+
+def is_closed_set(distinct: np.ndarray, counts: np.ndarray) -> bool:
+    """Test for a small closed set of integers, such as months, hours or stars.
+
+    They are at most 64 neighbours, or multiples of one step, without gaps. Ten rows each of the smallest and the
+    largest say that no rarer one lies beyond, as it would in a count with a tail.
+
+    Args:
+        distinct: ``(V,)`` int64, or float64 without decimals, ascending.
+        counts: ``(V,)`` rows of each.
+    """
+    if len(distinct) > _MOST_CLOSED or min(counts[0], counts[-1]) < _LEAST_AT_ENDS:
+        return False
+    steps = np.unique(np.diff(distinct))
+    return len(steps) <= 1
 
 
 def _holds(values: np.ndarray, decimals: int, precision: np.dtype) -> bool:

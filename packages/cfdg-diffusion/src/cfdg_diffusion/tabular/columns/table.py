@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 
 from cfdg_diffusion.tabular.checks import check_unique
-from cfdg_diffusion.tabular.columns.column import Column, Kind, Role, learn_column
+from cfdg_diffusion.tabular.columns.column import Column, Role, learn_column
 from cfdg_diffusion.tabular.columns.components import CodecSettings
 from cfdg_diffusion.tabular.columns.dtypes import dtype_state, restore_dtype
+from cfdg_diffusion.tabular.columns.families import Kind
 
 _VERSION = 1
 _DEFAULT = CodecSettings()
@@ -68,7 +69,7 @@ class TableCodec:
     def learn(
         cls,
         table: pd.DataFrame,
-        kinds: Mapping[Hashable, Kind] | None = None,
+        kinds: Mapping[Hashable, Kind | str] | None = None,
         settings: CodecSettings = _DEFAULT,
     ) -> TableCodec:
         """Learn from training rows.
@@ -76,7 +77,8 @@ class TableCodec:
         Args:
             table: at least one row and one column.
             kinds: kinds of some columns that dtype and content do not decide, for example ``{"zip": "category"}``;
-                "number" and "integer" keep a number of few values a number.
+                "number" and "integer" keep a number of few values a number. Texts and whole numbers that are dates are
+                "datetime", or "datetime:FORMAT" with directives of strptime such as ``%d.%m.%Y``.
             settings: see :class:`CodecSettings`.
 
         Raises:
@@ -196,7 +198,7 @@ class TableCodec:
             (
                 str(column.name),
                 column.kind,
-                str(column.family.dtype),
+                str(column.dtype),
                 column.summary,
                 f"{column.missing_share:.1%} missing" if column.missing_share else "",
                 f"{column.width} dimension" + ("" if column.width == 1 else "s"),
