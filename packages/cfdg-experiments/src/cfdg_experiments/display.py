@@ -13,7 +13,7 @@ from cfdg_experiments.cells import Cell, Event
 from cfdg_experiments.header import ReportHeader
 from cfdg_experiments.report import to_rich
 from cfdg_experiments.results import CellKey, CellResult
-from cfdg_experiments.run import Throttle
+from cfdg_experiments.throttle import Throttle
 
 LINE_SECONDS = 15.0  # between progress lines where there is no terminal
 

@@ -25,6 +25,7 @@ from cfdg_experiments.augmentation import Augmentation
 from cfdg_experiments.cells import Cell, Event, Listener, Workspace
 from cfdg_experiments.policy_store import PolicyKeeper, describe_learner
 from cfdg_experiments.results import CellResult, Curves, Evaluation
+from cfdg_experiments.throttle import Throttle
 from cfdg_rl.agents.capture import Captured
 from cfdg_rl.buffer import Ring
 from cfdg_rl.checkpoint import load_checkpoint, save_checkpoint
@@ -243,22 +244,6 @@ class CellRun:
         reward = reward_map(own.learner, self.data)
         arm = self.cell.augmentation
         return Augmentation(arm, own, self.data, agent=self.agent, reward=reward, device=self.device)
-
-
-class Throttle:
-    """A limit on how often something is done: ready at most once in so many seconds."""
-
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
-        self.last = time.perf_counter()
-
-    def ready(self) -> bool:
-        """Tell if ``seconds`` have passed since the start or the last time that this was true."""
-        now = time.perf_counter()
-        if now - self.last < self.seconds:
-            return False
-        self.last = now
-        return True
 
 
 def _untrained(cell: Cell, data: Dataset, device: torch.device) -> Learner:

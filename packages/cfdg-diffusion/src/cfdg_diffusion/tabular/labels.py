@@ -178,7 +178,7 @@ def _is_many(series: pd.Series) -> bool:
 
 def _plain(name: Hashable, series: pd.Series) -> pd.Series:
     try:
-        return plain(series).rename(name)
+        return pd.Series(plain(series), name=name)
     except ValueError as error:
         raise ValueError(f"label column {name!r} {error}") from error
 

@@ -197,7 +197,7 @@ def _learn(
     keeps = settings.keeps_range(name)
     keeps = False if keeps is None and kind != "integer" else keeps
     components = tuple(
-        learn_component(values, mode, family.precision, limits, settings, keeps and place == 0)
+        learn_component(values, mode, family.precision, limits, settings, keep_range=keeps and place == 0)
         for place, (values, limits) in enumerate(zip(arrays, bounds, strict=True))
     )
     missing_words = code_words(np.array([1 - share, share]) if 0 < share < 1 else np.ones(1), settings)
