@@ -127,7 +127,14 @@ def _converted(series: pd.Series, type_: Any, form: ColumnFormat) -> Any:  # noq
 def _plain(series: pd.Series) -> Any:  # noqa: ANN401
     import pyarrow
 
+    zone = getattr(series.dtype, "tz", None)
+    if zone is not None:
+        instants = pyarrow.array(series.dt.tz_convert("UTC").dt.tz_localize(None), from_pandas=True)
+        return instants.cast(pyarrow.timestamp(instants.type.unit, str(zone)))
     array = pyarrow.array(series, from_pandas=True)
+    own = array.type.value_type if pyarrow.types.is_dictionary(array.type) else array.type
+    if isinstance(own, pyarrow.BaseExtensionType):
+        raise ValueError(f"Parquet has no {own}")
     return array.combine_chunks() if isinstance(array, pyarrow.ChunkedArray) else array
 
 
