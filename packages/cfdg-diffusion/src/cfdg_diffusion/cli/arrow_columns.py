@@ -143,7 +143,8 @@ def _decimals(series: pd.Series, type_: Any) -> Any:  # noqa: ANN401
     import pyarrow
 
     if series.dtype.kind not in "iuf":
-        return pyarrow.array(series.astype(object).where(series.notna(), None).tolist(), pyarrow.string()).cast(type_)
+        cells = [None if pd.isna(cell) else cell for cell in series]
+        return pyarrow.array(cells, pyarrow.string()).cast(type_)
     most = 10.0 ** (type_.precision - type_.scale) - 10.0**-type_.scale
     values = np.clip(series.to_numpy(dtype=np.float64, na_value=np.nan), -most, most).tolist()
     scale = max(type_.scale, 0)

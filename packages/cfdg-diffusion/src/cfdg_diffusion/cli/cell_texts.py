@@ -40,14 +40,15 @@ def _dates(series: pd.Series, form: DateFormat | None) -> list[str | None]:
         return [None if pd.isna(value) else value.isoformat(sep=" ") for value in series]
     if form is None:
         values = series.dropna().to_numpy()
-        unit = next((unit for unit in _UNITS if (values.astype(f"M8[{unit}]") == values).all()), "ns")
+        finest: Unit = "ns"
+        unit = next((unit for unit in _UNITS if (values.astype(f"M8[{unit}]") == values).all()), finest)
         form = DateFormat(unit, " ")
     return form.write(series).tolist()
 
 
 def _numbers(series: pd.Series, form: ColumnFormat, csv: CsvFormat) -> list[str]:
     """Write numbers with as many digits as it takes to read the same ones."""
-    precision = getattr(series.dtype, "numpy_dtype", series.dtype)
+    precision: Any = getattr(series.dtype, "numpy_dtype", series.dtype)
     if precision.kind == "f":
         values = series.to_numpy(dtype=precision, na_value=np.nan)
         if form.decimals is None:

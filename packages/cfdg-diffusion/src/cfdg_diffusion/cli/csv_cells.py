@@ -24,7 +24,7 @@ TEXT: Any = "str" if int(pd.__version__.split(".")[0]) >= 3 else object
 
 @dataclass(frozen=True)
 class ColumnReading:
-    """How to read the cells of one column.
+    """Reading of the cells of one column.
 
     Attributes:
         dtype: of the column; numbers are read wider if a cell needs it, so that none of them changes.
@@ -94,7 +94,7 @@ def truth_words(cells: pd.Series) -> tuple[str, str]:
 
 def _categories(cells: pd.Series, dtype: pd.CategoricalDtype, levels: Mapping[str, object] | None) -> pd.Series:
     known = levels or {level_text(level): level for level in dtype.categories.astype(object)}
-    numbers = {level: level for level in known.values() if isinstance(level, int | float)}
+    numbers: dict[Any, object] = {level: level for level in known.values() if isinstance(level, int | float)}
     spelt = {cell: known.get(cell, numbers.get(_float(cell))) for cell in cells.dropna().unique()}
     found = _replaced(
         cells, {cell: level for cell, level in spelt.items() if level is not None}, "one of its categories"

@@ -72,7 +72,7 @@ def text_chunks(path: Path, names: Sequence[str], separator: str, rows: int) -> 
         start = 0
         while block := list(islice(found, rows)):
             index = pd.RangeIndex(start, start + len(block))
-            yield pd.DataFrame(np.array(block, dtype=object), columns=pd.Index(names, dtype=object), index=index)
+            yield pd.DataFrame(np.array(block, dtype=object), columns=np.array(names, dtype=object), index=index)
             start += len(block)
 
 

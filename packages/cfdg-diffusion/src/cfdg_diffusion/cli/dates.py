@@ -114,8 +114,8 @@ def _reads_all(cells: Iterable[str], pattern: str) -> bool:
 
 def _of_pattern(cells: pd.Series, pattern: str, dtype: Any) -> pd.Series:  # noqa: ANN401
     known: dict[str, np.datetime64] = {}
-    for row, cell in cells.dropna().items():
-        if cell not in known:
+    for row, cell in zip(cells.index.tolist(), cells, strict=True):
+        if isinstance(cell, str) and cell not in known:
             try:
                 known[cell] = _instant(datetime.strptime(cell.strip(), pattern))
             except ValueError as error:
@@ -123,9 +123,9 @@ def _of_pattern(cells: pd.Series, pattern: str, dtype: Any) -> pd.Series:  # noq
     unit = _finer(dtype, "us" if "%f" in pattern else "s")
     none = np.datetime64("NaT", "us")
     values = np.array([known.get(cell, none) for cell in cells], dtype="M8[us]").astype(f"M8[{unit}]")
-    found = pd.Series(values, index=cells.index)
     zone = getattr(dtype, "tz", None)
-    return found if zone is None else found.dt.tz_localize("UTC").dt.tz_convert(zone)
+    found = pd.DatetimeIndex(values)
+    return pd.Series(found if zone is None else found.tz_localize("UTC").tz_convert(zone), index=cells.index)
 
 
 def _instant(moment: datetime) -> np.datetime64:

@@ -47,7 +47,7 @@ class CsvFormat:
 
 @dataclass(frozen=True)
 class ColumnFormat:
-    """How the cells of one column are written.
+    """Form in which the cells of one column are written.
 
     Attributes:
         date: format of its dates; None for no dates, or for the default.
@@ -78,7 +78,7 @@ PLAIN = ColumnFormat()
 
 @dataclass(frozen=True)
 class TableFormat:
-    """How the file of a table was written, to write others alike.
+    """Form in which the file of a table was written, to write others alike.
 
     Attributes:
         csv: layout of CSV files; None if the table came from another kind of file.
@@ -114,14 +114,14 @@ class TableFormat:
     @classmethod
     def restore(cls, state: Mapping[str, Any]) -> TableFormat:
         """Rebuild what :meth:`state` was taken of."""
-        csv = state["csv"]
-        layout = None if csv is None else CsvFormat(**{**csv, "missing": tuple(csv["missing"])})
+        csv: dict[str, Any] | None = state["csv"]
+        layout = None if csv is None else CsvFormat(**csv | {"missing": tuple(csv["missing"])})
         return cls(layout, {name: ColumnFormat.restore(own) for name, own in state["columns"].items()}, state["arrow"])
 
 
 @dataclass(frozen=True)
 class Choices:
-    """What a user says about the files of a command; None and empty leave the choice to the file.
+    """Words of a user about the files of a command; None and empty leave the choice to the file.
 
     Attributes:
         kinds: kind of some columns by their name as text.

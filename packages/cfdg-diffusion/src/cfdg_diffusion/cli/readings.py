@@ -102,8 +102,8 @@ def with_levels(form: TableFormat, model: TabularDiffusion) -> TableFormat:
 def _levels(model: TabularDiffusion) -> dict[Hashable, list[object]]:
     """List the levels of each column of categories or objects."""
     codecs = [codec for codec in (model.schema.labels.codec, model.schema.codec) if codec is not None]
-    columns = [column for codec in codecs for column in codec.columns if isinstance(column.family, Levels)]
-    return {column.name: list(column.family.levels.astype(object)) for column in columns}
+    families = [(column.name, column.family) for codec in codecs for column in codec.columns]
+    return {name: list(family.levels.astype(object)) for name, family in families if isinstance(family, Levels)}
 
 
 def table_readings(train: pd.DataFrame, form: TableFormat, layout: CsvFormat) -> dict[Hashable, ColumnReading]:
