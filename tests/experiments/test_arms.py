@@ -185,7 +185,7 @@ def test_keys_follow_the_settings_that_an_arm_reads():
 
     assert changed("edis", generators__edis__pool_rows=99)
     assert changed("pgr", generators__curiosity__width=9)
-    assert changed("base-updates", generators__updates_per_fit_step=2.0)
+    assert changed("base-updates", generators__updates_per_fit_step=9.0)
     assert changed("synther", diffusion__width=9)
     assert not changed("repeat", diffusion__width=9)
     assert not changed("cfdg", generators__edis__pool_rows=99, inspection__rows=9)
