@@ -173,7 +173,7 @@ def _run_missing(plan: Plan, space: Workspace, jobs: int, display: Display, trac
     for cell, result in done.items():
         listeners.finished(cell, result)
     if missing := [cell for cell in listeners.keys if cell not in done]:
-        run_grid(missing, space, jobs, listeners.notify, listeners.finished, _task(plan))
+        run_grid(missing, space, jobs, listeners.notify, listeners.finished, task=_task(plan))
 
 
 def _prepare_data(cells: Sequence[Cell], space: Workspace, jobs: int, console: Console) -> None:
