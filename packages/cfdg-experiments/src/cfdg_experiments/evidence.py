@@ -162,7 +162,8 @@ def suite_summaries(results: Sequence[CellResult], header: ReportHeader) -> list
             base = arms.get(references.get(arm, ""))
             better = None if base is None else _improvement(base, cells, rng)
             seconds = float(np.mean([cell.seconds for cell in cells]))
-            found.append(SuiteSummary(algorithm, arm, len(cells), iqm, gap, improvement=better, seconds=seconds))
+            summary = SuiteSummary(algorithm, arm, len(cells), iqm, gap, improvement=better, seconds=seconds)
+            found.append(summary)
     return found
 
 
