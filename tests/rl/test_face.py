@@ -7,7 +7,7 @@ import pytest
 
 import cfdg_rl
 
-LAZY = ("Dataset", "EnvCollector", "Evaluator", "dataset_names", "load_dataset", "make_env")
+LAZY = ("from_arrays", "Dataset", "EnvCollector", "Evaluator", "dataset_names", "load_dataset", "make_env")
 
 
 def loaded_after(code: str) -> set[str]:
