@@ -79,7 +79,7 @@ def number_column(draw):
     if dtype in ("boolean", "bool"):
         cells = pd.Series([True, False] * (ROWS // 2), dtype=dtype)
     elif "loat" in dtype:
-        values = st.floats(-1e30, 1e30, width=32) if dtype == "float32" else st.floats(-1e300, 1e300)
+        values = st.floats(-(2.0**100), 2.0**100, width=32) if dtype == "float32" else st.floats(-1e300, 1e300)
         cells = pd.Series(draw(st.lists(values, min_size=ROWS, max_size=ROWS)), dtype=dtype)
     else:
         limits = np.iinfo(dtype.lower())

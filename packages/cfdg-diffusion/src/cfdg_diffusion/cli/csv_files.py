@@ -20,7 +20,7 @@ from cfdg_diffusion.cli.given import Given
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
 """Separator of cells by suffix, in lower case."""
 _USUAL = (",", ";", "\t", "|")
-_END = "\x1fend of file\x1f"
+_END = "\x1fend\x1e"
 """A row after the last, which becomes part of a cell if its quote is not closed."""
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 

@@ -37,8 +37,8 @@ class CsvFormat:
     def __post_init__(self) -> None:
         for name in ("separator", "decimal"):
             character = getattr(self, name)
-            if len(character) != 1 or character in '"\r\n':
-                raise ValueError(f"--{name} is {character!r}, expected one character")
+            if len(character) != 1 or character in '"\r\n\x1e\x1f' or character.isalnum():
+                raise ValueError(f"--{name} is {character!r}, expected one character that separates")
         if self.thousands and (len(self.thousands) != 1 or self.thousands == self.decimal or self.thousands in '"\r\n'):
             raise ValueError(f"--thousands is {self.thousands!r}, expected one character other than --decimal")
         if any(character.isalnum() or character in "+-" for character in (self.decimal, self.thousands) if character):
@@ -142,4 +142,6 @@ class Choices:
         said = {name: getattr(self, name) for name in ("separator", "decimal", "thousands", "missing")}
         if self.missing is not None:
             said["missing"] = ("", *(word for word in self.missing if word))
+        if self.thousands is None and self.decimal == usual.thousands:
+            said["thousands"] = ""
         return replace(usual, **{name: value for name, value in said.items() if value is not None})

@@ -196,7 +196,7 @@ class TableCodec:
         """Describe each column in a line: name, kind, dtype, levels or range, share of missing values, dimensions."""
         lines = [
             (
-                str(column.name),
+                _shown(column.name),
                 column.kind,
                 str(column.dtype),
                 column.summary,
@@ -238,6 +238,12 @@ def _stored(rows: np.ndarray, order: Literal["C", "F"]) -> np.ndarray:
         part = rows[start : start + 1024]
         copy[start : start + 1024] = part if np.isfinite(part).all() else np.nan_to_num(part)
     return copy
+
+
+def _shown(name: Hashable) -> str:
+    """Return a name as text, in quotes if it is empty or would not stay in its line."""
+    text = str(name)
+    return text if text.strip() and text.isprintable() else repr(text)
 
 
 def _names(table: pd.DataFrame) -> list[Hashable]:

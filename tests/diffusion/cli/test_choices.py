@@ -1,0 +1,215 @@
+"""Every choice of how a file is read can be corrected, is remembered with the model, and is written again."""
+
+import csv
+import os
+
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, Phase, assume, given, settings
+from hypothesis import strategies as st
+
+from cfdg_diffusion.cli.csv_cells import ColumnReading, cast
+from cfdg_diffusion.cli.dates import DateFormat, guess
+from cfdg_diffusion.cli.formats import Choices, ColumnFormat, CsvFormat
+from cfdg_diffusion.cli.table_files import read_table
+
+QUICK = settings(
+    max_examples=int(os.environ.get("CFDG_EXAMPLES", "15")),
+    phases=[Phase.explicit, Phase.generate],  # shrinking takes minutes
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
+
+
+def put(path, *lines):
+    path.write_bytes("".join(f"{line}\n" for line in lines).encode())
+    return path
+
+
+def kinds(text):
+    """Kind and dtype of each column of a preview."""
+    lines = [line.split() for line in text.split("\n\n")[1].splitlines()]
+    return {words[0]: (words[1], words[2]) for words in lines}
+
+
+def column(tmp_path, *cells, kind=None, **said):
+    path = put(tmp_path / "one.csv", "x;y", *(f"{cell};0" for cell in cells))
+    return read_table(path, Choices({} if kind is None else {"x": kind}, separator=";", **said))
+
+
+@st.composite
+def layouts(draw):
+    separator = draw(st.sampled_from([",", ";", "\t", "|", " "]))
+    decimal = draw(st.sampled_from([".", ","]))
+    thousands = draw(st.sampled_from(["", ".", ",", "'", " ", "\u00a0", "_"]))
+    assume(thousands != decimal)
+    return separator, decimal, thousands
+
+
+@QUICK
+@given(layout=layouts(), kind=st.sampled_from(["%d.%m.%Y", "%Y%m%d", "%m/%d/%y %H:%M", "%d %b %Y"]), data=st.data())
+def test_what_a_user_says_is_remembered_and_written_again(tool, layout, kind, data):
+    """A file in any layout is fitted, sampled and read again, each time with the dtypes that were meant."""
+    separator, decimal, thousands = layout
+    cents = data.draw(st.lists(st.integers(-(10**9), 10**9), min_size=20, max_size=20, unique=True))
+    truths = data.draw(st.sampled_from([("yes", "no"), ("Y", "N"), ("t", "f"), ("true", "false")]))
+    written = DateFormat.of_pattern(kind)
+    days = written.write(pd.Series(pd.to_datetime([f"2024-03-{1 + row:02}" for row in range(20)])))
+    rows = []
+    for row, cent in enumerate(cents):
+        number = f"{cent / 100:,.2f}".translate(str.maketrans({",": thousands, ".": decimal}))
+        cells = ["NA" if row % 4 else "-", number, days[row], truths[row % 2], f"{row:03}"]
+        rows.append(separator.join(f'"{cell}"' for cell in cells))
+    folder = tool.folder()
+    put(folder / "t.csv", separator.join(["word", "price", "day", "paid", "code"]), *rows)
+    said = [f"--separator={'tab' if separator == chr(9) else separator}", f"--decimal={decimal}", "--missing=-"]
+    said += [f"--thousands={thousands}"] if thousands else []
+    meant = [f"--kinds=day=datetime:{kind}", "--kinds=paid=boolean", "--kinds=code=integer"]
+    dry = tool.run("fit", folder / "t.csv", "--dry-run", *said, *meant).out
+    found = kinds(dry)
+    assert found["price"][1] == "float64"
+    assert found["day"] == ("datetime", "datetime64[s]")
+    assert found["paid"][1] == "bool"
+    assert found["code"][1] == "int64"
+    assert "25.0% missing" in dry.split("\n\n")[1].splitlines()[0]
+    tool.fit(folder / "t.csv", folder / "m", *said, *meant)
+    tool.run("sample", folder / "m", "-n", "30", "-o", folder / "s.csv")
+    again = kinds(tool.run("inspect", folder / "s.csv", *said, "--kinds", f"day=datetime:{kind}").out)
+    assert {again["price"][1], again["price"][0]} & {"float64", "constant"}
+    assert "filled" in tool.run("impute", folder / "m", folder / "s.csv", "-o", folder / "f.csv").err
+    tool.run("sample", folder / "m", "--like", folder / "s.csv", "--fix", "price,day,paid", "-o", folder / "g.csv")
+    put(folder / "plain.csv", "word,price,day,paid,code", f"NA,-1.25,{days[0]},{truths[0]},")
+    full = tool.run("impute", folder / "m", folder / "plain.csv", "--separator=,", "--decimal=.").out
+    assert next(csv.reader(full.splitlines()[1:]))[:4] == ["NA", "-1.25", days[0], truths[0]]
+
+
+@pytest.mark.parametrize(
+    ("cells", "dtype"),
+    [
+        (["+49151000", "+49151001", "+4930"], "text"),
+        (["1E5", "2E3", "7E1"], "text"),
+        (["1e5", "-2e3"], "text"),
+        (["+1", "-1", "+2"], "int64"),
+        (["1E5", "2.5"], "float64"),
+        (["-1", "-2"], "int64"),
+    ],
+)
+def test_a_sign_or_a_bare_exponent_in_all_cells_is_a_code(tmp_path, cells, dtype):
+    found = column(tmp_path, *cells).table["x"]
+    assert (found.tolist() == cells) if dtype == "text" else str(found.dtype) == dtype
+    assert column(tmp_path, *cells, kind="number").table["x"].dtype == "float64"
+
+
+@pytest.mark.parametrize("cells", [["+49", "+50"], ["1.50", "2.00"], ["007", "12"], ["1E5", "2.5"], ["true", "TRUE"]])
+def test_a_category_keeps_its_text(tmp_path, cells):
+    assert column(tmp_path, *cells, kind="category").table["x"].tolist() == cells
+    assert column(tmp_path, "1", "2", "", kind="category").table["x"].dtype == "Int64"
+
+
+@pytest.mark.parametrize(
+    ("said", "missing"), [({}, 3), ({"missing": ("",)}, 1), ({"missing": ("DE",)}, 2), ({"missing": ("NA", "FR")}, 3)]
+)
+def test_words_for_missing_values_can_be_named(tmp_path, said, missing):
+    assert column(tmp_path, "NA", "DE", "", "null", "FR", **said).table["x"].isna().sum() == missing
+    assert column(tmp_path, "NA", "DE", "", kind="text").table["x"].isna().tolist() == [False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("cells", "pattern"),
+    [
+        (["20240131", "20230228"], "%Y%m%d"),
+        (["31.01.2024", "28.02.2023"], "%d.%m.%Y"),
+        (["31/01/2024", "28/02/2023"], "%d/%m/%Y"),
+        (["01/31/2024", "02/28/2023"], "%m/%d/%Y"),
+        (["31.01.2024 10:11", "28.02.2023 00:00"], "%d.%m.%Y %H:%M"),
+        (["9999-12-31", "0001-01-01"], "ISO"),
+    ],
+)
+def test_dates_of_common_formats_are_found_and_written_as_they_were(tmp_path, cells, pattern):
+    read = column(tmp_path, *cells, kind="datetime")
+    assert read.table["x"].dtype.kind == "M"
+    assert read.dates["x"].pattern == ("" if pattern == "ISO" else pattern)
+    assert read.dates["x"].write(read.table["x"]).tolist() == cells
+
+
+def test_dates_of_two_formats_and_of_none_are_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"one\.csv: column 'x' can be read as %d/%m/%Y and as %m/%d/%Y"):
+        column(tmp_path, "01/02/2024", "03/04/2024", kind="datetime")
+    with pytest.raises(ValueError, match="which is no date of a common format"):
+        column(tmp_path, "soon", kind="datetime")
+    with pytest.raises(ValueError, match=r"holds '32\.01\.2024' in row 2, expected a date as %d\.%m\.%Y"):
+        column(tmp_path, "31.01.2024", "32.01.2024", kind="datetime:%d.%m.%Y")
+    with pytest.raises(ValueError, match="expected two words such as yes and no"):
+        column(tmp_path, "yes", "no", "perhaps", kind="boolean")
+
+
+@given(st.lists(st.datetimes().map(lambda moment: moment.replace(microsecond=0)), min_size=1, max_size=5))
+def test_patterns_write_every_year_that_they_read(moments):
+    written = DateFormat.of_pattern("%d.%m.%Y %H:%M:%S")
+    series = pd.Series(moments, dtype="datetime64[s]")
+    assert written.parse(written.write(series)).equals(series)
+    assert guess(written.write(series)).pattern == written.pattern or moments
+
+
+@given(st.integers(-(10**12), 10**12), st.sampled_from([".", "'", " "]))
+def test_grouped_numbers_are_read_and_badly_grouped_ones_are_not(number, thousands):
+    layout = CsvFormat(";", ",", thousands)
+    reading = ColumnReading(pd.api.types.pandas_dtype("int64"), layout, ColumnFormat(grouped=True))
+    text = f"{number:,}".replace(",", thousands)
+    assert cast(pd.Series([text], dtype=object), reading).tolist() == [number]
+    with pytest.raises(ValueError, match="expected a whole number"):
+        cast(pd.Series([f"1{thousands}23"], dtype=object), reading)
+
+
+def test_a_whole_number_of_yyyymmdd_in_parquet_is_a_date_if_it_is_said(tool):
+    pq = pytest.importorskip("pyarrow.parquet")
+    folder = tool.folder()
+    days = pd.date_range("2022-01-01", periods=60)
+    frame = pd.DataFrame({"d": days.strftime("%Y%m%d").astype(int), "e": days.strftime("%d.%m.%Y"), "p": [1, 0] * 30})
+    frame.to_parquet(folder / "d.parquet")
+    said = ["--kinds", "d=datetime", "--kinds", "e=datetime:%d.%m.%Y", "--kinds", "p=boolean"]
+    found = kinds(tool.run("fit", folder / "d.parquet", "--dry-run", *said).out)
+    assert [found[name][0] for name in "dep"] == ["datetime", "datetime", "boolean"]
+    tool.fit(folder / "d.parquet", folder / "m", *said)
+    tool.run("sample", folder / "m", "-n", "30", "-o", folder / "s.parquet")
+    assert pq.read_table(folder / "s.parquet").schema.types == pq.read_table(folder / "d.parquet").schema.types
+    made = pd.read_parquet(folder / "s.parquet")
+    assert pd.to_datetime(made["d"].astype(str), format="%Y%m%d").notna().all()
+    assert set(made["p"]) <= {0, 1}
+    frame.loc[3, "e"] = None
+    frame.to_parquet(folder / "h.parquet")
+    tool.run("impute", folder / "m", folder / "h.parquet", "-o", folder / "f.parquet")
+    assert pd.read_parquet(folder / "f.parquet").drop(index=3).equals(frame.drop(index=3))
+
+
+def test_ranges_are_kept_where_it_is_said(tool):
+    folder = tool.folder()
+    pd.DataFrame({"lat": [value / 7 for value in range(60)], "n": range(60)}).to_csv(folder / "t.csv", index=False)
+    tool.fit(folder / "t.csv", folder / "m", "--keep-range", "lat")
+    assert "0.0 <= lat <= 8.4" in tool.run("inspect", folder / "m").out
+    tool.fit(folder / "t.csv", folder / "m", "--keep-range")
+    assert "0 <= n <= 59" in tool.run("inspect", folder / "m").out
+    made = pd.read_csv(tool_output(tool, folder))
+    assert made["lat"].between(0, 59 / 7).all()
+    pd.DataFrame({"w": ["a", "b"] * 9}).to_csv(folder / "w.csv", index=False)
+    assert "'w'" in tool.run("fit", folder / "w.csv", "-o", folder / "n", "--keep-range=w", status=2).err
+
+
+def tool_output(tool, folder):
+    tool.run("sample", folder / "m", "-n", "500", "-o", folder / "s.csv", "--force")
+    return folder / "s.csv"
+
+
+def test_formulas_are_escaped_in_text_alone(tool):
+    folder = tool.folder()
+    cells = ["=1+1", "+49", "-x", "@a", "plain"] * 8
+    pd.DataFrame({"=note": cells, "n": range(-20, 20)}).to_csv(folder / "t.csv", index=False)
+    tool.fit(folder / "t.csv", folder / "m", "--label", "=note")
+    asked = ["sample", folder / "m", "-n", "40", "--balance", "--quiet"]
+    lines = [line.split(",") for line in tool.run(*asked, "--escape-formulas").out.splitlines()]
+    plain = [line.split(",") for line in tool.run(*asked).out.splitlines()]
+    assert lines[0] == ["'=note", "n"]
+    assert {line[0] for line in lines[1:]} == {"'=1+1", "'+49", "'-x", "'@a", "plain"}
+    assert [line[1] for line in lines] == [line[1] for line in plain]
+    refused = tool.run("sample", folder / "m", "-n", "4", "-o", folder / "s.parquet", "--escape-formulas", status=2)
+    assert "--escape-formulas" in refused.err
