@@ -19,7 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -181,12 +181,11 @@ class Bench:
         rest = (self.data.held_out[0][half:], self.data.held_out[1][half:])
         return judge(self.robot, rows, torch.arange(2).repeat_interleave(half), replace(self.data, held_out=rest))
 
-    def results(self) -> dict[str, dict[str, float]]:
-        """Train and judge the models of the command line."""
-        found = {"real rows": self.real() | {"fit": 0.0, "sample": 0.0}}
+    def results(self) -> Iterator[tuple[str, dict[str, float]]]:
+        """Train and judge the models of the command line, one after another."""
+        yield "real rows", self.real() | {"fit": 0.0, "sample": 0.0}
         for name in self.arguments.models:
-            found |= {"joint": self.joint, "deltas": self.deltas, "split": self.split}[name]()
-        return found
+            yield from {"joint": self.joint, "deltas": self.deltas, "split": self.split}[name]().items()
 
     def joint(self) -> dict[str, dict[str, float]]:
         """Judge the paper's model, guided everywhere and on (s, a) alone."""
@@ -233,14 +232,14 @@ class Bench:
         return judge(self.robot, rows, asked, self.data) | {"sample": seconds}
 
 
-def print_table(name: str, results: dict[str, dict[str, float]]) -> None:
-    """Print one robot's results as a Markdown table."""
-    keys = list(results["real rows"])
-    print(f"\n| {name} | " + " | ".join(keys) + " |")
-    print("|---" * (len(keys) + 1) + "|")
-    for model, values in results.items():
-        cells = [f"{values[key]:.5f}" if key[:4] in ("medi", "mean", "90 %") else f"{values[key]:.3g}" for key in keys]
-        print(f"| {model} | " + " | ".join(cells) + " |", flush=True)
+def print_row(name: str, model: str, values: dict[str, float]) -> None:
+    """Print a row of a robot's Markdown table, and its head before the first one."""
+    if model == "real rows":
+        print(f"\n| {name} | " + " | ".join(values) + " |")
+        print("|---" * (len(values) + 1) + "|")
+    sharp = ("median", "mean", "mean medium", "mean replay", "90 %")
+    cells = [f"{value:.5f}" if key in sharp else f"{value:.3g}" for key, value in values.items()]
+    print(f"| {model} | " + " | ".join(cells) + " |", flush=True)
 
 
 def main() -> None:
@@ -258,12 +257,14 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the numbers here")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    results = {}
+    results: dict[str, dict[str, dict[str, float]]] = {}
     for name in arguments.robots:
-        results[name] = Bench(ROBOTS[name], recorded_rows(name, arguments.rows), arguments).results()
-        print_table(name, results[name])
-        if arguments.json:
-            arguments.json.write_text(json.dumps(results, indent=1))
+        bench = Bench(ROBOTS[name], recorded_rows(name, arguments.rows), arguments)
+        for model, values in bench.results():
+            results.setdefault(name, {})[model] = values
+            print_row(name, model, values)
+            if arguments.json:
+                arguments.json.write_text(json.dumps(results, indent=1))
 
 
 if __name__ == "__main__":
