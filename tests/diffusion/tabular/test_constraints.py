@@ -15,7 +15,8 @@ from cfdg_diffusion import (
     TabularDiffusion,
     TabularSettings,
 )
-from cfdg_diffusion.tabular.constraints import broken, constraint_state, restore_constraint
+from cfdg_diffusion.tabular.constraint_files import constraint_state, restore_constraint
+from cfdg_diffusion.tabular.constraints import broken
 from cfdg_diffusion.tabular.rejection import SampleReport, draw_until_met
 
 TINY = TabularSettings(

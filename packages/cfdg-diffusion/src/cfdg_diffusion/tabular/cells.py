@@ -47,7 +47,11 @@ def _filled(given: pd.Series, values: pd.Series, missing: np.ndarray) -> pd.Seri
         order = np.argsort(np.append(np.flatnonzero(~missing), np.flatnonzero(missing)))
         return pd.concat([there, values], ignore_index=True).take(order)
     filled = given.reset_index(drop=True)
-    filled[missing] = values.to_numpy()
+    try:
+        filled[missing] = values.to_numpy()
+    except (TypeError, ValueError, OverflowError, NotImplementedError):  # the given cells' dtype holds no such value
+        filled = filled.astype(object)
+        filled[missing] = values.astype(object).to_numpy()
     return filled
 
 
@@ -57,7 +61,7 @@ def _as(series: pd.Series, dtype: object) -> pd.Series:
         return series
     try:
         cast = series.astype(dtype)  # pyrefly: ignore[no-matching-overload]
-    except (TypeError, ValueError, OverflowError):
+    except (TypeError, ValueError, OverflowError, NotImplementedError):
         return series
     there = series.notna().to_numpy()
     before, after = (part[there].astype(object).to_numpy() for part in (series, cast))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Iterable
+from collections.abc import Collection, Hashable, Iterable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -15,8 +15,7 @@ def check_table(table: pd.DataFrame) -> None:
     Raises:
         ValueError: if the table is another type, is empty, or repeats a column name.
     """
-    if not isinstance(table, pd.DataFrame):
-        raise ValueError(f"the table is a {type(table).__name__}, expected a pandas DataFrame")
+    check_frame("the table", table)
     check_unique(table.columns)
     if table.shape[1] == 0:
         raise ValueError("the table has no columns, expected at least one")
@@ -41,14 +40,36 @@ def repeated(names: Iterable[Hashable]) -> list[Hashable]:
     return index[index.duplicated()].unique().tolist()
 
 
+def shown(value: object) -> str:
+    """Return a repr in one line, without the names of NumPy's types; tables and arrays are told by their type."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{shown(key)}: {shown(own)}" for key, own in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        inside = ", ".join(map(shown, value))
+        return f"[{inside}]" if isinstance(value, list) else f"({inside})"
+    if isinstance(value, np.ndarray | pd.Series | pd.DataFrame | pd.Index):
+        return f"a {type(value).__name__}"
+    return " ".join(repr(value.item() if isinstance(value, np.generic) else value).split())
+
+
+def check_frame(name: str, table: object) -> None:
+    """Refuse an argument that is not a DataFrame.
+
+    Raises:
+        ValueError: with its type.
+    """
+    if not isinstance(table, pd.DataFrame):
+        raise ValueError(f"{name} is a {type(table).__name__}, expected a pandas DataFrame")
+
+
 def check_at_least(name: str, value: float | None, least: float) -> None:
     """Refuse an argument below its least value; None stands for no value and passes.
 
     Raises:
         ValueError: if the value is smaller, or not a number.
     """
-    if value is not None and not value >= least:
-        raise ValueError(f"{name} is {value!r}, expected at least {least}")
+    if value is not None and not (isinstance(value, int | float | np.number) and value >= least):
+        raise ValueError(f"{name} is {shown(value)}, expected at least {least}")
 
 
 def check_rows(name: str, value: object, least: int) -> None:
@@ -58,7 +79,7 @@ def check_rows(name: str, value: object, least: int) -> None:
         ValueError: if the value is not an integer of at least ``least``.
     """
     if not isinstance(value, int | np.integer) or value < least:
-        raise ValueError(f"{name} is {value!r}, expected a number of rows, at least {least}")
+        raise ValueError(f"{name} is {shown(value)}, expected a number of rows, at least {least}")
 
 
 def check_parameters(names: Iterable[str], known: Collection[str]) -> None:
@@ -79,7 +100,7 @@ def checked_seed(seed: int) -> int:
         ValueError: if it is not an integer of 0 or more.
     """
     if not isinstance(seed, int | np.integer) or seed < 0:
-        raise ValueError(f"seed is {seed!r}, expected an integer of 0 or more")
+        raise ValueError(f"seed is {shown(seed)}, expected an integer of 0 or more")
     return int(seed)
 
 

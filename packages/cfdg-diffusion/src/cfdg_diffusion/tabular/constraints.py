@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
+
+from cfdg_diffusion.tabular.checks import shown
 
 
 class Constraint(Protocol):
@@ -173,6 +175,10 @@ def check_constraints(table: pd.DataFrame, constraints: Sequence[Constraint]) ->
         ValueError: if a constraint names an unknown column or compares unlike values; the message names it.
     """
     for constraint in constraints:
+        if not isinstance(getattr(constraint, "name", None), str) or not callable(getattr(constraint, "holds", None)):
+            raise ValueError(
+                f"constraint is {shown(constraint)}, expected a name and a test: Range, Inequality or the like"
+            )
         absent = [name for name in columns_of(constraint) or () if name not in table.columns]
         if absent:
             raise ValueError(
@@ -203,7 +209,7 @@ def broken(
     for index, constraint in enumerate(constraints):
         try:
             breaks = ~np.asarray(constraint.holds(table), dtype=bool)
-        except (TypeError, KeyError) as error:
+        except (TypeError, KeyError, NotImplementedError) as error:  # the last one is Arrow's for unlike values
             raise ValueError(f"constraint {constraint.name!r} cannot be tested on this table: {error}") from error
         breaks &= True if enforced is None else enforced[index]
         counts[constraint.name] += int(breaks.sum())
@@ -243,56 +249,3 @@ def enforced_in_holes(
     read = [columns_of(constraint) for constraint in constraints]
     looked = [np.array([names is None or name in names for name in columns], dtype=bool) for names in read]
     return [np.asarray(holes[:, own].any(axis=1)) for own in looked]
-
-
-def constraint_state(constraint: Constraint) -> dict[str, Any]:
-    """Describe a constraint as JSON; a predicate or a class of your own is code and keeps only its name."""
-    if isinstance(constraint, Range):
-        bounds = {"low": _state(constraint.low), "high": _state(constraint.high)}
-        return {"type": "range", "column": constraint.column, **bounds}
-    if isinstance(constraint, Inequality):
-        return {"type": "inequality", "low": constraint.low, "high": constraint.high, "strict": constraint.strict}
-    if isinstance(constraint, FixedCombinations):
-        rows = [[_state(cell) for cell in row] for row in constraint.known.itertuples(index=False, name=None)]
-        return {"type": "combinations", "columns": list(constraint.columns), "rows": rows}
-    return {"type": "code", "name": constraint.name}
-
-
-def restore_constraint(state: Mapping[str, Any]) -> Constraint:
-    """Make a constraint from its JSON, the inverse of :func:`constraint_state`.
-
-    Raises:
-        ValueError: if it was code, or is of a type that this version does not know.
-    """
-    if state["type"] == "range":
-        return Range(state["column"], _restore(state["low"]), _restore(state["high"]))
-    if state["type"] == "inequality":
-        return Inequality(state["low"], state["high"], state["strict"])
-    if state["type"] == "combinations":
-        rows = [[_restore(cell) for cell in row] for row in state["rows"]]
-        return FixedCombinations(tuple(state["columns"]), pd.DataFrame(rows, columns=state["columns"], dtype=object))
-    if state["type"] == "code":
-        raise ValueError(f"constraint {state['name']!r} is code, which is never stored, expected it to be given again")
-    raise ValueError(f"constraint has type {state['type']!r}, expected range, inequality, combinations or code")
-
-
-def _state(value: Any) -> Any:  # noqa: ANN401 - a cell of any kind
-    """Describe a bound or a cell as JSON."""
-    if isinstance(value, pd.Timestamp | pd.Timedelta | np.datetime64 | np.timedelta64) and not pd.isna(value):
-        stamp = pd.Timestamp(value) if isinstance(value, pd.Timestamp | np.datetime64) else pd.Timedelta(value)
-        return {type(stamp).__name__: stamp.isoformat(), "zone": str(getattr(stamp, "tz", None) or "")}
-    if value is None or pd.isna(value):
-        return None
-    value = value.item() if isinstance(value, np.generic) else value
-    if isinstance(value, str | int | float):
-        return value
-    raise ValueError(f"constraint holds {value!r} of type {type(value).__name__}, expected text, numbers or dates")
-
-
-def _restore(state: Any) -> Any:  # noqa: ANN401 - a cell of any kind
-    if not isinstance(state, Mapping):
-        return state
-    if "Timedelta" in state:
-        return pd.Timedelta(state["Timedelta"])
-    stamp = pd.Timestamp(state["Timestamp"])
-    return stamp.tz_convert(state["zone"]) if state["zone"] else stamp

@@ -14,7 +14,7 @@ import pandas as pd
 from cfdg_diffusion.edm.conditional import ConditionalDiffusion
 from cfdg_diffusion.edm.streams import Streams
 from cfdg_diffusion.tabular.cells import fill_missing, keep_columns
-from cfdg_diffusion.tabular.checks import check_unique
+from cfdg_diffusion.tabular.checks import check_frame, check_unique, shown
 from cfdg_diffusion.tabular.constraints import Constraint, enforced_in_holes, enforced_on_generated
 from cfdg_diffusion.tabular.label_draws import (
     UnlabelledRows,
@@ -46,10 +46,14 @@ class SamplerOptions:
 
     def __post_init__(self) -> None:
         interval = self.guidance_interval
-        if len(interval) != 2 or not 0 <= interval[0] <= interval[1]:
-            raise ValueError(f"guidance_interval is {interval}, expected two noise levels from 0, the lower first")
+        levels = interval if isinstance(interval, tuple | list) else ()
+        numbers = [level for level in levels if isinstance(level, int | float | np.number)]
+        if len(levels) != 2 or len(numbers) != 2 or not 0 <= numbers[0] <= numbers[1]:
+            raise ValueError(
+                f"guidance_interval is {shown(interval)}, expected two noise levels from 0, the lower first"
+            )
         if self.steps is not None and (not isinstance(self.steps, int | np.integer) or self.steps < 1):
-            raise ValueError(f"steps is {self.steps!r}, expected at least 1")
+            raise ValueError(f"steps is {shown(self.steps)}, expected at least 1")
 
 
 _PLAIN = SamplerOptions()
@@ -117,6 +121,7 @@ class RowGenerator:
         Raises:
             ValueError: if a column is absent, or a cell holds a value that was not in training.
         """
+        check_frame("the table", table)
         check_unique(table.columns)
         asked = ImputeRequest.of(table, self.schema, self.draws.rng)
         if asked.unlabelled.any():

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from cfdg_diffusion.tabular.checks import repeated
+from cfdg_diffusion.tabular.checks import repeated, shown
 from cfdg_diffusion.tabular.columns import TableCodec
 from cfdg_diffusion.tabular.columns.plain import plain
 
@@ -34,6 +34,7 @@ class LabelCodec:
         edges: ``(B - 1,)`` inner edges of B bins, ascending; empty unless binned. There are B labels, or B + 1 if the
             training rows had missing values.
         counts: ``(L,)`` training rows of each label.
+        span: smallest and largest training value of a binned label; None without one, and in older files.
     """
 
     columns: tuple[Hashable, ...]
@@ -41,6 +42,7 @@ class LabelCodec:
     keys: np.ndarray
     edges: np.ndarray
     counts: np.ndarray
+    span: tuple[float, float] | None = None
 
     @classmethod
     def learn(cls, table: pd.DataFrame, columns: Sequence[Hashable]) -> LabelCodec:
@@ -64,9 +66,10 @@ class LabelCodec:
         own = [_plain(name, table[name]) for name in columns]
         if len(columns) == 1 and _is_many(own[0]):
             series = own[0]
-            edges = _edges(_numbers(columns[0], series[series.notna()]))
+            values = _numbers(columns[0], series[series.notna()])
+            edges = _edges(values)
             counts = np.bincount(_bins(columns[0], series, edges), minlength=len(edges) + 1)
-            return cls(tuple(columns), None, no_keys, edges, counts)
+            return cls(tuple(columns), None, no_keys, edges, counts, (float(values.min()), float(values.max())))
         part = table[list(columns)]
         codec = TableCodec.learn(part, {series.name: "category" for series in own if series.dtype.kind in "iuf"})
         keys, inverse = _distinct(_encode(codec, part))
@@ -106,9 +109,22 @@ class LabelCodec:
         found = np.array([places.get(key.tobytes(), -1) for key in asked], dtype=np.int64)[inverse]
         if (found < 0).any():
             row = int(np.argmax(found < 0))
-            text = ", ".join(f"{name} = {table[name].iloc[row]!r}" for name in self.columns)
+            text = ", ".join(f"{name} = {shown(table[name].iloc[row])}" for name in self.columns)
             raise ValueError(f"no training row has {text}, expected a combination of the training table")
         return found
+
+    def renewed(self, table: pd.DataFrame) -> LabelCodec:
+        """Count the labels of new rows, and widen the span by theirs.
+
+        Raises:
+            ValueError: if a label column is absent, or a value or a combination was not in training.
+        """
+        counts = np.bincount(self.encode(table), minlength=len(self))
+        if self.span is None:
+            return replace(self, counts=counts)
+        series = _plain(self.columns[0], table[self.columns[0]])
+        values = np.append(_numbers(self.columns[0], series[series.notna()]), self.span)
+        return replace(self, counts=counts, span=(float(values.min()), float(values.max())))
 
     def _bins(self, series: pd.Series) -> np.ndarray:
         found = _bins(self.columns[0], series, self.edges)
@@ -127,27 +143,49 @@ class LabelCodec:
         """
         wanted = self._wanted(value)
         if self.codec is None:
-            return self.encode(pd.DataFrame(wanted, index=pd.RangeIndex(1)))
+            asked = pd.DataFrame(wanted, index=pd.RangeIndex(1))
+            self.check_span(asked)
+            return self.encode(asked)
         all_labels = self.decode(np.arange(len(self)))
         fits = np.ones(len(self), dtype=bool)
         for name, one in wanted.items():
             fits &= np.array([_same(other, one) for other in all_labels[name]])
         if not fits.any():
-            known = ", ".join(map(repr, all_labels[next(iter(wanted))].unique()[:10]))
-            raise ValueError(f"no training row has label {value!r}, expected one of {known}")
+            known = ", ".join(map(shown, all_labels[next(iter(wanted))].unique()[:10]))
+            raise ValueError(f"no training row has label {shown(value)}, expected one of {known}")
         return np.flatnonzero(fits)
+
+    def check_span(self, asked: pd.DataFrame) -> None:
+        """Refuse a binned label below or above all training rows, of which the model knows nothing.
+
+        Raises:
+            ValueError: with the first such value.
+        """
+        if self.span is None:
+            return
+        series = _plain(self.columns[0], asked[self.columns[0]])
+        values = _numbers(self.columns[0], series[series.notna()])
+        outside = values[(values < self.span[0]) | (values > self.span[1])]
+        if len(outside):
+            low, high = self.span
+            raise ValueError(
+                f"label {self.columns[0]!r} is {outside[0]:.15g}, expected {low:.15g} to {high:.15g} as in training"
+            )
 
     def _wanted(self, value: object) -> dict[Hashable, object]:
         if not self.columns:
             raise ValueError("the model was fitted without label, expected fit(table, label=...) before asking for one")
-        if not isinstance(value, Mapping):
-            if len(self.columns) > 1:
-                raise ValueError(f"label is {value!r}, expected a dictionary of {', '.join(map(repr, self.columns))}")
-            return {self.columns[0]: value}
-        foreign = [name for name in value if name not in self.columns]
-        if foreign:
-            raise ValueError(f"{foreign[0]!r} is no label column, expected {', '.join(map(repr, self.columns))}")
-        return dict(value)
+        if not isinstance(value, Mapping) and len(self.columns) > 1:
+            raise ValueError(f"label is {shown(value)}, expected a dictionary of {', '.join(map(repr, self.columns))}")
+        wanted = dict(value) if isinstance(value, Mapping) else {self.columns[0]: value}
+        foreign = [name for name in wanted if name not in self.columns]
+        if foreign or not wanted:
+            name = shown((foreign or [None])[0])
+            raise ValueError(f"{name} is no label column, expected {', '.join(map(repr, self.columns))}")
+        several = [own for own in wanted.values() if not pd.api.types.is_scalar(own)]
+        if several:
+            raise ValueError(f"label is {shown(several[0])}, expected a single value; labels= takes one for each row")
+        return wanted
 
     def only(self, value: object) -> object:
         """Return the value asked for of the only label column, out of a dictionary if need be."""
@@ -163,13 +201,15 @@ class LabelCodec:
         """Return a tree of arrays and JSON, as :meth:`restore` takes it."""
         codec = None if self.codec is None else self.codec.state()
         arrays = {"keys": self.keys, "edges": self.edges, "counts": self.counts}
-        return {"columns": list(self.columns), "codec": codec, **arrays}
+        span = {} if self.span is None else {"span": list(self.span)}
+        return {"columns": list(self.columns), "codec": codec, **arrays, **span}
 
     @classmethod
     def restore(cls, state: Mapping[str, Any]) -> LabelCodec:
         """Rebuild what :meth:`state` was taken of."""
         codec = None if state["codec"] is None else TableCodec.restore(state["codec"])
-        return cls(tuple(state["columns"]), codec, state["keys"], state["edges"], state["counts"])
+        span = tuple(state["span"]) if "span" in state else None
+        return cls(tuple(state["columns"]), codec, state["keys"], state["edges"], state["counts"], span)
 
 
 def _is_many(series: pd.Series) -> bool:

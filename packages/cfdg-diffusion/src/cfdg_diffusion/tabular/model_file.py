@@ -10,7 +10,8 @@ from typing import Any
 from cfdg_diffusion import storage
 from cfdg_diffusion.edm.settings import DiffusionSettings
 from cfdg_diffusion.tabular.columns import CodecSettings
-from cfdg_diffusion.tabular.constraints import Constraint, constraint_state, restore_constraint
+from cfdg_diffusion.tabular.constraint_files import constraint_state, restore_constraint
+from cfdg_diffusion.tabular.constraints import Constraint
 from cfdg_diffusion.tabular.fitted import FittedTable
 from cfdg_diffusion.tabular.settings import TabularSettings
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from cfdg_diffusion.tabular.checks import check_frame, check_unique, shown
 from cfdg_diffusion.tabular.labels import LabelCodec
 from cfdg_diffusion.tabular.schema import TableSchema, label_names
 
@@ -83,9 +84,14 @@ class SampleArguments:
         Raises:
             ValueError: if the arguments contradict each other, or name a value that was not in training.
         """
+        if self.like is not None:
+            check_frame("like", self.like)
+            check_unique(self.like.columns)
         given = self._given(schema)
         n = self._count(given)
         fixed = [name for name in schema.labels.columns if name in given.columns]
+        if self.labels is not None and schema.labels.is_binned:
+            schema.labels.check_span(given)
         labels = _compatible(schema.labels, given[fixed], rng) if fixed else self._labels(schema.labels, n, rng)
         if schema.labels.is_binned and self.label is not None:
             name = schema.labels.columns[0]
@@ -108,7 +114,7 @@ class SampleArguments:
 
     def _given(self, schema: TableSchema) -> pd.DataFrame:
         """Collect the cells that the arguments give for every row; a table without columns if none."""
-        fix = label_names(self.fix)
+        fix = label_names(self.fix, "fix")
         if self.like is None and not fix:
             return self._given_labels(schema.labels)
         if self.like is None:
@@ -136,7 +142,7 @@ class SampleArguments:
         if not isinstance(self.labels, pd.DataFrame):
             if len(labels.columns) > 1:
                 raise ValueError(f"labels is one column, expected a table of {', '.join(map(repr, labels.columns))}")
-            values = self.labels if isinstance(self.labels, pd.Series) else pd.DataFrame({0: list(self.labels)})[0]
+            values = self.labels if isinstance(self.labels, pd.Series) else _as_series(self.labels)
             if values.dtype == object and values.hasnans:  # [1, None] are numbers
                 values = values.convert_dtypes()
             return pd.DataFrame({labels.columns[0]: values.reset_index(drop=True)})
@@ -148,7 +154,7 @@ class SampleArguments:
     def _count(self, given: pd.DataFrame) -> int:
         whole = isinstance(self.n, int | np.integer) and not isinstance(self.n, bool)
         if self.n is not None and (not whole or self.n < 0):
-            raise ValueError(f"n is {self.n!r}, expected a number of rows, 0 or more")
+            raise ValueError(f"n is {shown(self.n)}, expected a number of rows, 0 or more")
         rows = next((len(part) for part in (self.like, self.labels) if part is not None), None)
         if rows is None and self.n is None:
             raise ValueError("n is None, expected a number of rows unless labels or like has one for each")
@@ -186,6 +192,7 @@ class ImputeRequest:
         Raises:
             ValueError: if a column is absent, or a cell holds a value that was not in training.
         """
+        schema.check_dtypes(table)
         codec = schema.labels
         open_labels = [name for name in codec.columns if name in table.columns and name not in codec.may_miss]
         unlabelled = np.asarray(table[open_labels].isna().any(axis=1))
@@ -226,6 +233,12 @@ def draw_by_frequency(labels: LabelCodec, allowed: np.ndarray, n: int, rng: np.r
     points = (np.arange(n) + rng.random()) / max(n, 1)
     found = np.searchsorted(np.cumsum(counts) / counts.sum(), points, "right")
     return rng.permutation(allowed[np.minimum(found, np.flatnonzero(counts)[-1])])
+
+
+def _as_series(labels: Any) -> pd.Series:  # noqa: ANN401 - whatever the user gave
+    if isinstance(labels, str) or not pd.api.types.is_list_like(labels) or isinstance(labels, Mapping | Set):
+        raise ValueError(f"labels is {shown(labels)}, expected one label for each row: a list, a series or a table")
+    return pd.DataFrame({0: list(labels)})[0]
 
 
 def _compatible(labels: LabelCodec, given: pd.DataFrame, rng: np.random.Generator) -> np.ndarray:
@@ -276,8 +289,8 @@ def guidance_weights(
     by_label = weight if isinstance(weight, Mapping) else {None: weight}
     for value, own in by_label.items():
         if not isinstance(own, int | float | np.number) or not np.isfinite(own):
-            whose = "" if value is None else f" of label {value!r}"
-            raise ValueError(f"guidance_weight{whose} is {own!r}, expected a finite number")
+            whose = "" if value is None else f" of label {shown(value)}"
+            raise ValueError(f"guidance_weight{whose} is {shown(own)}, expected a finite number")
     if not isinstance(weight, Mapping):
         return float(weight)
     weights = np.full(len(labels), default, dtype=np.float32)

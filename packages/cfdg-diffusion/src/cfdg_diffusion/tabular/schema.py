@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from cfdg_diffusion.edm.outputs import Category
-from cfdg_diffusion.tabular.checks import check_table
+from cfdg_diffusion.tabular.checks import check_table, shown
 from cfdg_diffusion.tabular.columns import CodecSettings, Kind, TableCodec
 from cfdg_diffusion.tabular.columns.dtypes import dtype_state, restore_dtype
 from cfdg_diffusion.tabular.labels import LabelCodec
@@ -51,6 +51,8 @@ class TableSchema:
         """
         check_table(table)
         _check_keep_range(table, settings)
+        if kinds is not None and not isinstance(kinds, Mapping):
+            raise ValueError(f"kinds is {shown(kinds)}, expected a dictionary of kinds by column")
         names = label_names(label)
         labels = LabelCodec.learn(table, names)
         hidden = [] if labels.is_binned else names
@@ -67,14 +69,13 @@ class TableSchema:
         """
         check_table(table)
         if label is not None and tuple(label_names(label)) != self.labels.columns:
-            raise ValueError(f"label is {label!r}, expected {list(self.labels.columns)} as in the first fit")
+            raise ValueError(f"label is {shown(label)}, expected {list(self.labels.columns)} as in the first fit")
         other = set(table.columns) ^ set(self.order)
         if other:
             found = "new" if other - set(self.order) else "missing"
             name = next(iter(other))
             raise ValueError(f"column {name!r} is {found}, expected the columns of the first fit")
-        counts = np.bincount(self.labels.encode(table), minlength=len(self.labels))
-        return replace(self, labels=replace(self.labels, counts=counts))
+        return replace(self, labels=self.labels.renewed(table))
 
     @property
     def features(self) -> list[Hashable]:
@@ -144,6 +145,16 @@ class TableSchema:
         parts = [self._present(table[[name]], name, rng) for name in self.features]
         return np.concatenate([np.empty((len(table), 0), np.float32), *parts], axis=1)
 
+    def check_dtypes(self, table: pd.DataFrame) -> None:
+        """Refuse generated columns of a table that hold another type of values than in training.
+
+        Raises:
+            ValueError: with the first such column.
+        """
+        for column in self.codec.columns if self.codec else ():
+            if column.name in table.columns:
+                column.check_dtype(table[column.name])
+
     def _present(self, column: pd.DataFrame, name: Hashable, rng: np.random.Generator) -> np.ndarray:
         codec = self.codec
         assert codec is not None
@@ -183,9 +194,18 @@ def _check_keep_range(table: pd.DataFrame, settings: CodecSettings) -> None:
         raise ValueError(f"keep_range names column {unknown[0]!r}, expected one of the table's columns")
 
 
-def label_names(label: Hashable | Sequence[Hashable] | None) -> list[Hashable]:
-    """List one name, several or none."""
+def label_names(label: Hashable | Sequence[Hashable] | None, argument: str = "label") -> list[Hashable]:
+    """List one name, several or none.
+
+    Raises:
+        ValueError: if one cannot be the name of a column; the message names the argument.
+    """
     if label is None:
         return []
     several = isinstance(label, Sequence | pd.Index | np.ndarray) and not isinstance(label, str)
-    return list(label) if several else [label]  # pyrefly: ignore[bad-argument-type]
+    found = list(label) if several else [label]  # pyrefly: ignore[bad-argument-type]
+    names = [name.item() if isinstance(name, np.generic) else name for name in found]
+    foreign = [name for name in names if not isinstance(name, Hashable)]
+    if foreign:
+        raise ValueError(f"{argument} names {shown(foreign[0])}, expected names of columns")
+    return names

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from cfdg_diffusion.tabular.checks import shown
 from cfdg_diffusion.tabular.columns.dtypes import NO_BOUNDS, Arrays, Bounds, Dtype, dtype_state, restore_dtype
 
 MISSING = {"None": None, "nan": math.nan, "NA": pd.NA}
@@ -35,17 +36,24 @@ class Levels:
         """The numpy type of the positions."""
         return np.dtype(np.int64)
 
+    def check(self, series: pd.Series) -> None:
+        """Accept any values; only those that are read have to be known levels."""
+
     def read(self, series: pd.Series) -> Arrays:
         """Read a series of N rows without missing values as one array ``(N,)``.
 
         Raises:
             ValueError: if it holds an unknown level; the caller puts the column's name before the message.
         """
-        codes, found = pd.factorize(series)
+        try:
+            codes, found = pd.factorize(series)
+        except TypeError as error:
+            foreign = next((value for value in series if not isinstance(value, Hashable)), None)
+            raise ValueError(f"holds {shown(foreign)}, expected one of its {len(self.levels)} levels") from error
         found = pd.Index(found).astype(object)
         positions = self.levels.astype(object).get_indexer(found)
         if (positions < 0).any():
-            raise ValueError(f"holds {found[positions < 0][0]!r}, expected one of its {len(self.levels)} levels")
+            raise ValueError(f"holds {shown(found[positions < 0][0])}, expected one of its {len(self.levels)} levels")
         return [positions.astype(np.int64)[codes]]
 
     def write(self, arrays: Arrays, missing: np.ndarray) -> pd.Series:

@@ -108,6 +108,20 @@ class Column:
             start += component.width
         return rows
 
+    def check_dtype(self, series: pd.Series) -> None:
+        """Refuse other types of values than in training, while unknown levels and any numbers pass.
+
+        Raises:
+            ValueError: with the column's name and both dtypes.
+        """
+        series = self._converted(series)
+        present = series[~missing_rows(series)]
+        try:
+            if len(present):
+                self.family.check(present)
+        except ValueError as error:
+            raise ValueError(f"column {self.name!r} {error}") from error
+
     def _converted(self, series: pd.Series) -> pd.Series:
         try:
             series = plain(series)

@@ -38,14 +38,22 @@ class Numbers:
         """The numpy type that the numbers are stored with."""
         return np.dtype(getattr(self.dtype, "numpy_dtype", self.dtype))
 
+    def check(self, series: pd.Series) -> None:
+        """Refuse a series without missing values that holds no numbers.
+
+        Raises:
+            ValueError: with both dtypes; the caller puts the column's name before the message.
+        """
+        if not pd.api.types.is_numeric_dtype(series.dtype) or series.dtype.kind == "c":
+            raise ValueError(f"has dtype {series.dtype}, expected {self.dtype} or other numbers")
+
     def read(self, series: pd.Series) -> Arrays:
         """Read a series of N rows without missing values as one array ``(N,)``; lossless conversions are allowed.
 
         Raises:
             ValueError: if a value cannot be converted; the caller puts the column's name before the message.
         """
-        if not pd.api.types.is_numeric_dtype(series.dtype) or series.dtype.kind == "c":
-            raise ValueError(f"has dtype {series.dtype}, expected {self.dtype} or other numbers")
+        self.check(series)
         values = series.to_numpy()
         if values.dtype.kind == "f" and not np.isfinite(values).all():
             raise ValueError("holds an infinite number, expected finite ones")
@@ -97,15 +105,23 @@ class Times:
         """The numpy type of all arrays."""
         return np.dtype(np.int64)
 
+    def check(self, series: pd.Series) -> None:
+        """Refuse a series without missing values that holds no dates, or no durations.
+
+        Raises:
+            ValueError: with both dtypes; the caller puts the column's name before the message.
+        """
+        if series.dtype.kind != self.dtype.kind and not _are_times(series, self.dtype.kind):
+            call = "pandas.to_datetime" if self.dtype.kind == "M" else "pandas.to_timedelta"
+            raise ValueError(f"has dtype {series.dtype}, expected {self.dtype}: convert it with {call}")
+
     def read(self, series: pd.Series) -> Arrays:
         """Read a series of N rows without missing values as three int64 arrays ``(N,)``, or one of durations.
 
         Raises:
             ValueError: if the dtype cannot be converted; the caller puts the column's name before the message.
         """
-        if series.dtype.kind != self.dtype.kind and not _are_times(series, self.dtype.kind):
-            call = "pandas.to_datetime" if self.dtype.kind == "M" else "pandas.to_timedelta"
-            raise ValueError(f"has dtype {series.dtype}, expected {self.dtype}: convert it with {call}")
+        self.check(series)
         try:
             series = series if series.dtype == self.dtype else series.astype(self.dtype)
         except (TypeError, ValueError) as error:

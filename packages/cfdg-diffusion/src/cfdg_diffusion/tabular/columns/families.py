@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from cfdg_diffusion.tabular.checks import shown
 from cfdg_diffusion.tabular.columns.categories import Levels, learn_levels
 from cfdg_diffusion.tabular.columns.dtypes import (
     Numbers,
@@ -72,13 +73,15 @@ def asked_kind(kind: Any, own: Kind, series: pd.Series) -> Kind:  # noqa: ANN401
         "boolean": ("boolean", "category"),
     }
     known = choices.get(own, (own,))
-    if kind == "boolean" and own in ("integer", "category") and len(set(series.dropna())) <= 2:
+    name = kind if isinstance(kind, str) else ""
+    if name == "boolean" and own in ("integer", "category") and len(set(series.dropna())) <= 2:
         known = (*known, "boolean")
-    if kind is None or (isinstance(kind, str) and kind.partition(":")[0] == "datetime" and own == "datetime"):
+    if kind is None or (own == "datetime" and name.startswith("datetime")):
         return own
-    if kind not in known:
-        raise ValueError(f"cannot be read as {kind!r}, expected {' or '.join(known)} for {series.dtype}")
-    return kind
+    found = next((one for one in known if one == name), None)
+    if found is None:
+        raise ValueError(f"cannot be read as {shown(kind)}, expected {' or '.join(known)} for {series.dtype}")
+    return found
 
 
 def missing_rows(series: pd.Series) -> np.ndarray:

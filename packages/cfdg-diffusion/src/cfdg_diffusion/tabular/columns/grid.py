@@ -60,7 +60,9 @@ class Grid:
         low = self.seen[:-1]
         high = self.seen[1:]
         if self.seen.dtype != np.int64:
-            return (high + low) / 2
+            with np.errstate(over="ignore"):
+                middles = (high + low) / 2
+            return np.where(np.isfinite(middles), middles, high / 2 + low / 2)
         return low + ((high.view(np.uint64) - low.view(np.uint64)) // 2).astype(np.int64)
 
     def values(self, index: np.ndarray) -> np.ndarray:
@@ -153,7 +155,8 @@ def is_closed_set(distinct: np.ndarray, counts: np.ndarray) -> bool:
     """
     if len(distinct) > _MOST_CLOSED or min(counts[0], counts[-1]) < _LEAST_AT_ENDS:
         return False
-    steps = np.unique(np.diff(distinct))
+    with np.errstate(over="ignore"):
+        steps = np.unique(np.diff(distinct))
     return len(steps) <= 1
 
 
