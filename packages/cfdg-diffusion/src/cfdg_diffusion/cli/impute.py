@@ -24,13 +24,12 @@ def run(arguments: argparse.Namespace) -> None:
     model, form = ModelFiles.of(arguments.model).load(arguments.device)
     layout = layout_like(arguments.table, options.choices(arguments), form, model.dtypes.index)
     readings = model_readings(model, form, layout)
-    is_csv = arguments.table.suffix.lower() != ".parquet"
     seed = arguments.seed
     rows = 0
     cells = 0
     unmet = 0
     with (
-        written(output, form, layout_for(output, form, layout if is_csv else None)) as write,
+        written(output, form, layout_for(output, form, arguments.table, layout)) as write,
         console.row_bar("impute", output, arguments.quiet) as bar,
     ):
         for chunk in read_chunks(arguments.table, readings, layout):

@@ -128,7 +128,9 @@ def chunks(path: Path, readings: Mapping[Hashable, ColumnReading], rows: int) ->
 def _typed(column: Any, reading: ColumnReading | None, start: int) -> pd.Series:  # noqa: ANN401
     """Read a column as training had it: text of dates and numbers, and numbers that were dates, are converted."""
     index = pd.RangeIndex(start, start + len(column))
-    if reading is None or arrow_columns.is_nested(column.type):
+    if reading is not None and arrow_columns.is_nested(column.type):
+        raise ValueError(f"holds {column.type}, expected {reading.dtype} as in training")
+    if reading is None:
         return arrow_columns.to_series(column).set_axis(index)
     types = require_pyarrow().types
     dtype = reading.dtype

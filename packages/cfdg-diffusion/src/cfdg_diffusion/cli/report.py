@@ -72,4 +72,8 @@ def _read(path: Path, train: TableFile, choices: Choices) -> pd.DataFrame:
     check_input(path)
     names = set(column_names(path, layout))
     tables = (chunk.table for chunk in read_chunks(path, readings, layout))
-    return pd.concat([table[[name for name in table if str(name) in names]] for table in tables], ignore_index=True)
+    table = pd.concat([table[[name for name in table if str(name) in names]] for table in tables], ignore_index=True)
+    rounded = {name: dtype for name, dtype in train.table.dtypes.items() if str(dtype) in ("float16", "float32")}
+    return table.astype(
+        {name: dtype for name, dtype in rounded.items() if name in table and table[name].dtype.kind == "f"}
+    )

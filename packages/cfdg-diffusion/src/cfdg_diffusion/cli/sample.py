@@ -69,8 +69,8 @@ def run(arguments: argparse.Namespace) -> None:
         "steps": arguments.steps,
     }
     wanted = _wanted(model, arguments, form)
-    is_csv = wanted is not None and wanted.path.suffix.lower() != ".parquet"
-    layout = layout_for(output, form, wanted.layout if wanted is not None and is_csv else None)
+    kept = () if wanted is None else (wanted.path, wanted.layout)
+    layout = layout_for(output, form, *kept)
     rows = 0
     rejected = Counter[str]()
     with (

@@ -72,7 +72,10 @@ def read_table(path: Path, choices: Choices = _NOTHING_SAID, dropped: Sequence[s
     kinds = {name: kind for name, kind in choices.kinds.items() if name in wanted}
     if suffix == ".parquet":
         return TableFile(*parquet.read(path, wanted, kinds))
-    return TableFile(*csv_tables.read(path, names, wanted, layout, kinds=kinds, rows=CHUNK))
+    table, form = csv_tables.read(path, names, wanted, layout, kinds=kinds, rows=CHUNK)
+    if suffix == ".tsv" and choices.separator is None:  # its tabs are those of its name, not of other files
+        form = replace(form, csv=replace(layout, separator=","))
+    return TableFile(table, form)
 
 
 def read_chunks(
@@ -118,14 +121,23 @@ def layout_like(path: Path, choices: Choices, trained: TableFormat, names: Itera
     return replace(usual, missing=layout.missing)
 
 
-def layout_for(path: Path | None, trained: TableFormat, given: CsvFormat | None = None) -> CsvFormat:
-    """Return the layout of a CSV file to be written: of the given cells, else of training; a .tsv file has tabs."""
-    layout = given or trained.csv or CsvFormat()
-    if path is not None and path.suffix.lower() == ".tsv":
-        return replace(layout, separator="\t")
-    if layout.separator == "\t":
-        return replace(layout, separator=",")
-    return layout
+def layout_for(
+    path: Path | None, trained: TableFormat, source: Path | None = None, given: CsvFormat | None = None
+) -> CsvFormat:
+    """Return the layout of a CSV file to be written: of the given cells, else of training; .tsv files have tabs.
+
+    Args:
+        path: of the file; None is standard output.
+        trained: format of the training file.
+        source: the file of the given cells; None if there are none.
+        given: its layout.
+    """
+    usual = trained.csv or CsvFormat()
+    suffix = ".csv" if path is None else path.suffix.lower()
+    separator = "\t" if suffix == ".tsv" else usual.separator
+    if source is None or given is None or source.suffix.lower() == ".parquet":
+        return replace(usual, separator=separator)
+    return given if source.suffix.lower() == suffix else replace(given, separator=separator)
 
 
 def column_names(path: Path, layout: CsvFormat) -> list[str]:
