@@ -69,7 +69,8 @@ class LabelCodec:
             values = _numbers(columns[0], series[series.notna()])
             edges = _edges(values)
             counts = np.bincount(_bins(columns[0], series, edges), minlength=len(edges) + 1)
-            return cls(tuple(columns), None, no_keys, edges, counts, (float(values.min()), float(values.max())))
+            span = (float(values.min()), float(values.max()))
+            return cls(tuple(columns), None, no_keys, edges, counts, span=span)
         part = table[list(columns)]
         codec = TableCodec.learn(part, {series.name: "category" for series in own if series.dtype.kind in "iuf"})
         keys, inverse = _distinct(_encode(codec, part))
@@ -209,7 +210,7 @@ class LabelCodec:
         """Rebuild what :meth:`state` was taken of."""
         codec = None if state["codec"] is None else TableCodec.restore(state["codec"])
         span = tuple(state["span"]) if "span" in state else None
-        return cls(tuple(state["columns"]), codec, state["keys"], state["edges"], state["counts"], span)
+        return cls(tuple(state["columns"]), codec, state["keys"], state["edges"], state["counts"], span=span)
 
 
 def _is_many(series: pd.Series) -> bool:
