@@ -135,6 +135,7 @@ def test_a_played_return_is_the_evaluations_own(space):
     assert score == pytest.approx(result.final[0], abs=0.5)
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # imageio-ffmpeg leaves pipes open
 def test_a_film_is_made_without_a_screen(space, tmp_path, monkeypatch):
     pytest.importorskip("imageio_ffmpeg", reason="the extra video is not installed")
     import imageio_ffmpeg
