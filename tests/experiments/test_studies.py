@@ -148,8 +148,8 @@ def test_the_help_of_every_study_teaches(study, capsys):
     for line in lines:
         parsed = build_parser().parse_args(shlex.split(re.split(r"\s{2,}", line)[0])[1:])
         assert parsed.command.args == (study,)
-    names = " ".join(said.split())
-    assert all(arm in names for arm in ARMS)
+    names = "".join(said.split())  # long names are broken at their hyphens
+    assert [arm for arm in ARMS if arm not in names] == []
 
 
 def test_the_commands_of_the_page_on_figures_can_be_parsed():
