@@ -69,8 +69,7 @@ def run(arguments: argparse.Namespace) -> None:
         "steps": arguments.steps,
     }
     wanted = _wanted(model, arguments, form)
-    kept = () if wanted is None else (wanted.path, wanted.layout)
-    layout = layout_for(output, form, *kept)
+    layout = layout_for(output, form) if wanted is None else layout_for(output, form, wanted.path, wanted.layout)
     rows = 0
     rejected = Counter[str]()
     with (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import pandas as pd
@@ -72,16 +72,15 @@ def asked_kind(kind: Any, own: Kind, series: pd.Series) -> Kind:  # noqa: ANN401
         "category": ("category", "text"),
         "boolean": ("boolean", "category"),
     }
-    known = choices.get(own, (own,))
+    known: tuple[Kind, ...] = choices.get(own, (own,))
     name = kind if isinstance(kind, str) else ""
     if name == "boolean" and own in ("integer", "category") and len(set(series.dropna())) <= 2:
         known = (*known, "boolean")
     if kind is None or (own == "datetime" and name.startswith("datetime")):
         return own
-    found = next((one for one in known if one == name), None)
-    if found is None:
+    if name not in known:
         raise ValueError(f"cannot be read as {shown(kind)}, expected {' or '.join(known)} for {series.dtype}")
-    return found
+    return cast("Kind", name)
 
 
 def missing_rows(series: pd.Series) -> np.ndarray:
