@@ -183,7 +183,7 @@ class Bench:
 
     def results(self) -> Iterator[tuple[str, dict[str, float]]]:
         """Train and judge the models of the command line, one after another."""
-        yield "real rows", self.real() | {"fit": 0.0, "sample": 0.0}
+        yield "real rows", self.real() | {"sample": 0.0, "fit": 0.0}
         for name in self.arguments.models:
             yield from {"joint": self.joint, "deltas": self.deltas, "split": self.split}[name]().items()
 
