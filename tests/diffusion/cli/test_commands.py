@@ -267,9 +267,12 @@ def test_parquet_all_the_way(folder, tmp_path, run):
     assert run("fit", tmp_path / "people.parquet", "-o", tmp_path / "model", "--steps", "5").status == 0
     assert run("sample", tmp_path / "model", "-n", "100", "-o", tmp_path / "out.parquet").status == 0
     assert run("impute", tmp_path / "model", tmp_path / "out.parquet", "-o", tmp_path / "full.parquet").status == 0
-    real, full = read_table(tmp_path / "people.parquet").table, read_table(tmp_path / "full.parquet").table
-    assert full.dtypes.tolist() == real.dtypes.tolist()
-    assert not full.isna().any(axis=None)
+    import pyarrow.parquet
+
+    real, full = (pyarrow.parquet.read_table(tmp_path / name) for name in ("people.parquet", "full.parquet"))
+    assert full.schema.types == real.schema.types  # pandas reads a whole column of nullable integers as plain ones
+    assert full.schema.names == real.schema.names
+    assert all(column.null_count == 0 for column in full.columns)
 
 
 @needs_sklearn
