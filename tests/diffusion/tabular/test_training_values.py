@@ -250,3 +250,11 @@ def test_account_numbers_that_come_often_come_back():
     codec = TableCodec.learn(table)
     assert_frame_equal(codec.decode(codec.encode(table, draws())), table)
     assert set(codec.decode(3 * draws(1).standard_normal((300, codec.width)))["account"]) <= set(accounts)
+
+
+@pytest.mark.skipif(not HAS_ARROW, reason="needs pyarrow")
+def test_large_arrow_integers_beside_missing_ones_stay_exact():
+    values = pd.Series([None, 2**53 + 1, -(2**63) + 1, 2**63 - 1] * 10, dtype="int64[pyarrow]")
+    table = pd.concat([values, values], ignore_index=True).to_frame("x")
+    codec = TableCodec.learn(table)
+    assert_frame_equal(codec.decode(codec.encode(table, draws())), table, check_exact=True)

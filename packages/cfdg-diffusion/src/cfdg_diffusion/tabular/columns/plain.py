@@ -67,6 +67,11 @@ def without_arrow(series: pd.Series) -> pd.Series:
     if not isinstance(series.dtype, pd.ArrowDtype):
         return series
     dtype = _without_arrow(series.dtype)
+    if series.dtype.kind in "iu":  # astype goes through float64 where values are missing
+        import pyarrow as pa
+
+        found = pa.array(series.array).to_pandas(types_mapper=lambda _: pd.api.types.pandas_dtype(dtype))
+        return found.set_axis(series.index)
     if dtype is object:
         return series.astype(object)
     return series.astype(dtype)
