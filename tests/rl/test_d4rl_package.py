@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from cfdg_rl.datasets.catalogue import PUBLISHED
-from cfdg_rl.datasets.d4rl import continues, implied_timeouts, read_hdf5, read_rows, write_hdf5
+from cfdg_rl.datasets.d4rl import implied_timeouts, read_hdf5, read_rows, write_hdf5
 from cfdg_rl.datasets.scores import Family
+from cfdg_rl.datasets.trajectories import continues
 
 ROBOT = Family("Small", 3, 2, 0.0, 1.0, max_episode_steps=5)
 MAZE = replace(ROBOT, sparse=True)

@@ -159,8 +159,8 @@ def test_only_documented_exceptions_escape_from_sample(models, name, arguments):
     NAMES,
 )
 def test_only_documented_exceptions_escape_from_constraints(name, thing, other):
-    rules = [Range(name, thing, None), Range(name, None, thing), Inequality(name, other), thing]
-    for rule in rules:
+    ranges = [allowed(lambda: Range(name, thing, None)), allowed(lambda: Range(name, None, thing))]
+    for rule in [*ranges, Inequality(name, other), thing]:
         model = TabularDiffusion(settings=TINY)
         model.constraints = (rule,)
         allowed(lambda model=model: model.fit(some_table(), steps=1))

@@ -178,7 +178,8 @@ def test_spikes_and_constants_come_back_from_a_model(table, seed):
     if is_of_levels(model.schema.codec) and len(model.schema.codec.columns[0].components) == 1:
         assert comes_from(made["x"], table["x"])
     holes = table.assign(other=table["other"].astype("Int64").mask(table.index % 3 == 0)).head(12)
-    assert_frame_equal(model.impute(holes, seed=seed)[["x"]], holes[["x"]], check_exact=True)
+    given_ = holes["x"].notna()
+    assert_frame_equal(model.impute(holes, seed=seed).loc[given_, ["x"]], holes.loc[given_, ["x"]], check_exact=True)
 
 
 SENTINELS = {

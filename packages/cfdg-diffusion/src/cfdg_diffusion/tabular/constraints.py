@@ -37,11 +37,19 @@ class Range:
         column: name of the column.
         low: smallest allowed value; None sets no bound.
         high: largest allowed value; None sets no bound.
+
+    Raises:
+        ValueError: if a bound is not one value.
     """
 
     column: Hashable
     low: Any = None
     high: Any = None
+
+    def __post_init__(self) -> None:
+        for bound in (self.low, self.high):
+            if not pd.api.types.is_scalar(bound):
+                raise ValueError(f"Range has the bound {shown(bound)}, expected a number, a date, text or None")
 
     @property
     def name(self) -> str:

@@ -6,7 +6,7 @@ import hashlib
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 
 from cfdg_diffusion import storage
 from cfdg_diffusion.edm.conditional import ConditionalDiffusion
+from cfdg_diffusion.tabular.settings import TabularSettings
 
 _KIND = "tabular checkpoint"
 _TOLERANCE = 0.99
@@ -122,8 +123,9 @@ class Checkpoint:
         tree = storage.load(self.path)
         if tree.get("kind") != _KIND:
             raise ValueError(f"{self.path} holds no checkpoint, expected one of this fit or no file")
+        settings = asdict(TabularSettings.restore(tree["run"]["settings"]))  # an older file lacks later settings
         for name, own in self.run.items():
-            found = tree.get("run", {}).get(name)
+            found = settings if name == "settings" else tree["run"].get(name)
             if found != own:
                 shown = "another table" if name == "rows" else f"{name} = {found}, not {own}"
                 raise ValueError(f"{self.path} is of a fit with {shown}: delete it or give another checkpoint")

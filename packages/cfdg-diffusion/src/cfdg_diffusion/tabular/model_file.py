@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from cfdg_diffusion import storage
-from cfdg_diffusion.edm.settings import DiffusionSettings
-from cfdg_diffusion.tabular.columns import CodecSettings
 from cfdg_diffusion.tabular.constraint_files import constraint_state, restore_constraint
 from cfdg_diffusion.tabular.constraints import Constraint
 from cfdg_diffusion.tabular.fitted import FittedTable
@@ -42,16 +40,9 @@ def read_model(path: Path, device: str, constraints: Sequence[Constraint] | None
             f"{path} had the constraint {code[0]!r}, which is code and never stored: give all constraints to load"
         )
     try:
-        settings = _restore_settings(tree["settings"])
+        settings = TabularSettings.restore(tree["settings"])
         own = [restore_constraint(state) for state in stored] if constraints is None else constraints
         arguments = {"seed": tree["seed"], "settings": settings, "constraints": own}
         return arguments, FittedTable.restore(tree, settings, device)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise ValueError(f"{path} does not describe a model of this version: {error}") from error
-
-
-def _restore_settings(tree: Mapping[str, Any]) -> TabularSettings:
-    own = dict(tree)
-    diffusion = DiffusionSettings(**own.pop("diffusion"))
-    codec = CodecSettings(**own.pop("codec"))
-    return TabularSettings(diffusion=diffusion, codec=codec, **own)

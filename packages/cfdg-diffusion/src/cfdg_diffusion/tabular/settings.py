@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from cfdg_diffusion.edm.settings import DiffusionSettings
 from cfdg_diffusion.tabular.columns import CodecSettings
@@ -49,3 +51,17 @@ class TabularSettings:
             raise ValueError(f"held_out_share is {self.held_out_share}, expected a share in [0, 1)")
         if self.patience < 1:
             raise ValueError(f"patience is {self.patience}, expected at least 1")
+
+    @classmethod
+    def restore(cls, tree: Mapping[str, Any]) -> TabularSettings:
+        """Build settings from their nested dict; a key that is absent in an older file takes its default.
+
+        Raises:
+            KeyError: if a group of settings is absent.
+            TypeError: if a key is unknown.
+            ValueError: if a value is out of its range.
+        """
+        own = dict(tree)
+        diffusion = DiffusionSettings(**own.pop("diffusion"))
+        codec = CodecSettings(**own.pop("codec"))
+        return cls(diffusion=diffusion, codec=codec, **own)
