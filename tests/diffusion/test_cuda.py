@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from cfdg_diffusion import ConditionalDiffusion, DiffusionSettings, TabularDiffusion, TabularSettings
+from cfdg_diffusion.edm import replay
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device, and there is none")
 
@@ -99,6 +100,14 @@ def test_gradient_steps_do_not_wait_for_the_gpu():
     with no_waiting():
         for _ in range(10):
             next(training)
+
+
+def test_a_replayed_fit_equals_an_eager_one(monkeypatch):
+    quick = fitted("cuda").state_dict()["learner"]
+    monkeypatch.setattr(replay, "_WARM_UP", 10_000)
+    eager = fitted("cuda").state_dict()["learner"]
+    torch.testing.assert_close(quick["weights"], eager["weights"], rtol=0.05, atol=0.02)
+    assert (quick["weights"] - eager["weights"]).square().mean().sqrt() < 2e-3
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

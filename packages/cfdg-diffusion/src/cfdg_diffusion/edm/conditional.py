@@ -20,14 +20,14 @@ from cfdg_diffusion.edm import checks
 from cfdg_diffusion.edm.batches import BalancedRows
 from cfdg_diffusion.edm.denoiser import Denoiser
 from cfdg_diffusion.edm.gaussians import LabelGaussians
-from cfdg_diffusion.edm.guidance import EnergyGradient, guided, inpaint, tilted
+from cfdg_diffusion.edm.guidance import EnergyGradient, guided, tilted
 from cfdg_diffusion.edm.learner import Learner, cosine
 from cfdg_diffusion.edm.losses import FitReport, check_losses, looks
-from cfdg_diffusion.edm.noise import Denoise
 from cfdg_diffusion.edm.normaliser import Normaliser, measure
 from cfdg_diffusion.edm.outputs import Category
-from cfdg_diffusion.edm.sampler import schedule, solve
-from cfdg_diffusion.edm.settings import DiffusionSettings, Sampler
+from cfdg_diffusion.edm.replay import replayed
+from cfdg_diffusion.edm.sampler import generate, schedule
+from cfdg_diffusion.edm.settings import DiffusionSettings
 from cfdg_diffusion.edm.streams import Streams
 
 Array = Tensor | np.ndarray
@@ -119,7 +119,8 @@ class ConditionalDiffusion:
         steps = self.settings.steps if steps is None else steps
         checks.check_steps(start, steps)
         data = self._measured(rows, labels)
-        return ((step, self._update(data, cosine(step - 1, steps))) for step in range(start + 1, steps + 1))
+        compute = replayed(lambda: self._gradient(data), self._training)
+        return ((step, self._update(compute, cosine(step - 1, steps))) for step in range(start + 1, steps + 1))
 
     def _measured(self, rows: Array, labels: Array) -> BalancedRows:
         """Check the data of a training and take their statistics."""
@@ -135,13 +136,18 @@ class ConditionalDiffusion:
         self._label_counts = data.counts.expand(replicas, -1).cpu().clone()
         return data
 
-    def _update(self, data: BalancedRows, rate: float) -> Tensor:
-        """Take one gradient step of every replica; returns the losses ``(R,)``."""
+    def _gradient(self, data: BalancedRows) -> tuple[Tensor, Tensor]:
+        """Compute the losses ``(R,)`` of a batch and their gradient ``(R, P)``."""
         rows, labels = data.draw(self._training, self.settings.batch_size)
         clean = self.normaliser.encode(rows)
         losses = self._denoiser.training_loss(self._learner.weights, clean, labels, self._training)
-        self._learner.step(losses, rate * self.settings.learning_rate)
-        return losses.detach()
+        return losses.detach(), self._learner.gradient(losses)
+
+    def _update(self, compute: Callable[[], tuple[Tensor, ...]], rate: float) -> Tensor:
+        """Take one gradient step of every replica; returns the losses ``(R,)``."""
+        losses, gradient = compute()
+        self._learner.apply(gradient, rate * self.settings.learning_rate)
+        return losses.clone()
 
     @torch.no_grad()
     def held_out_loss(self, rows: Array, labels: Array, *, draws: int = 0, seed: int = 0) -> Tensor:
@@ -195,8 +201,9 @@ class ConditionalDiffusion:
         """
         asked = checks.check_labels(labels, self.num_labels, len(self.seeds), self.device).expand(len(self.seeds), -1)
         checks.check_fitted(asked, self._label_counts)
-        default = self.settings.guidance_weight
-        weight = checks.check_weights(default if guidance_weight is None else guidance_weight, asked)
+        weight = checks.check_weights(
+            self.settings.guidance_weight if guidance_weight is None else guidance_weight, asked
+        )
         sigmas = schedule(self.settings, steps, inpaints=known is not None)
         cells = None if known is None else self.normaliser.encode(checks.check_known(known, asked, self.columns))
         denoiser = self._denoiser.with_weights(self._learner.average)
@@ -209,7 +216,7 @@ class ConditionalDiffusion:
             denoise = denoise if energy_gradient is None else tilted(denoise, energy_gradient)
             given = None if cells is None else cells[:, part]
             normal = partial((streams or self._sampling).normal, asked[:, part].shape[1], self.columns)
-            chunks.append(_generate(self.settings.sampler, denoise, sigmas, given, normal))
+            chunks.append(generate(self.settings.sampler, denoise, sigmas, given, normal))
         rows = self.normaliser.decode(torch.cat(chunks, dim=1))
         return rows[0] if len(self.seeds) == 1 and np.ndim(labels) == 1 else rows
 
@@ -235,8 +242,7 @@ class ConditionalDiffusion:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from the :meth:`state_dict` of a model built with the same arguments.
 
-        Random streams are restored on the same kind of device only; elsewhere they start from the seeds. Tensors by
-        dotted names, as version 1 of the files had them, are read too.
+        Random streams start from the seeds on another kind of device. Dotted names, as in version 1, are read too.
 
         Raises:
             ValueError: if a tensor is missing, unknown or of another shape; nothing is changed then.
@@ -260,9 +266,8 @@ class ConditionalDiffusion:
         Raises:
             OSError: if the file cannot be written.
         """
-        names = ("columns", "num_labels", "seeds", "raw_columns")
-        arguments = {name: getattr(self, name) for name in names} | {"settings": asdict(self.settings)}
-        arguments["categories"] = [asdict(part) for part in self.categories]
+        arguments = {name: getattr(self, name) for name in ("columns", "num_labels", "seeds", "raw_columns")}
+        arguments |= {"settings": asdict(self.settings), "categories": [asdict(part) for part in self.categories]}
         storage.save(Path(path), {"arguments": arguments, "state": self.state_dict()})
 
     @classmethod
@@ -283,14 +288,3 @@ class ConditionalDiffusion:
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path} does not describe a model of this version: {error}") from error
         return model
-
-
-def _generate(
-    sampler: Sampler, denoise: Denoise, sigmas: Tensor, known: Tensor | None, normal: Callable[[], Tensor]
-) -> Tensor:
-    """Generate rows ``(R, n, D)`` in model space, one per draw of ``normal``, with the finite numbers of ``known``."""
-    x = normal() * float(sigmas[0])
-    if known is None:
-        return solve(sampler, denoise, x, sigmas, normal)
-    denoise = inpaint(denoise, known.nan_to_num(), known.isfinite(), normal())
-    return solve("heun-stochastic", denoise, x, sigmas, normal)

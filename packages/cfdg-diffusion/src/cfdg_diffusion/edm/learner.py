@@ -38,9 +38,17 @@ class Learner:
         self._adam = torch.optim.Adam([self.weights], betas=(0.9, 0.99), fused=True)  # betas of SynthER
 
     def step(self, losses: Tensor, learning_rate: float) -> None:
-        """Update every replica; the gradient of the sum of ``losses (R,)`` keeps the replicas independent."""
+        """Update every replica by the gradient of its own of the ``losses (R,)``."""
+        self.apply(self.gradient(losses), learning_rate)
+
+    def gradient(self, losses: Tensor) -> Tensor:
+        """Compute the clipped gradient ``(R, P)`` of ``losses (R,)``; that of their sum keeps replicas independent."""
         (gradient,) = torch.autograd.grad(losses.sum(), self.weights)
-        self.weights.grad = clipped(gradient, self._gradient_clip)
+        return clipped(gradient, self._gradient_clip)
+
+    def apply(self, gradient: Tensor, learning_rate: float) -> None:
+        """Take one step of Adam along a gradient ``(R, P)``, and one of the moving average when it is due."""
+        self.weights.grad = gradient
         self._adam.param_groups[0]["lr"] = learning_rate
         self._adam.step()
         self._updates += 1

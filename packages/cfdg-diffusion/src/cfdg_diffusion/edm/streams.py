@@ -20,33 +20,36 @@ class Streams:
 
     Raises:
         ValueError: if ``seeds`` is empty or holds a negative number.
+
+    Attributes:
+        generators: one per replica.
     """
 
     def __init__(self, seeds: Sequence[int], purpose: str, device: str | torch.device = "cpu") -> None:
         if not seeds or min(seeds) < 0:
             raise ValueError(f"seeds are {list(seeds)}, expected one non-negative integer per replica")
         self.device = torch.device(device)
-        self._generators = [torch.Generator(self.device).manual_seed(_derive(seed, purpose)) for seed in seeds]
+        self.generators = [torch.Generator(self.device).manual_seed(_derive(seed, purpose)) for seed in seeds]
 
     def __len__(self) -> int:
         """Count the replicas R."""
-        return len(self._generators)
+        return len(self.generators)
 
     def normal(self, *shape: int) -> Tensor:
         """Draw standard normal numbers ``(R, *shape)``."""
-        return torch.stack([torch.randn(shape, generator=g, device=self.device) for g in self._generators])
+        return torch.stack([torch.randn(shape, generator=g, device=self.device) for g in self.generators])
 
     def uniform(self, *shape: int) -> Tensor:
         """Draw uniform numbers in [0, 1), shape ``(R, *shape)``."""
-        return torch.stack([torch.rand(shape, generator=g, device=self.device) for g in self._generators])
+        return torch.stack([torch.rand(shape, generator=g, device=self.device) for g in self.generators])
 
     def state(self) -> Tensor:
         """Copy the state of every stream, ``(R, n)`` bytes on the CPU."""
-        return torch.stack([generator.get_state() for generator in self._generators])
+        return torch.stack([generator.get_state() for generator in self.generators])
 
     def restore(self, state: Tensor) -> None:
         """Continue exactly where :meth:`state` was taken."""
-        for generator, row in zip(self._generators, state, strict=True):
+        for generator, row in zip(self.generators, state, strict=True):
             generator.set_state(row.cpu().clone())  # set_state crashes on a view into a larger tensor (torch 2.13)
 
 

@@ -14,6 +14,7 @@ from cfdg_diffusion import Streams
 from cfdg_diffusion.edm.batches import BalancedRows
 from cfdg_diffusion.edm.learner import Learner, cosine
 from cfdg_diffusion.edm.normaliser import measure
+from cfdg_diffusion.edm.replay import replayed
 from cfdg_experiments.generators.ends import EndRule, EndSettings
 from cfdg_experiments.generators.perceptron import Perceptron
 from cfdg_rl.transitions import row_width
@@ -190,14 +191,20 @@ class OutcomeModel:
     def _train(self, data: BalancedRows, steps: int) -> Tensor:
         total = torch.zeros(len(self._seeds), device=self._device)
         last = math.ceil(steps / 10)
+        compute = replayed(lambda: self._gradient(data), self._training)
         for step in range(steps):
-            rows, _ = data.draw(self._training, self.settings.batch_size)
-            pairs, wanted = self._split(rows)
-            target = (wanted - self._linear(pairs)) / self._facts["std"]
-            losses = (self.network(self._learner.weights, self._read(pairs)) - target).square().mean((1, 2))
-            self._learner.step(losses, cosine(step, steps) * self.settings.learning_rate)
-            total += losses.detach() * (step >= steps - last)
+            losses, gradient = compute()
+            self._learner.apply(gradient, cosine(step, steps) * self.settings.learning_rate)
+            total += losses * (step >= steps - last)
         return total / last
+
+    def _gradient(self, data: BalancedRows) -> tuple[Tensor, Tensor]:
+        """Compute the losses ``(R,)`` of a batch and their gradient ``(R, P)``."""
+        rows, _ = data.draw(self._training, self.settings.batch_size)
+        pairs, wanted = self._split(rows)
+        target = (wanted - self._linear(pairs)) / self._facts["std"]
+        losses = (self.network(self._learner.weights, self._read(pairs)) - target).square().mean((1, 2))
+        return losses.detach(), self._learner.gradient(losses)
 
     def _fit_ends(self, rows: Tensor) -> None:
         """The rule of ends; whether it holds for the states before a step; rewards that follow from an end alone."""
