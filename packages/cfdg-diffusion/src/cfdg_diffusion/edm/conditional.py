@@ -201,9 +201,8 @@ class ConditionalDiffusion:
         """
         asked = checks.check_labels(labels, self.num_labels, len(self.seeds), self.device).expand(len(self.seeds), -1)
         checks.check_fitted(asked, self._label_counts)
-        weight = checks.check_weights(
-            self.settings.guidance_weight if guidance_weight is None else guidance_weight, asked
-        )
+        weight = self.settings.guidance_weight if guidance_weight is None else guidance_weight
+        weight = checks.check_weights(weight, asked)
         sigmas = schedule(self.settings, steps, inpaints=known is not None)
         cells = None if known is None else self.normaliser.encode(checks.check_known(known, asked, self.columns))
         denoiser = self._denoiser.with_weights(self._learner.average)
