@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -120,7 +120,8 @@ class ConditionalDiffusion:
         checks.check_steps(start, steps)
         data = self._measured(rows, labels)
         compute = replayed(lambda: self._gradient(data), self._training)
-        return ((step, self._update(compute, cosine(step - 1, steps))) for step in range(start + 1, steps + 1))
+        rates = (cosine(step, steps) * self.settings.learning_rate for step in range(start, steps))
+        return ((step, self._learner.follow(compute, rate)) for step, rate in enumerate(rates, start + 1))
 
     def _measured(self, rows: Array, labels: Array) -> BalancedRows:
         """Check the data of a training and take their statistics."""
@@ -142,12 +143,6 @@ class ConditionalDiffusion:
         clean = self.normaliser.encode(rows)
         losses = self._denoiser.training_loss(self._learner.weights, clean, labels, self._training)
         return losses.detach(), self._learner.gradient(losses)
-
-    def _update(self, compute: Callable[[], tuple[Tensor, ...]], rate: float) -> Tensor:
-        """Take one gradient step of every replica; returns the losses ``(R,)``."""
-        losses, gradient = compute()
-        self._learner.apply(gradient, rate * self.settings.learning_rate)
-        return losses.clone()
 
     @torch.no_grad()
     def held_out_loss(self, rows: Array, labels: Array, *, draws: int = 0, seed: int = 0) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -45,6 +45,12 @@ class Learner:
         """Compute the clipped gradient ``(R, P)`` of ``losses (R,)``; that of their sum keeps replicas independent."""
         (gradient,) = torch.autograd.grad(losses.sum(), self.weights)
         return clipped(gradient, self._gradient_clip)
+
+    def follow(self, compute: Callable[[], tuple[Tensor, Tensor]], learning_rate: float) -> Tensor:
+        """Take one step along a gradient and return the losses ``(R,)`` that ``compute`` gives with it."""
+        losses, gradient = compute()
+        self.apply(gradient, learning_rate)
+        return losses.clone()  # the next call may write into the same memory
 
     def apply(self, gradient: Tensor, learning_rate: float) -> None:
         """Take one step of Adam along a gradient ``(R, P)``, and one of the moving average when it is due."""

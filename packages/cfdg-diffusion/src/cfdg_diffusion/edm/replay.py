@@ -12,7 +12,7 @@ from cfdg_diffusion.edm.streams import Streams
 _WARM_UP = 3
 """Calls before the recording, which let the libraries choose their kernels and allocate their workspaces."""
 
-Work = Callable[[], tuple[Tensor, ...]]
+Work = Callable[[], tuple[Tensor, Tensor]]
 
 
 def replayed(work: Work, streams: Streams) -> Work:
@@ -34,19 +34,19 @@ class _Replayed:
         self.streams = streams
         self.calls = 0
         self.side = torch.cuda.Stream(streams.device)
-        self.graph: torch.cuda.CUDAGraph | None = None
-        self.result: tuple[Tensor, ...] = ()
+        self.recording: tuple[torch.cuda.CUDAGraph, tuple[Tensor, Tensor]] | None = None
 
-    def __call__(self) -> tuple[Tensor, ...]:
+    def __call__(self) -> tuple[Tensor, Tensor]:
         self.calls += 1
         if self.calls <= _WARM_UP:
             return self._warm_up()
-        if self.graph is None:
-            self.graph = self._record()
-        self.graph.replay()
-        return self.result
+        if self.recording is None:
+            self.recording = self._record()
+        graph, result = self.recording
+        graph.replay()
+        return result
 
-    def _warm_up(self) -> tuple[Tensor, ...]:
+    def _warm_up(self) -> tuple[Tensor, Tensor]:
         here = torch.cuda.current_stream(self.streams.device)
         self.side.wait_stream(here)
         with torch.cuda.stream(self.side):
@@ -54,11 +54,11 @@ class _Replayed:
         here.wait_stream(self.side)
         return result
 
-    def _record(self) -> torch.cuda.CUDAGraph:
+    def _record(self) -> tuple[torch.cuda.CUDAGraph, tuple[Tensor, Tensor]]:
         """Record the work, which does not run it: the first replay does."""
         graph = torch.cuda.CUDAGraph()
         for generator in self.streams.generators:
             graph.register_generator_state(generator)
         with torch.cuda.graph(graph, stream=self.side):
-            self.result = self.work()
-        return graph
+            result = self.work()
+        return graph, result

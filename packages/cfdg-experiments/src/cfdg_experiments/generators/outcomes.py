@@ -193,8 +193,7 @@ class OutcomeModel:
         last = math.ceil(steps / 10)
         compute = replayed(lambda: self._gradient(data), self._training)
         for step in range(steps):
-            losses, gradient = compute()
-            self._learner.apply(gradient, cosine(step, steps) * self.settings.learning_rate)
+            losses = self._learner.follow(compute, cosine(step, steps) * self.settings.learning_rate)
             total += losses * (step >= steps - last)
         return total / last
 
