@@ -3,6 +3,8 @@
 import math
 import os
 import stat
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -149,3 +151,45 @@ def test_dotted_names_and_nested_trees_are_the_same():
     tree = {"a": {"b": 1, "c": {"d": 2}}, "e": 3}
     assert leaves(tree) == {"a.b": 1, "a.c.d": 2, "e": 3}
     assert nested(leaves(tree)) == nested(tree) == tree
+
+
+def test_a_flipped_bit_anywhere_is_refused(tmp_path):
+    path = tmp_path / "tree"
+    storage.save(path, {"weights": torch.arange(20.0), "names": ["a", "b"], "mean": np.ones(3)})
+    whole = path.read_bytes()
+    for place in range(8 * len(whole)):
+        damaged = bytearray(whole)
+        damaged[place // 8] ^= 1 << place % 8
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"tree (is|has) "):
+            storage.load(path)
+
+
+def test_a_file_of_before_the_checksums_is_read(tmp_path):
+    header = {"format": "cfdg-diffusion", "version": "2", "tree": '{"a": {"tensor": "a"}}'}
+    save_file({"a": torch.ones(2)}, tmp_path / "old", metadata=header)
+    assert torch.equal(storage.load(tmp_path / "old")["a"], torch.ones(2))
+
+
+def test_a_full_disk_keeps_the_old_model_and_names_the_file(tmp_path, small_files):
+    path = tmp_path / "model"
+    storage.save(path, {"a": torch.zeros(3)})
+    with small_files(2000), pytest.raises(OSError, match=r"File too large: '.*/model'"):
+        storage.save(path, {"a": torch.zeros(3000)})
+    assert storage.load(path)["a"].shape == (3,)
+    assert [found.name for found in tmp_path.iterdir()] == ["model"]
+
+
+def test_partial_files_of_ended_processes_are_removed_with_the_next_one(tmp_path):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    for name in (
+        f".s.csv.{ended.pid}.partial",
+        f".s.csv.00000000-{ended.pid}.partial",
+        f".s.csv.{os.getppid()}.partial",
+    ):
+        (tmp_path / name).write_text("half")
+    table_to(tmp_path / "s.csv")
+    names = sorted(found.name for found in tmp_path.iterdir())
+    kept = [f".s.csv.00000000-{ended.pid}.partial", f".s.csv.{os.getppid()}.partial", "s.csv"]
+    assert names == sorted(kept), "that of another machine and that of a living process stay"

@@ -11,6 +11,7 @@ import torch
 from cfdg_experiments.arms import Arm
 from cfdg_experiments.profile import LearnerSettings, MixingSettings, ReplaySettings
 from cfdg_rl.agents.apl import APL
+from cfdg_rl.agents.capture import make_eager
 from cfdg_rl.agents.iql import IQL, IQLSettings
 from cfdg_rl.agents.pex import PEX, PEXSettings
 from cfdg_rl.agents.td3_bc import TD3BC, TD3BCSettings
@@ -120,9 +121,10 @@ def save_learner(agent: Learner) -> dict[str, Any]:
 
 
 def load_learner(agent: Learner, state: Mapping[str, Any]) -> None:
-    """Restore what :func:`save_learner` collected."""
+    """Restore what :func:`save_learner` collected, on whatever device that was; see :meth:`Streams.restore`."""
     agent.load_state_dict(state["weights"])
     for name, optimiser in agent.optimisers.items():
         optimiser.load_state_dict(state["optimisers"][name])
+        make_eager(optimiser)  # a captured learner makes it capturable again
     for name, streams in agent.streams.items():
         streams.restore(state["streams"][name])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from cfdg_experiments.augmentation import Augmentation
 from cfdg_experiments.cells import Cell, Event, Listener, Workspace
 from cfdg_experiments.policy_store import PolicyKeeper, describe_learner
 from cfdg_experiments.results import CellResult, Curves, Evaluation
-from cfdg_experiments.throttle import Throttle
+from cfdg_experiments.throttle import Saver, Throttle
 from cfdg_rl.agents.capture import Captured
 from cfdg_rl.buffer import Ring
 from cfdg_rl.checkpoint import load_checkpoint, save_checkpoint
@@ -38,7 +39,7 @@ from cfdg_rl.pretrain import pretrain
 from cfdg_rl.protocols import Learner, Metrics
 from cfdg_rl.streams import Streams
 
-SAVE_SECONDS = 60.0  # a kill loses at most about this much work
+SAVE_SECONDS = 60.0  # a kill loses about this much work, more where a checkpoint takes long
 NOTIFY_SECONDS = 1.0  # between progress events
 
 
@@ -57,13 +58,13 @@ def pretrain_cell(cell: Cell, space: Workspace, notify: Listener) -> None:
     start = _resume(draft, agent, streams, device)
     pools = _offline_pools(cell, data, device)
     progress = Throttle(NOTIFY_SECONDS)
-    saving = Throttle(SAVE_SECONDS)
+    saver = Saver(draft, SAVE_SECONDS)
     loop = pretrain(agent, pools, streams, steps=settings.steps, batch_size=settings.batch_size, start=start)
     for step, _ in loop:
         if progress.ready():
             notify(Event(cell, "pre-training", step, settings.steps))
-        if saving.ready():
-            save_checkpoint(draft, _learner_state(agent, streams, step))
+        if saver.due():
+            saver.save(partial(_learner_state, agent, streams, step))
     about = describe_learner(cell.profile.learner, (data.obs_dim, data.action_dim), cell.profile.seeds)
     save_checkpoint(path, _learner_state(agent, streams, settings.steps) | {"learner": about})
     draft.unlink(missing_ok=True)
@@ -117,6 +118,7 @@ class CellRun:
         self.augmentation = self._augmentation()
         self.curves = Curves(cell.profile.seeds)
         self.policies = PolicyKeeper(cell, space, self.data.env_id)
+        self.latest: dict[str, torch.Tensor] = {}  # metrics since the last evaluation
         self.done = 0
         self.seconds = 0.0
         self.progress = Throttle(NOTIFY_SECONDS)
@@ -126,8 +128,7 @@ class CellRun:
         if self.path.exists():
             self.restore(load_checkpoint(self.path, self.device))
         began = time.perf_counter() - self.seconds
-        saving = Throttle(SAVE_SECONDS)
-        latest: dict[str, torch.Tensor] = {}
+        saver = Saver(self.path, SAVE_SECONDS)
         if not self.curves.steps:
             yield self.evaluate({})
         loop = finetune(
@@ -137,14 +138,15 @@ class CellRun:
         for step, metrics in loop:
             self.done = step
             self.seconds = time.perf_counter() - began
-            latest.update(metrics)
+            self.latest.update(metrics)
             if self._evaluates_at(step):
-                yield self.evaluate(latest)
-                latest = {}
+                event = self.evaluate(self.latest)
+                self.latest = {}
+                yield event
             elif self.progress.ready():
                 yield self._event()
-            if saving.ready():
-                save_checkpoint(self.path, self.state())
+            if saver.due():
+                saver.save(self.state)
 
     def evaluate(self, latest: Mapping[str, torch.Tensor]) -> Event:
         """Score the mean policy, and note it with the latest training metrics."""
@@ -177,6 +179,7 @@ class CellRun:
             "collector": self.collector.state(),
             **self.curves.state(),
             "seconds": self.seconds,
+            "latest": dict(self.latest),
             "augmentation": self.augmentation.state(),
         }
         if isinstance(self.mixer, Bernoulli):
@@ -201,6 +204,7 @@ class CellRun:
         self.curves.restore(state)
         self.done = state["step"]
         self.seconds = state["seconds"]
+        self.latest = dict(state.get("latest", {}))  # a checkpoint of version 0.3 has none
         self.augmentation.restore(state["augmentation"])
 
     def _evaluates_at(self, step: int) -> bool:

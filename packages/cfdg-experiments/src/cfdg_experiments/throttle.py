@@ -1,8 +1,18 @@
-"""Throttle: work that is due at most once in some seconds, such as progress events and checkpoints."""
+"""Throttles of work that is due at most once in some seconds, such as progress events and checkpoints."""
 
 from __future__ import annotations
 
+import logging
 import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from cfdg_rl.checkpoint import save_checkpoint
+
+SHARE = 20  # a checkpoint that takes t seconds is followed by 20 t seconds of work: it costs 5 % of the time at most
+
+logger = logging.getLogger(__name__)
 
 
 class Throttle:
@@ -19,3 +29,39 @@ class Throttle:
             return False
         self.last = now
         return True
+
+
+class Saver:
+    """Writer of checkpoints, every so many seconds or, where that is longer, :data:`SHARE` times as long as one took.
+
+    A checkpoint that cannot be written, say on a full disk, is told once; the earlier one stays and work goes on.
+
+    Args:
+        path: of the file.
+        seconds: shortest time between two checkpoints.
+    """
+
+    def __init__(self, path: Path, seconds: float) -> None:
+        self.path = path
+        self.seconds = seconds
+        self.took = 0.0
+        self.ended = time.perf_counter()
+        self.problem = False
+
+    def due(self) -> bool:
+        """Tell if a checkpoint should be written now."""
+        return time.perf_counter() - self.ended >= max(self.seconds, SHARE * self.took)
+
+    def save(self, state: Callable[[], Mapping[str, Any]]) -> None:
+        """Write what ``state`` returns, and note how long both took."""
+        began = time.perf_counter()
+        try:
+            save_checkpoint(self.path, state())
+        except OSError as error:
+            if not self.problem:
+                logger.warning("checkpoint %s cannot be written (%s); the run goes on", self.path, error.strerror)
+            self.problem = True
+        else:
+            self.problem = False
+        self.ended = time.perf_counter()
+        self.took = self.ended - began

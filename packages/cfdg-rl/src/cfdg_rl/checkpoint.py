@@ -9,21 +9,22 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from cfdg_rl.files import atomic_write
+from cfdg_rl.tensor_files import CHECKSUM, read_tensors, write_tensors
 
-FORMAT = 1
+FORMAT = 2  # 1 had no checksum
 
 
 def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
-    """Write a tree of mappings, lists, tensors, arrays and JSON values; a kill leaves the old file or the new one."""
+    """Write a tree of mappings, lists, tensors, arrays and JSON values; a kill leaves the old file or the new one.
+
+    Raises:
+        OSError: if the file cannot be written; an earlier one stays.
+    """
     tensors: dict[str, Tensor] = {}
     tree = _pack(state, (), tensors)
-    with atomic_write(path) as draft:
-        save_file(tensors, draft, metadata={"format": str(FORMAT), "tree": json.dumps(tree)})
+    write_tensors(path, tensors, {"format": str(FORMAT), "tree": json.dumps(tree)})
 
 
 def load_checkpoint(path: Path, device: str | torch.device = "cpu") -> dict[str, Any]:
@@ -31,19 +32,16 @@ def load_checkpoint(path: Path, device: str | torch.device = "cpu") -> dict[str,
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if the file is truncated, foreign or of a newer format.
+        ValueError: if the file is truncated, damaged, foreign or of a newer format.
     """
-    if not path.exists():
-        raise FileNotFoundError(f"checkpoint {path} does not exist")
+    tensors, metadata = read_tensors(path, "checkpoint", "checkpoint")
+    found = metadata.get("format")
+    if found not in ("1", str(FORMAT)) or (found != "1" and CHECKSUM not in metadata):
+        raise ValueError(f"checkpoint {path} has format {found} or no checksum, expected format 1 to {FORMAT}")
     try:
-        with safe_open(path, "pt", device=str(device)) as file:
-            metadata = file.metadata() or {}
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
-    except SafetensorError as error:
-        raise ValueError(f"checkpoint {path} is truncated or not a checkpoint ({error})") from error
-    if metadata.get("format") != str(FORMAT):
-        raise ValueError(f"checkpoint {path} has format {metadata.get('format')}, expected {FORMAT}")
-    return _unpack(json.loads(metadata["tree"]), tensors)
+        return _unpack(json.loads(metadata["tree"]), {name: tensor.to(device) for name, tensor in tensors.items()})
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ValueError(f"checkpoint {path} has a header that cannot be read: {error!r}") from error
 
 
 def _pack(value: object, path: tuple[str, ...], tensors: dict[str, Tensor]) -> dict[str, object]:
@@ -55,7 +53,7 @@ def _pack(value: object, path: tuple[str, ...], tensors: dict[str, Tensor]) -> d
         return {"kind": "list", "items": [_pack(item, (*path, str(i)), tensors) for i, item in enumerate(value)]}
     if isinstance(value, (Tensor, np.ndarray)):
         name = "/".join(path)
-        tensors[name] = torch.as_tensor(value).detach().contiguous().clone()
+        tensors[name] = torch.as_tensor(value)
         return {"kind": "tensor", "name": name}
     return {"kind": "value", "value": value}
 

@@ -17,19 +17,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from cfdg_rl.agents.capture import Captured
 from cfdg_rl.agents.pex import PEX
-from cfdg_rl.files import atomic_write
 from cfdg_rl.policy_network import PolicyNetwork, extract_network, network_from
 from cfdg_rl.protocols import Agent
+from cfdg_rl.tensor_files import CHECKSUM, read_tensors, write_tensors
 
 if TYPE_CHECKING:
     from cfdg_rl.envs.make import EnvShape
 
-FORMAT = 1
+FORMAT = 2  # 1 had no checksum
 METADATA = "cfdg_policy"  # the key of the facts in the file's metadata
 
 
@@ -147,8 +145,7 @@ def write_policy(policy: Policy, path: Path) -> None:
     state = policy.network.state_dict()
     tensors = {name: (tensor if name in bounds else tensor.float()).contiguous() for name, tensor in state.items()}
     facts = {"format": FORMAT, **asdict(policy.facts)}
-    with atomic_write(path) as draft:
-        save_file(tensors, draft, metadata={METADATA: json.dumps(facts)})
+    write_tensors(path, tensors, {METADATA: json.dumps(facts)})
 
 
 def load_policy(path: Path | str) -> Policy:
@@ -159,8 +156,8 @@ def load_policy(path: Path | str) -> Policy:
         ValueError: if it is truncated, foreign or of a newer format.
     """
     facts, tensors = _read(Path(path))
-    if facts.pop("format") != FORMAT:
-        raise ValueError(f"policy {path} is of another format, expected {FORMAT}: update cfdg-rl")
+    if facts.pop("format") not in (1, FORMAT):
+        raise ValueError(f"policy {path} is of another format, expected 1 to {FORMAT}: update cfdg-rl")
     keys = facts["obs_keys"]
     found = PolicyFacts(**facts | {"obs_keys": None if keys is None else tuple(keys)})
     try:
@@ -171,23 +168,19 @@ def load_policy(path: Path | str) -> Policy:
 
 
 def read_facts(path: Path | str) -> PolicyFacts:
-    """Read the origin of a policy without its weights; see :func:`load_policy` for the errors."""
-    facts = _read(Path(path), weights=False)[0]
+    """Read the origin of a policy; see :func:`load_policy` for the errors."""
+    facts = _read(Path(path))[0]
     return PolicyFacts(**{item.name: facts[item.name] for item in fields(PolicyFacts)})
 
 
-def _read(path: Path, *, weights: bool = True) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-    if not path.is_file():
-        raise FileNotFoundError(f"policy {path} does not exist")
-    try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {key: file.get_tensor(key) for key in file.keys()} if weights else {}  # noqa: SIM118
-    except SafetensorError as error:
-        raise ValueError(f"policy {path} is truncated or not a safetensors file ({error})") from error
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    tensors, metadata = read_tensors(path, "policy")
     if METADATA not in metadata:
         raise ValueError(f"{path} holds no policy, expected a file that save_policy or 'cfdg table1' wrote")
-    return json.loads(metadata[METADATA]), tensors
+    facts = json.loads(metadata[METADATA])
+    if facts.get("format") != 1 and CHECKSUM not in metadata:
+        raise ValueError(f"policy {path} has no checksum, expected one in a file of this format")
+    return facts, tensors
 
 
 def _settings(agent: Any) -> dict[str, Any]:  # noqa: ANN401 - one of four agents

@@ -55,7 +55,12 @@ class Streams:
         return torch.stack([g.get_state() for g in self.generators])
 
     def restore(self, state: Tensor) -> None:
-        """Restore what :meth:`state` returned."""
+        """Restore what :meth:`state` returned; streams of another kind of device stay at their beginning.
+
+        The kinds draw different numbers and have states of different lengths, so that nothing can be continued.
+        """
+        if state.shape != self.state().shape:
+            return
         for generator, row in zip(self.generators, state, strict=True):
             generator.set_state(row.cpu().clone())  # its own storage, as set_state wants
 

@@ -251,8 +251,7 @@ class ConditionalDiffusion:
         self._label_counts = found["label_counts"].cpu()
         self._denoiser.gaussians = LabelGaussians(**found["gaussians"]) if "gaussians" in found else None
         for name, streams in (("training", self._training), ("sampling", self._sampling)):
-            if found["streams"][name].shape == own["streams"][name].shape:
-                streams.restore(found["streams"][name])
+            streams.restore(found["streams"][name])
 
     def save(self, path: str | Path) -> None:
         """Write one safetensors file with the arguments and the whole state of this object.

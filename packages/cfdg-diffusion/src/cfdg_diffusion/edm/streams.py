@@ -48,7 +48,9 @@ class Streams:
         return torch.stack([generator.get_state() for generator in self.generators])
 
     def restore(self, state: Tensor) -> None:
-        """Continue exactly where :meth:`state` was taken."""
+        """Continue exactly where :meth:`state` was taken; streams of another kind of device stay at their beginning."""
+        if state.shape != self.state().shape:
+            return
         for generator, row in zip(self.generators, state, strict=True):
             generator.set_state(row.cpu().clone())  # set_state crashes on a view into a larger tensor (torch 2.13)
 

@@ -230,8 +230,18 @@ def overwrite(static: Batch, batch: Batch) -> None:
 
 
 def make_capturable(optimiser: Adam) -> None:
-    """Hold the learning rate in a tensor, also after loading a state that was saved on a CPU."""
+    """Hold learning rate and step counters on the parameters' device, also after loading what a CPU saved."""
     for group in optimiser.param_groups:
         group["capturable"] = True
-        if not isinstance(group["lr"], Tensor):
-            group["lr"] = torch.tensor(group["lr"], device=group["params"][0].device)
+        group["lr"] = torch.as_tensor(group["lr"], dtype=torch.float32).to(group["params"][0].device)
+    for parameter, state in optimiser.state.items():
+        state["step"] = state["step"].to(parameter.device)
+
+
+def make_eager(optimiser: Adam) -> None:
+    """Hold learning rate and step counters on the host, also after loading what a captured learner saved."""
+    for group in optimiser.param_groups:
+        group["capturable"] = False
+        group["lr"] = float(group["lr"])
+    for state in optimiser.state.values():
+        state["step"] = state["step"].cpu()
