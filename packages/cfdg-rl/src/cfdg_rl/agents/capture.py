@@ -234,14 +234,18 @@ def make_capturable(optimiser: Adam) -> None:
     for group in optimiser.param_groups:
         group["capturable"] = True
         group["lr"] = torch.as_tensor(group["lr"], dtype=torch.float32).to(group["params"][0].device)
-    for parameter, state in optimiser.state.items():
-        state["step"] = state["step"].to(parameter.device)
+    _move_steps(optimiser)
 
 
 def make_eager(optimiser: Adam) -> None:
-    """Hold learning rate and step counters on the host, also after loading what a captured learner saved."""
+    """Hold the learning rate on the host, also after loading what a captured learner saved."""
     for group in optimiser.param_groups:
         group["capturable"] = False
         group["lr"] = float(group["lr"])
-    for state in optimiser.state.values():
-        state["step"] = state["step"].cpu()
+    _move_steps(optimiser)
+
+
+def _move_steps(optimiser: Adam) -> None:
+    """Move the step counters to where a fused Adam expects them, beside their parameters."""
+    for parameter, state in optimiser.state.items():
+        state["step"] = state["step"].to(parameter.device)
