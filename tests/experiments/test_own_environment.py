@@ -1,19 +1,25 @@
 """Tables of an environment and data of one's own: sparse rewards, faults through process borders, closing."""
 
 import os
+import shutil
+from dataclasses import replace
 
 import gymnasium
+import h5py
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from cfdg_experiments import cli
-from cfdg_experiments.cells import Cell, Workspace
+from cfdg_experiments.cells import Cell, Workspace, cells_of, finished_cells
 from cfdg_experiments.grid import run_grid
 from cfdg_experiments.profile import profile_for
 from cfdg_experiments.profile_files import load_profile
 from cfdg_experiments.run import CellRun, pretrain_cell, run_cell
 from cfdg_rl.datasets.d4rl import write_hdf5
+from cfdg_rl.datasets.load import is_sparse, load_dataset, suite
 from cfdg_rl.envs.errors import EnvError
 
 SOURCE = '''
@@ -71,7 +77,7 @@ for fault in ("", "own", "value", "nan"):
 TINY = {
     "seeds": [0, 1],
     "algorithms": ["iql"],
-    "iql.hidden": [16, 16],
+    "maze.iql.hidden": [16, 16],
     "pretrain.steps": 10,
     "finetune.steps": 60,
     "finetune.warm_up": 10,
@@ -81,8 +87,8 @@ TINY = {
     "diffusion.blocks": 2,
     "diffusion.sampling_steps": 8,
     "refresh.first_steps": 300,
-    "evaluation.every": 60,
-    "evaluation.episodes": 2,
+    "maze.evaluation.every": 60,
+    "maze.evaluation.episodes": 2,
 }
 
 
@@ -118,11 +124,79 @@ def cell_of(folder, arm="cfdg", fault="", **changes):
     return Cell(name, "iql", arm, profile_for(profile, name, "iql"))
 
 
+def test_a_success_task_has_the_settings_of_a_maze_and_no_apl(lines, tmp_path, capsys):
+    """Decided from the rewards, as the dataset itself does, and not from the name."""
+    name = cell_of(lines).dataset
+    profile = load_profile("quick", {"data.datasets": [name], "algorithms": ["iql", "apl"]})
+    assert load_dataset(name).sparse
+    assert is_sparse(name)
+    assert suite(name) == "custom"
+    cells = cells_of(profile)
+    assert {cell.algorithm for cell in cells} == {"iql"}
+    assert cells[0].profile.learner == profile.maze.iql
+    assert cells[0].profile.learner.reward == "minus-one"
+    assert cells[0].profile.evaluation == profile.maze.evaluation
+    words = ["--file", str(lines / "goal.hdf5"), "--env", name.rpartition("@")[2], "--out", str(tmp_path)]
+    assert cli.main(["table1", *words, "--algorithms", "apl", "--dry-run"]) == 2
+    assert "apl cannot learn from the sparse rewards of hdf5:" in capsys.readouterr().err
+    assert is_sparse("hdf5:nowhere.hdf5@Own-v0") is False
+
+
+@settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(lengths=st.lists(st.integers(1, 6), min_size=1, max_size=5), scale=st.sampled_from([1, 2, -1]), data=st.data())
+def test_property_of_what_is_sparse(lines, lengths, scale, data):
+    """The decision before loading is the one of the loaded data, whatever the rewards are."""
+    ends = data.draw(st.lists(st.booleans(), min_size=len(lengths), max_size=len(lengths)))
+    paid = data.draw(st.sampled_from([ends, [True] * len(ends)]))
+    count = sum(lengths)
+    last = np.cumsum(lengths) - 1
+    terminal = np.zeros(count, bool)
+    terminal[last] = ends
+    reward = np.zeros(count, np.float32)
+    reward[last] = scale * np.array(paid)
+    obs = np.arange(2 * count, dtype=np.float32).reshape(-1, 2)
+    obs += 100 * np.repeat(np.arange(len(lengths)), lengths)[:, None].astype(np.float32)
+    columns = {"observations": obs, "actions": np.zeros((count, 1), np.float32), "rewards": reward}
+    columns |= {"next_observations": obs + 2, "terminals": terminal}
+    columns["timeouts"] = np.isin(np.arange(count), last) & ~terminal
+    write_hdf5(lines / "any.hdf5", columns, {})
+    name = f"hdf5:{lines / 'any.hdf5'}@cfdg_test_lines:CfdgLine-v0"
+    try:
+        assert is_sparse(name) == load_dataset(name).sparse
+    except ValueError as error:
+        assert "has no transitions" in str(error)  # noqa: PT017 - a single row that is an end
+
+
+def test_another_file_under_the_same_name_is_trained_again(lines, tmp_path):
+    """Results, offline checkpoints and half-finished ones belong to contents, not to names."""
+    path = tmp_path / "mine.hdf5"
+    shutil.copy(lines / "goal.hdf5", path)
+    space = Workspace(tmp_path / "runs")
+
+    def planned():
+        name = f"hdf5:{path}@cfdg_test_lines:CfdgLine-v0"
+        return cells_of(load_profile("quick", TINY | {"data.datasets": [name], "data.rows": None, "arms": ["base"]}))[0]
+
+    first = planned()
+    run_cell(first, space, lambda event: None)
+    assert list(finished_cells([planned()], space)) == [first], "the same file: skipped"
+    os.utime(path)
+    assert list(finished_cells([planned()], space)) == [first], "its time does not matter"
+    with h5py.File(path, "a") as file:
+        file["observations"][3, 0] += 1e-3
+    second = planned()
+    assert finished_cells([second], space) == {}
+    for files in (space.pretrained, space.checkpoint, space.result):
+        assert files(first) != files(second)
+    with pytest.raises(ValueError, match="has changed since the command began"):
+        run_cell(replace(first, arm="cfdg"), space, lambda event: None)
+
+
 @pytest.mark.parametrize(("reward", "pair"), [("raw", (0, 1)), ("return-range", (0, 1000)), ("minus-one", (-1, 0))])
 def test_a_success_task_of_ones_own_gets_its_own_two_rewards(lines, tmp_path, reward, pair):
-    """Synthetic rewards are the mapped pair, and the goal's share of terminals is near the data's."""
+    """Synthetic rewards are the mapped pair, and the share of terminals is near that of the rows it was fitted on."""
     space = Workspace(tmp_path)
-    cell = cell_of(lines, **{"iql.reward": reward})
+    cell = cell_of(lines, **{"maze.iql.reward": reward})
     pretrain_cell(cell, space, lambda event: None)
     run = CellRun(cell, space)
     if reward == "return-range" and np.ptp(run.data.episode_returns) == 0:
@@ -134,7 +208,9 @@ def test_a_success_task_of_ones_own_gets_its_own_two_rewards(lines, tmp_path, re
     assert sorted(set(made.reward.flatten().tolist())) == list(pair)
     assert torch.equal(made.terminal.bool(), made.reward == pair[1])
     assert torch.equal(offline.terminal.bool(), offline.reward == pair[1])
-    share = float(offline.terminal.mean())
+    online = run.pools.decode(run.pools.online.view())
+    sizes = [ring.view().shape[1] for ring in (run.pools.offline_synthetic, run.pools.online_synthetic)]
+    share = np.average([offline.terminal.mean(), online.terminal.mean()], weights=sizes)
     assert share / 5 < float(made.terminal.mean()) < 5 * share
     run.close()
 

@@ -60,6 +60,7 @@ def test_a_table_from_end_to_end(finished):
     out, done = finished
     assert "hopper-medium" in done.stdout
     assert "Compare the runs" in done.stdout
+    assert "apl is left out on recorded:pointmaze-umaze: it cannot learn from a sparse reward" in done.stdout
     folder = out / "table1-quick"
     names = {path.name for path in folder.iterdir()}
     assert {"settings.yaml", "table.md", "table.csv", "scores.csv", "results.json", "curves.png"} <= names

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import datetime
 import os
 import socket
+import ssl
 import stat
 import time
+from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
@@ -14,7 +18,7 @@ import pytest
 
 from cfdg_experiments import server
 from cfdg_experiments.logged import flatten
-from cfdg_experiments.mlflow_runs import connect
+from cfdg_experiments.mlflow_runs import connect, look_at
 from cfdg_experiments.results import Evaluation
 from cfdg_experiments.store import QUIET, TrackingError, check_tracking, tracking_uri
 from cfdg_experiments.tracking import Tracker
@@ -77,9 +81,7 @@ def test_table_cell_and_seed_are_nested_and_equal_what_was_logged(table, folder,
         tracker.report([tmp_path / "table.md"])
     parent = tracker.client.get_run(tracker.table)
     assert parent.info.status == "FINISHED"
-    assert (
-        parent.data.params | {"finetune.steps": "200", "seeds": "0, 1, 2", "machine": "2 cores"} == parent.data.params
-    )
+    assert parent.data.params | {"finetune.steps": "200", "seeds": "0, 1, 2"} == parent.data.params
     assert artifacts(tracker, tracker.table) == {"settings.yaml": SETTINGS, "table.md": "| a |"}
     assert (folder / "artifacts") in Path(unquote(urlparse(parent.info.artifact_uri).path)).parents
     found = {(r.data.tags["dataset"], r.data.tags["arm"]): r for r in children(tracker, tracker.table)}
@@ -196,6 +198,62 @@ def test_a_cell_of_other_settings_is_another_run_and_a_shared_one_moves(table, m
     assert [run.data.tags["cfdg.cell"].rpartition(":")[2] for run in children(first, first.table)] == ["b"]
 
 
+def test_another_machine_and_other_versions_continue(folder, request, made_up):
+    """Facts of the moment are tags; a parameter that an older version wrote stays as it was."""
+    header = made_up.header(software={"torch": "2.12.0"})
+    with Tracker.open(folder, request.node.name, header, SETTINGS) as first:
+        first.runs.parameters(first.table, {"version/torch": "2.12.0", "machine": "2 cores"})  # as version 0.1 did
+    other = replace(header, software={"torch": "2.13.0"}, machine="8 cores")
+    with Tracker.open(folder, request.node.name, other, SETTINGS) as again:
+        pass
+    assert again.table == first.table
+    tags = again.client.get_run(again.table).data.tags
+    assert (tags["version/torch"], tags["machine"]) == ("2.13.0", "8 cores")
+    assert again.client.get_run(again.table).data.params["version/torch"] == "2.12.0"
+
+
+def test_two_folders_in_one_store_leave_each_others_runs_alone(folder, tmp_path, request, monkeypatch, made_up):
+    """A live run is not killed, a finished one not taken away, and a folder that moves keeps its own."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
+    cell = made_up.cell()
+    done = made_up.cell(arm="cfdg")
+
+    def open_in(name):
+        return Tracker.open(tmp_path / name, request.node.name, made_up.header(), SETTINGS)
+
+    first = open_in("a")
+    first.evaluation(cell.key, Evaluation(0, cell.scores[:, 0], {}))
+    first.finished(done)
+    first.flush()
+    with open_in("b") as second:
+        second.evaluation(cell.key, Evaluation(0, cell.scores[:, 0], {}))
+        second.finished(done)
+        second.flush()
+        assert second.table != first.table
+        mine = {run.data.tags["arm"]: run.info for run in children(first, first.table)}
+        assert {arm: run.status for arm, run in mine.items()} == {"base": "RUNNING", "cfdg": "FINISHED"}
+        assert len(children(second, second.table)) == 2
+    first.close()
+    (tmp_path / "a").rename(tmp_path / "c")
+    with open_in("c") as moved:
+        moved.finished(done)
+    assert moved.table == first.table
+    assert f"MLFLOW_TRACKING_URI=sqlite:///{folder}/mlflow.db cfdg ui" in moved.how_to_look()
+
+
+def test_the_goodbye_names_the_store_where_it_is_not_the_folders_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    page = "#/experiments/1"
+    own = look_at(f"sqlite:///{tmp_path}/runs/mlflow.db", Path("runs"), page)
+    assert own == f"Compare the runs: cfdg ui --out runs, then http://127.0.0.1:5000/{page}"
+    elsewhere = look_at("sqlite:///other.db", Path("runs"), page)
+    assert elsewhere.startswith(f"Compare the runs: MLFLOW_TRACKING_URI=sqlite:///{tmp_path}/other.db cfdg ui")
+    assert (
+        look_at("http://user:secret@host:5/", Path("runs"), page) == f"Compare the runs: http://user:***@host:5/{page}"
+    )
+    assert "databricks" in look_at("databricks", Path("runs"), page)
+
+
 def test_one_seed_and_missing_values_are_left_out(folder, request, made_up):
     cell = made_up.cell(seeds=(0,))
     cell.metrics["train/episode_return"][0, 1] = np.nan
@@ -268,17 +326,99 @@ def test_a_dead_server_is_one_sentence_within_seconds(tmp_path, monkeypatch, mad
     assert list(tmp_path.iterdir()) == []
 
 
-def test_any_http_answer_counts_as_a_server(tmp_path):
-    class NoHealth(BaseHTTPRequestHandler):
-        def do_GET(self):
-            self.send_error(404)
+class MlflowServer(BaseHTTPRequestHandler):
+    """The one answer that MLflow's client needs, without ``/health``; ``wants`` is the header of a password."""
 
-        def log_message(self, *_):
-            pass
+    wants = None
+    status = 200
 
-    with HTTPServer(("127.0.0.1", 0), NoHealth) as answering:
-        Thread(target=answering.handle_request, daemon=True).start()
-        check_tracking(tmp_path, f"http://127.0.0.1:{answering.server_port}")
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        right = self.wants in (None, self.headers.get("Authorization"))
+        self.send_response(self.status if right else 401)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"{}")
+
+    do_GET = do_POST
+
+    def log_message(self, *_):
+        pass
+
+
+@contextmanager
+def serving(handler, context=None):
+    with HTTPServer(("127.0.0.1", 0), handler) as server:
+        if context is not None:
+            server.socket = context.wrap_socket(server.socket, server_side=True)
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+        thread.start()
+        yield server.server_port
+        server.shutdown()
+        thread.join()
+
+
+def test_a_server_is_what_mlflows_own_client_reaches(tmp_path):
+    """Passwords in the address reach the server, and no message shows them."""
+    with serving(MlflowServer) as port:
+        check_tracking(tmp_path, f"http://127.0.0.1:{port}")
+    secret = {"wants": "Basic dXNlcjpzZWNyZXQ="}
+    with serving(type("Secret", (MlflowServer,), secret)) as port:
+        for host in ("127.0.0.1", "localhost"):
+            check_tracking(tmp_path, f"http://user:secret@{host}:{port}")
+            with pytest.raises(TrackingError, match=r"no MLflow server answers at http://user:\*\*\*@") as error:
+                check_tracking(tmp_path, f"http://user:wrong@{host}:{port}")
+            assert "wrong" not in str(error.value)
+    with (
+        serving(type("Other", (MlflowServer,), {"status": 404})) as port,
+        pytest.raises(TrackingError, match="answers"),
+    ):
+        check_tracking(tmp_path, f"http://127.0.0.1:{port}")
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    """Make the files of a certificate that signs itself, and of its key."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    folder = tmp_path_factory.mktemp("certificate")
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    names = x509.SubjectAlternativeName([x509.DNSName("localhost")])
+    now = datetime.datetime.now(datetime.timezone.utc)
+    made = x509.CertificateBuilder(
+        name, name, key.public_key(), 7, now - datetime.timedelta(1), now + datetime.timedelta(1)
+    )
+    signed = made.add_extension(names, critical=False).sign(key, hashes.SHA256())
+    (folder / "cert.pem").write_bytes(signed.public_bytes(serialization.Encoding.PEM))
+    words = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    (folder / "key.pem").write_bytes(key.private_bytes(*words))
+    return folder
+
+
+@pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
+def test_mlflows_own_settings_of_certificates_hold(tmp_path, certificate, monkeypatch):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate / "cert.pem", certificate / "key.pem")
+    with serving(MlflowServer, context) as port:
+        address = f"https://localhost:{port}"
+        with pytest.raises(TrackingError, match=r"answers at https://localhost.*certificate"):
+            check_tracking(tmp_path, address)
+        with monkeypatch.context() as patch:
+            patch.setenv("MLFLOW_TRACKING_INSECURE_TLS", "true")
+            check_tracking(tmp_path, address)
+        monkeypatch.setenv("MLFLOW_TRACKING_SERVER_CERT_PATH", str(certificate / "cert.pem"))
+        check_tracking(tmp_path, address)
+
+
+@pytest.mark.parametrize("address", ["databricks", "databricks://team", "postgresql://host/runs", "weird://x"])
+def test_every_store_but_a_folder_is_mlflows_to_judge(address, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr("cfdg_experiments.mlflow_runs.connect", asked.append)
+    check_tracking(tmp_path, address)
+    assert asked == [address]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root can write anywhere")

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from cfdg_rl.datasets import load_dataset, minari, resolve_name, suite
+from cfdg_rl.datasets import content_digest, is_sparse, load_dataset, minari, resolve_name, suite
 from cfdg_rl.datasets.minari import flat_rows, split_name
 from cfdg_rl.envs import make_env
 
@@ -150,6 +150,19 @@ def test_a_dataset_with_rewards_of_a_maze_is_one(library, odd):
     assert data.sparse
     assert data.reference == (0.0, 1.0)
     assert data.behaviour_score == 100.0
+    assert is_sparse("minari:cfdg/goal-v0"), "and is known before it is loaded"
+
+
+def test_a_dataset_made_anew_under_its_id_has_another_digest(library, odd):
+    assert content_digest("minari:cfdg/odd-v0") == ""
+    recorded(library, odd, "cfdg/odd-v0")
+    first = content_digest("minari:cfdg/odd-v0")
+    assert len(first) == 16
+    assert content_digest(f"minari:cfdg/odd-v0@{odd}") == first
+    library.delete_dataset("cfdg/odd-v0")
+    recorded(library, odd, "cfdg/odd-v0", episodes=3)
+    assert content_digest("minari:cfdg/odd-v0") not in ("", first)
+    assert not is_sparse("minari:cfdg/odd-v0")
 
 
 def test_an_environment_with_arguments_of_its_own_is_evaluated_with_them(library, odd):

@@ -9,7 +9,7 @@ from typing import Any, get_args, get_type_hints
 
 from cfdg_experiments.profile import Profile, near_names
 from cfdg_experiments.profile_files import parse_overrides
-from cfdg_rl.datasets.load import suite
+from cfdg_rl.datasets.load import is_sparse
 
 # What only a generator reads: the arm without one is the same run for all values.
 GENERATOR_KEYS = (
@@ -107,7 +107,7 @@ def resolve_key(word: str, profile: Profile) -> tuple[str, ...]:
 def _with_twins(key: str, known: Sequence[str], profile: Profile) -> tuple[str, ...]:
     """Add the same key of the groups that hold for the profile's cells in place of the general one."""
     uses_apl = "apl" in profile.algorithms and f"apl.{key}" in known
-    uses_maze = any(suite(name) == "maze" for name in profile.data.datasets) and f"maze.{key}" in known
+    uses_maze = any(is_sparse(name) for name in profile.data.datasets) and f"maze.{key}" in known
     general = [] if uses_apl and profile.algorithms == ("apl",) else [key]
     return (*general, *[f"apl.{key}"] * uses_apl, *[f"maze.{key}"] * uses_maze)
 

@@ -13,7 +13,7 @@ from cfdg_experiments.arms import Arm, find_arm
 from cfdg_experiments.profile import PRETRAINED_AS, CellProfile, Profile, has_cell, profile_for
 from cfdg_experiments.results import CellKey, CellResult, Evaluation
 from cfdg_rl.composition import Composition
-from cfdg_rl.datasets.load import environment_of
+from cfdg_rl.datasets.load import content_digest, environment_of
 from cfdg_rl.envs.simulate import has_simulator
 
 Phase = Literal["pre-training", "fine-tuning"]
@@ -28,12 +28,14 @@ class Cell:
         algorithm: ``iql``, ``pex`` or ``apl``.
         arm: a name of :data:`~cfdg_experiments.arms.ARMS`, or ``module:Name`` of one's own.
         profile: the settings of this cell.
+        content: digest of the dataset's files where they may change under their name, else "".
     """
 
     dataset: str
     algorithm: str
     arm: str
     profile: CellProfile
+    content: str = ""
 
     @property
     def key(self) -> CellKey:
@@ -64,7 +66,8 @@ def cells_of(profile: Profile) -> list[Cell]:
     """
     pairs = [(name, algorithm) for algorithm in profile.algorithms for name in profile.data.datasets]
     settings = {pair: profile_for(profile, *pair) for pair in pairs if has_cell(pair[1], pair[0])}
-    cells = [Cell(*pair, arm, own) for pair, own in settings.items() for arm in profile.arms]
+    contents = {name: content_digest(name) for name in profile.data.datasets}
+    cells = [Cell(*pair, arm, own, contents[pair[0]]) for pair, own in settings.items() for arm in profile.arms]
     for cell in cells:
         check_cell(cell)
     return cells
@@ -146,7 +149,7 @@ def pretrain_key(cell: Cell) -> str:
     agent = asdict(own.learner) | {"online_learning_rate": None}  # for fine-tuning alone
     pretrained_as = PRETRAINED_AS[cell.algorithm]
     parts = [cell.dataset, pretrained_as, data, agent, asdict(own.pretrain), list(own.seeds)]
-    return _hash(parts)
+    return _hash(parts + [cell.content] * bool(cell.content))
 
 
 def cell_key(cell: Cell) -> str:

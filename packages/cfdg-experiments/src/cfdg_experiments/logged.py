@@ -65,8 +65,8 @@ def totals(result: CellResult) -> dict[str, np.ndarray]:
     return {name: np.array([value]) for name, value in values.items()}
 
 
-def machine_parameters(header: ReportHeader) -> dict[str, str]:
-    """Return the hardware and the versions of the software."""
+def machine_tags(header: ReportHeader) -> dict[str, str]:
+    """Return the hardware and the versions of the software: tags, because a table may continue on others."""
     return {"machine": header.machine} | {f"version/{name}": number for name, number in header.software.items()}
 
 

@@ -16,7 +16,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cfdg_experiments.store import QUIET, TrackingError, database_path
+from cfdg_experiments.store import (
+    QUIET,
+    TrackingError,
+    absolute_uri,
+    database_path,
+    is_own_store,
+    readable,
+    without_password,
+)
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -24,6 +32,7 @@ if TYPE_CHECKING:
 
 BATCH = 1000  # metrics per call, MLflow's limit
 PARAMETERS = 100  # parameters per call, MLflow's limit
+OWNER_TAG = "cfdg.owner"  # id of the folder whose table made a run, in a store that several folders share
 PARENT_TAG = "mlflow.parentRunId"
 
 
@@ -45,7 +54,7 @@ def connect(uri: str) -> MlflowClient:
         client = MlflowClient(tracking_uri=uri)
         client.search_experiments(max_results=1)
     except Exception as error:  # of SQLAlchemy, requests or MLflow
-        raise TrackingError(f"MLflow store {uri} cannot be used: {first_line(error)}") from error
+        raise TrackingError(f"MLflow store {readable(uri)} cannot be used: {first_line(error, uri)}") from error
     return client
 
 
@@ -72,17 +81,21 @@ class Runs:
         client: from :func:`connect`.
         experiment: id of the experiment.
         tags: of every run that is made.
+        owner: of the runs, in a store that several folders share: those of another owner are never found; "" for a
+            store of one folder.
     """
 
-    def __init__(self, client: MlflowClient, experiment: str, tags: Mapping[str, str]) -> None:
+    def __init__(self, client: MlflowClient, experiment: str, tags: Mapping[str, str], owner: str = "") -> None:
         self.client = client
         self.experiment = experiment
-        self.tags = {"mlflow.source.name": "cfdg", **tags}
+        self.owner = owner
+        self.tags = {"mlflow.source.name": "cfdg", **tags} | ({OWNER_TAG: owner} if owner else {})
         self._logged: set[tuple[str, str, int]] = set()  # run, metric, step
 
     def find(self, tag: str, value: str) -> list[Run]:
-        """List the runs with a tag of this value."""
-        return list(self.client.search_runs([self.experiment], f"tags.`{tag}` = '{value}'", max_results=1000))
+        """List the owner's runs with a tag of this value."""
+        wanted = f"tags.`{tag}` = '{value}'" + (f" and tags.`{OWNER_TAG}` = '{self.owner}'" if self.owner else "")
+        return list(self.client.search_runs([self.experiment], wanted, max_results=1000))
 
     def create(self, name: str, tags: Mapping[str, str], parent: str | None = None) -> str:
         """Begin a run, below another one if ``parent`` is its id; returns its id."""
@@ -109,6 +122,11 @@ class Runs:
         for start in range(0, len(parameters), PARAMETERS):
             self.client.log_batch(run, params=parameters[start : start + PARAMETERS])
 
+    def tags_of(self, run: str, values: Mapping[str, str]) -> None:
+        """Set tags, which unlike parameters may change."""
+        for key, value in values.items():
+            self.client.set_tag(run, key, value)
+
     def points(self, run: str, curves: Mapping[str, np.ndarray], steps: np.ndarray) -> None:
         """Log the points ``(K,)`` of curves at ``steps`` ``(K,)`` that are finite and were not logged before."""
         from mlflow.entities import Metric
@@ -130,9 +148,25 @@ class Runs:
         self.client.set_terminated(run, status)
 
 
-def first_line(error: BaseException) -> str:
-    """Return the first line of an error's message, or its type if it has none."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+def first_line(error: BaseException, uri: str = "") -> str:
+    """Return the first line of an error's message without the address's password, or its type if it has none."""
+    return without_password((str(error).strip() or type(error).__name__).splitlines()[0], uri)
+
+
+def look_at(uri: str, folder: Path, page: str) -> str:
+    """Say how to open a page of a store, in any shell.
+
+    Args:
+        uri: of the store.
+        folder: of the table.
+        page: the part of the address behind the host.
+    """
+    if uri.startswith("sqlite:"):
+        elsewhere = "" if is_own_store(uri, folder) else f"MLFLOW_TRACKING_URI={absolute_uri(uri)} "
+        return f"Compare the runs: {elsewhere}cfdg ui --out {folder}, then http://127.0.0.1:5000/{page}"
+    if uri.startswith(("http://", "https://")):
+        return f"Compare the runs: {readable(uri).rstrip('/')}/{page}"
+    return f"Compare the runs in MLflow's store {readable(uri)}"
 
 
 def _create_database(path: Path, client: type[MlflowClient]) -> None:

@@ -70,7 +70,7 @@ def make_plan(study: Study, profile: Profile, axes: tuple[Axis, ...] = ()) -> Pl
     """List columns and cells of a study.
 
     Raises:
-        ValueError: if a value of the grid has a wrong type or range.
+        ValueError: if a value of the grid has a wrong type or range, or no dataset can have one of the algorithms.
     """
     points = points_of(axes)
     columns = {arm: _columns(arm, points, axes) for arm in profile.arms}
@@ -83,6 +83,11 @@ def make_plan(study: Study, profile: Profile, axes: tuple[Axis, ...] = ()) -> Pl
                 if cell.arm == arm:
                     found[CellKey(cell.dataset, cell.algorithm, label)] = cell
     labels = tuple(label for own in columns.values() for label in own)
+    if not found:
+        raise ValueError(
+            f"there is no cell to run: {', '.join(profile.algorithms)} cannot learn from the sparse rewards of "
+            f"{', '.join(profile.data.datasets)}, expected iql or pex among the algorithms"
+        )
     header = make_header(study, variants[points[0].label], labels, _references(columns), in_words(axes))
     return Plan(study, profile, axes, header, {key: found[key] for key in header.cells()})
 

@@ -15,7 +15,7 @@ from cfdg_rl.agents.apl import APLSettings
 from cfdg_rl.agents.iql import IQLSettings
 from cfdg_rl.agents.pex import PEXSettings
 from cfdg_rl.agents.td3_bc import TD3BCSettings
-from cfdg_rl.datasets.load import suite
+from cfdg_rl.datasets.load import is_sparse
 from cfdg_rl.finetune import FinetunePlan
 
 PRETRAINED_AS = {"iql": "iql", "pex": "iql", "apl": "apl"}  # algorithms of one value share their offline checkpoints
@@ -60,7 +60,7 @@ class EvaluationSettings:
 
 @dataclass(frozen=True)
 class MazeSettings:
-    """Overrides of the groups of the same name, for mazes (sparse reward)."""
+    """Overrides of the groups of the same name, for sparse tasks: mazes, and own data with a maze's rewards."""
 
     iql: IQLSettings = field(default_factory=lambda: IQLSettings(reward="minus-one"))
     evaluation: EvaluationSettings = field(default_factory=lambda: EvaluationSettings(episodes=100))
@@ -189,8 +189,8 @@ class CellProfile:
 
 
 def has_cell(algorithm: str, dataset: str) -> bool:
-    """Tell if a table has this cell: the paper has no APL on mazes, whose raw rewards APL cannot learn from."""
-    return algorithm != "apl" or suite(dataset) != "maze"
+    """Tell if a table has this cell: the paper has no APL on mazes, since it cannot learn from raw sparse rewards."""
+    return algorithm != "apl" or not is_sparse(dataset)
 
 
 def schedule_for(profile: Profile, algorithm: str) -> Profile | APLProfile:
@@ -199,9 +199,9 @@ def schedule_for(profile: Profile, algorithm: str) -> Profile | APLProfile:
 
 
 def profile_for(profile: Profile, dataset: str, algorithm: str) -> CellProfile:
-    """Choose the groups of one dataset and algorithm: a maze's and APL's own ones replace the general ones."""
+    """Choose the groups of one dataset and algorithm: a sparse task's and APL's own ones replace the general ones."""
     schedule = schedule_for(profile, algorithm)
-    special = profile.maze if suite(dataset) == "maze" else profile
+    special = profile.maze if is_sparse(dataset) else profile
     return CellProfile(
         seeds=profile.seeds,
         device=profile.device,

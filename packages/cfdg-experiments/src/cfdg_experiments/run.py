@@ -31,7 +31,7 @@ from cfdg_rl.agents.capture import Captured
 from cfdg_rl.buffer import Ring
 from cfdg_rl.checkpoint import load_checkpoint, save_checkpoint
 from cfdg_rl.collect import EnvCollector
-from cfdg_rl.datasets.load import Dataset, load_dataset
+from cfdg_rl.datasets.load import Dataset, content_digest, load_dataset
 from cfdg_rl.evaluate import Evaluator
 from cfdg_rl.finetune import finetune
 from cfdg_rl.mixing import Batch, Bernoulli, Pools
@@ -285,6 +285,8 @@ def _resume(path: Path, agent: Learner, streams: Streams, device: torch.device) 
 
 
 def _load_data(cell: Cell, space: Workspace) -> Dataset:
+    if cell.content and content_digest(cell.dataset) != cell.content:
+        raise ValueError(f"{cell.dataset} has changed since the command began, expected the same files; run it again")
     return load_dataset(cell.dataset, rows=cell.profile.rows, seed=cell.profile.data_seed, cache=space.cache)
 
 

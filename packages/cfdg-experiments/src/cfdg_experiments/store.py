@@ -1,20 +1,27 @@
-"""Address of MLflow's store, and a check within seconds that it can be used, without importing MLflow."""
+"""Address of MLflow's store: whose it is, how it is shown, and a check within seconds that it can be used."""
 
 from __future__ import annotations
 
 import os
-import urllib.error
-import urllib.request
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from urllib.parse import urlsplit
 
 DATABASE = "mlflow.db"
-ANSWER_SECONDS = 4.0  # a tracking server that is silent for longer counts as absent
+ID_FILE = "folder-id"
+HOSTED = ("databricks", "databricks-uc")  # addresses without a scheme that are no folders
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",  # seconds; MLflow's 120 with 7 retries would hold a training run for minutes
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+}
+IMPATIENT = {  # of the check before the work: a server that is silent for longer counts as absent
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "4",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
 }
 
 
@@ -28,7 +35,7 @@ def tracking_uri(folder: Path, uri: str | None = None) -> str:
 
 
 def check_tracking(folder: Path, uri: str | None = None) -> None:
-    """Refuse an unusable store within seconds, before work is done, and without importing MLflow.
+    """Refuse an unusable store within seconds, before work is done; a database's file without importing MLflow.
 
     Raises:
         TrackingError: if no server answers, the database cannot be written or is none, or the address is of no use.
@@ -36,10 +43,48 @@ def check_tracking(folder: Path, uri: str | None = None) -> None:
     address = tracking_uri(folder, uri)
     if address.startswith("sqlite:///"):
         _check_database(database_path(address))
-    elif address.startswith(("http://", "https://")):
-        _check_server(address)
-    elif "://" not in address or address.startswith("file:"):
+    elif _is_folder(address):
         raise TrackingError(f"MLflow address {address!r} is a folder, expected sqlite:///FILE.db or http://HOST:PORT")
+    else:
+        _check_client(address)
+
+
+def _is_folder(address: str) -> bool:
+    scheme, colon, _ = address.partition(":")
+    return scheme == "file" or not (colon or scheme in HOSTED)
+
+
+def is_own_store(uri: str, folder: Path) -> bool:
+    """Tell if a store is the table's own: the database in its folder, which no other folder logs to."""
+    return uri.startswith("sqlite:///") and database_path(uri).absolute() == folder.resolve() / DATABASE
+
+
+def folder_id(folder: Path) -> str:
+    """Return the id of a folder, made on first use and kept in it, so that it stays when the folder is moved."""
+    path = folder / ID_FILE
+    folder.mkdir(parents=True, exist_ok=True)
+    with suppress(FileExistsError), path.open("x", encoding="utf-8") as file:
+        file.write(uuid.uuid4().hex)
+    return path.read_text(encoding="utf-8").strip()
+
+
+def absolute_uri(uri: str) -> str:
+    """Write the path of an SQLite address in full, for another working folder."""
+    return f"sqlite:///{database_path(uri).absolute().as_posix()}" if uri.startswith("sqlite:///") else uri
+
+
+def readable(uri: str) -> str:
+    """Write an address as it may be shown: without its password."""
+    return without_password(uri, uri)
+
+
+def without_password(text: str, uri: str) -> str:
+    """Leave the password of ``uri`` out of a text."""
+    try:
+        password = urlsplit(uri).password
+    except ValueError:  # no address
+        return text
+    return text.replace(f":{password}@", ":***@") if password else text
 
 
 def database_path(uri: str) -> Path:
@@ -61,15 +106,28 @@ def _check_database(path: Path) -> None:
         raise TrackingError(f"MLflow database {path} is not an SQLite file; move it away or choose another folder")
 
 
-def _check_server(address: str) -> None:
-    """Accept any HTTP answer: proxies and hosted servers have no ``/health``."""
+def _check_client(address: str) -> None:
+    """Let MLflow's own client try: it knows certificates, passwords, proxies and hosted servers."""
+    from cfdg_experiments.mlflow_runs import connect
+
+    with _impatience():
+        try:
+            connect(address)
+        except TrackingError as error:
+            reason = str(error).rpartition("Caused by ")[2].rpartition("cannot be used: ")[2].rstrip(")\"'")
+            raise TrackingError(
+                f"no MLflow server answers at {readable(address)} ({reason}); start it, or unset MLFLOW_TRACKING_URI "
+                "to log to a file"
+            ) from error
+
+
+@contextmanager
+def _impatience() -> Iterator[None]:
+    """Let MLflow's client give up soon, unless the user's environment says how long it waits."""
+    ours = {key: value for key, value in IMPATIENT.items() if key not in os.environ}
+    os.environ.update(ours)
     try:
-        with urllib.request.urlopen(f"{address.rstrip('/')}/health", timeout=ANSWER_SECONDS):
-            return
-    except urllib.error.HTTPError as answer:
-        answer.close()
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "reason", error)
-        raise TrackingError(
-            f"no MLflow server answers at {address} ({reason}); start it, or unset MLFLOW_TRACKING_URI to log to a file"
-        ) from error
+        yield
+    finally:
+        for key in ours:
+            os.environ.pop(key, None)

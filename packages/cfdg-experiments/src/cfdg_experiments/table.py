@@ -21,11 +21,12 @@ from cfdg_experiments.grid import Task, run_grid
 from cfdg_experiments.header import count
 from cfdg_experiments.plan import Plan, make_plan, refresh_steps
 from cfdg_experiments.product import Product, Written
-from cfdg_experiments.profile import Profile
+from cfdg_experiments.profile import Profile, has_cell
 from cfdg_experiments.profile_files import PROFILES, dump_profile, load_profile, parse_overrides
 from cfdg_experiments.report import to_rich, write_report
 from cfdg_experiments.results import CellKey, CellResult, write_text
 from cfdg_experiments.run import run_cell
+from cfdg_experiments.seeds import SeedParts, adopt, finished_results, parts_to_run
 from cfdg_experiments.selection import choose_datasets, own_file
 from cfdg_experiments.store import check_tracking
 from cfdg_experiments.study import Study
@@ -72,7 +73,7 @@ def dry_run(plan: Plan, out: Path, jobs: int | None) -> None:
     cells = plan.cells()
     jobs = jobs or default_jobs(plan.profile, len(cells))
     done = _done(plan, space)
-    waiting = [cell for cell in cells if cell not in done]
+    waiting = list(_wholes(plan, [cell for cell in cells if cell not in done], space))
     fresh = {space.pretrained(cell): cell for cell in waiting}
     torch.set_num_threads(1)
     seconds = estimate_seconds(waiting, [cell for path, cell in fresh.items() if not path.exists()]) / jobs
@@ -104,6 +105,8 @@ def run_study(plan: Plan, out: Path, jobs: int | None) -> None:
     check_tracking(out)
     jobs = jobs or default_jobs(plan.profile, len(plan.cells()))
     _prepare_data(plan.cells(), space, jobs, console)
+    for sentence in left_out(plan.profile):
+        console.print(sentence, highlight=False, soft_wrap=True)
     folder = out / plan.name
     write_text(folder / "settings.yaml", dump_profile(plan.profile))
     ids = {key: cell_key(cell) for key, cell in plan.places.items()}
@@ -139,8 +142,10 @@ def _product(plan: Plan) -> Product | None:
 def _done(plan: Plan, space: Workspace) -> dict[Cell, CellResult]:
     """Read the results of the cells that need no run."""
     product = _product(plan)
-    found = finished_cells(plan.cells(), space)
-    return {cell: result for cell, result in found.items() if product is None or product.is_done(cell, space)}
+    if product is None:
+        return finished_results(plan.cells(), space)
+    found = finished_cells(plan.cells(), space)  # what a product needs besides is kept of whole cells alone
+    return {cell: result for cell, result in found.items() if product.is_done(cell, space)}
 
 
 @dataclass(frozen=True)
@@ -173,9 +178,18 @@ def _run_missing(plan: Plan, space: Workspace, jobs: int, display: Display, trac
     if done:
         display.note(unfinished(len(plan.places), sum(len(listeners.keys[cell]) for cell in done)))
     for cell, result in done.items():
+        adopt(cell, result, space)
         listeners.finished(cell, result)
     if missing := [cell for cell in listeners.keys if cell not in done]:
-        run_grid(missing, space, jobs, listeners.notify, listeners.finished, task=_task(plan))
+        parts = SeedParts(_wholes(plan, missing, space), space, listeners.notify, listeners.finished)
+        run_grid(list(parts.wholes), space, jobs, parts.event, parts.result, task=_task(plan))
+
+
+def _wholes(plan: Plan, cells: Sequence[Cell], space: Workspace) -> dict[Cell, Cell]:
+    """Give each part that is to be run its whole cell; cells with a product are run as they are."""
+    if _product(plan):
+        return {cell: cell for cell in cells}
+    return {part: cell for cell in cells for part in parts_to_run(cell, space)}
 
 
 def _prepare_data(cells: Sequence[Cell], space: Workspace, jobs: int, console: Console) -> None:
@@ -186,6 +200,16 @@ def _prepare_data(cells: Sequence[Cell], space: Workspace, jobs: int, console: C
             warnings.simplefilter("ignore", DataWarning)  # its notes are printed below
             data = load_dataset(name, rows=rows, seed=seed, cache=space.cache, progress=True, jobs=jobs)
         console.print(describe_data(data), highlight=False, soft_wrap=True)
+
+
+def left_out(profile: Profile) -> list[str]:
+    """Say which algorithms are not run on which datasets."""
+    pairs = [(algorithm, dataset) for algorithm in profile.algorithms for dataset in profile.data.datasets]
+    return [
+        f"{algorithm} is left out on {dataset}: it cannot learn from a sparse reward as it is"
+        for algorithm, dataset in pairs
+        if not has_cell(algorithm, dataset)
+    ]
 
 
 def describe_data(data: Dataset) -> str:

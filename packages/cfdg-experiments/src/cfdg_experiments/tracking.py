@@ -25,16 +25,16 @@ from cfdg_experiments.logged import (
     TABLE_TAG,
     cell_curves,
     flatten,
-    machine_parameters,
+    machine_tags,
     point_of,
     run_name,
     seed_curves,
     totals,
 )
-from cfdg_experiments.mlflow_runs import Runs, connect, first_line, open_experiment
+from cfdg_experiments.mlflow_runs import Runs, connect, first_line, look_at, open_experiment
 from cfdg_experiments.policy_store import files_of_cell
 from cfdg_experiments.results import CellKey, CellResult, Evaluation
-from cfdg_experiments.store import TrackingError, check_tracking, tracking_uri
+from cfdg_experiments.store import TrackingError, check_tracking, folder_id, is_own_store, readable, tracking_uri
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -70,7 +70,8 @@ class Tracker:
         self.header = header
         self.folder = folder
         self.uri = client.tracking_uri
-        self.runs = Runs(client, experiment, {"profile": header.profile})
+        owner = "" if is_own_store(self.uri, folder) else folder_id(folder)
+        self.runs = Runs(client, experiment, {"profile": header.profile}, owner)
         self.table = ""
         self.ids: dict[CellKey, str] = {}
         self.problem = ""
@@ -110,7 +111,7 @@ class Tracker:
             tracker = cls(client, open_experiment(client, experiment, location), header, folder)
             tracker._open_table(f"{experiment}:{digest}", settings)
         except Exception as error:
-            raise TrackingError(f"MLflow store {uri} cannot be used: {first_line(error)}") from error
+            raise TrackingError(f"MLflow store {readable(uri)} cannot be used: {first_line(error, uri)}") from error
         tracker.ids = {key: f"{key.name}:{(cell_ids or {}).get(key, digest)}" for key in header.cells()}
         return tracker
 
@@ -166,10 +167,7 @@ class Tracker:
         """Say how to open the web page with the table's runs, or what went wrong."""
         if self.problem:
             return f"MLflow has not everything ({self.problem}); run the same command again to log the rest."
-        page = f"#/experiments/{self.experiment}/runs?{COMPARISON}"
-        if self.uri.startswith("sqlite:"):
-            return f"Compare the runs: cfdg ui --out {self.folder}, then http://127.0.0.1:5000/{page}"
-        return f"Compare the runs: {self.uri.rstrip('/')}/{page}"
+        return look_at(self.uri, self.folder, f"#/experiments/{self.experiment}/runs?{COMPARISON}")
 
     def _guarded(self, write: Callable[[], None]) -> None:
         """Call ``write``; a store that fails must not end hours of training."""
@@ -177,8 +175,8 @@ class Tracker:
             write()
         except Exception as error:
             if not self.problem:
-                logger.warning("MLflow store %s: %s; the run goes on", self.uri, first_line(error))
-            self.problem = first_line(error)
+                logger.warning("MLflow store %s: %s; the run goes on", readable(self.uri), first_line(error, self.uri))
+            self.problem = first_line(error, self.uri)
             self._due = time.monotonic() + RETRY_SECONDS
         else:
             self.problem = ""
@@ -200,8 +198,10 @@ class Tracker:
         self.table = found[0].info.run_id if found else self.runs.create(f"{self.header.profile} table", tags)
         self.client.update_run(self.table, status="RUNNING")
         self.client.set_tag(self.table, "mlflow.note.content", caption(self.header))
-        self.runs.parameters(self.table, flatten(yaml.safe_load(settings) or {}))
-        self.runs.parameters(self.table, machine_parameters(self.header))
+        known = found[0].data.params if found else {}  # MLflow refuses another value of a parameter
+        values = flatten(yaml.safe_load(settings) or {})
+        self.runs.parameters(self.table, {key: value for key, value in values.items() if key not in known})
+        self.runs.tags_of(self.table, machine_tags(self.header))
         self.client.log_text(self.table, settings, "settings.yaml")
 
     def _cell(self, key: CellKey) -> _CellRuns:

@@ -15,12 +15,23 @@ from pathlib import Path
 
 from cfdg_rl.datasets import d4rl, hdf5, minari
 from cfdg_rl.datasets.catalogue import PUBLISHED, find_file, row_fault
+from cfdg_rl.datasets.contents import digest_on_disk, looks_sparse_on_disk
 from cfdg_rl.datasets.dataset import Dataset, split_option
 from cfdg_rl.datasets.recorded import recording
 from cfdg_rl.datasets.scores import ADROIT, FAMILIES, MAZES, family_of_environment, find_family
 
-__all__ = ["Dataset", "dataset_names", "environment_of", "load_dataset", "resolve_name", "suite"]
+__all__ = [
+    "Dataset",
+    "content_digest",
+    "dataset_names",
+    "environment_of",
+    "is_sparse",
+    "load_dataset",
+    "resolve_name",
+    "suite",
+]
 
+OWN = ("minari", "hdf5")  # sources whose data are the user's
 _MINARI = {"mujoco": FAMILIES, "D4RL": {"antmaze": None, "pointmaze": None} | ADROIT}  # its own names of the same tasks
 
 
@@ -36,9 +47,35 @@ def suite(name: str) -> str:
         ValueError: if there is no such dataset.
     """
     source, _, rest = resolve_name(name).partition(":")
-    family = _own_family(source, rest) if source in ("minari", "hdf5") else find_family(rest)
+    family = _own_family(source, rest) if source in OWN else find_family(rest)
     suites = {"locomotion": FAMILIES, "maze": MAZES.keys() | {"antmaze", "pointmaze"}, "adroit": ADROIT}
     return next((kind for kind, families in suites.items() if family in families), "custom")
+
+
+def is_sparse(name: str) -> bool:
+    """Tell if a task is sparse, as :attr:`Dataset.sparse` says: a maze, or own data with the rewards of one.
+
+    Of own data only rewards and terminals are read; where there are none, the task is not sparse.
+
+    Raises:
+        ValueError: if there is no such dataset.
+    """
+    if suite(name) == "maze":
+        return True
+    source, _, rest = resolve_name(name).partition(":")
+    return source in OWN and looks_sparse_on_disk(source, rest)
+
+
+def content_digest(name: str) -> str:
+    """Compute 16 hexadecimal digits of the files of own data, which may change under their name.
+
+    "" for the other sources, whose names stand for their contents, and for files that are not there.
+
+    Raises:
+        ValueError: if there is no such dataset.
+    """
+    source, _, rest = resolve_name(name).partition(":")
+    return digest_on_disk(source, rest) if source in OWN else ""
 
 
 def environment_of(name: str) -> str | None:
@@ -124,7 +161,7 @@ def load_dataset(
     source, _, short = full.partition(":")
     if source == "d4rl":
         return _load_d4rl(full, short, rows)
-    if source in ("minari", "hdf5"):
+    if source in OWN:
         return (minari if source == "minari" else hdf5).load(full, rows)
     plan = recording.plan_recording(short, rows, seed)
     path = recording.ensure_recorded(plan, recording.cache_folder(cache), jobs=jobs, progress=progress)

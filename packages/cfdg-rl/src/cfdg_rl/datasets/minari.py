@@ -9,6 +9,8 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import re
+from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gymnasium
@@ -103,6 +105,24 @@ def local_names() -> list[str]:
     return [f"minari:{dataset_id}" for dataset_id in library().list_local_datasets()]
 
 
+def files_of(dataset_id: str) -> list[Path]:
+    """List the files of a dataset in Minari's folder, sorted; none where it is not there.
+
+    Raises:
+        ImportError: if Minari is not installed.
+    """
+    try:
+        folder = Path(library().load_dataset(dataset_id).storage.data_path)
+    except (FileNotFoundError, ValueError):
+        return []
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def stored_episodes(dataset_id: str) -> Iterator[Any]:
+    """Yield the episodes of a dataset as Minari reads them; see :func:`load` for the errors."""
+    yield from _find(dataset_id).iterate_episodes()
+
+
 def _find(dataset_id: str) -> Any:  # noqa: ANN401 - a minari.MinariDataset, of a package that is optional
     try:
         return library().load_dataset(dataset_id)
@@ -193,7 +213,7 @@ def flat_rows(space: spaces.Space, rows: Any) -> np.ndarray:  # noqa: ANN401 - a
 def _returns(reward: np.ndarray, ends: list[tuple[int, bool]]) -> np.ndarray:
     """Sum the undiscounted returns ``(episodes,)`` of the complete episodes."""
     total = np.concatenate([[0.0], np.cumsum(reward, dtype=np.float64)])
-    starts = [0, *(end for end, _ in ends[:-1])]
+    starts = [0, *(end for end, _ in ends)][: len(ends)]
     return np.array(
         [total[end] - total[start] for start, (end, complete) in zip(starts, ends, strict=True) if complete]
     )
