@@ -1,6 +1,7 @@
 """Integer splits and the composition of batches."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cfdg_rl.buffer import FixedRows, Ring
-from cfdg_rl.composition import BranchComposition, matched, native, split
+from cfdg_rl.composition import BranchComposition, branches, matched, native, split
 from cfdg_rl.mixing import OFFLINE, ONLINE, Batch, Bernoulli, Concatenated, Pools
 from cfdg_rl.streams import Streams
 
@@ -245,3 +246,71 @@ def test_collected_rows_are_stored_in_ring_and_archive():
     without = replace(pools(), online=Ring(2, 2, COLUMNS))
     without.store(torch.zeros(2, 1, COLUMNS))
     assert len(without.online) == 1
+
+
+def test_extra_generated_rows_come_on_top_of_a_full_batch():
+    assert counts(Concatenated(Streams(SEEDS, "test"), native(1 / 3, 0.8), extra=True)(pools(), 256)) == {
+        "offline": 128,
+        "online": 128,
+        "offline_synthetic": 26,
+        "online_synthetic": 102,
+    }
+    before = Concatenated(Streams(SEEDS, "test"), native(1 / 3, 0.8), extra=True)(pools(synthetic=False), 256)
+    assert counts(before) == {"offline": 128, "online": 128}
+    for probability, real, generated in ((1.0, "online", "online_synthetic"), (0.0, "offline", "offline_synthetic")):
+        mixer = Bernoulli(Streams(SEEDS, "test"), probability, GATE, branches(1 / 3, 0.8), extra=True)
+        assert counts(mixer(pools(), 256)) == {real: 256, generated: 128}
+
+
+@given(st.integers(2, 600), st.floats(0, 0.9), st.floats(0, 1), st.sampled_from([native, partial(matched, 0.6)]))
+def test_extra_rows_leave_all_real_rows_in_the_batch(batch_size, ratio, online_share, compose):
+    try:
+        composition = compose(ratio, online_share)
+    except ValueError:
+        return  # no room for the generated rows of a label
+    found = composition.counts(batch_size, extra=True)
+    assert found.offline + found.online == batch_size
+    generated = found.offline_synthetic + found.online_synthetic
+    assert abs(generated - (batch_size + generated) * ratio) <= 1
+
+
+def test_extra_rows_need_real_ones():
+    with pytest.raises(ValueError, match=r"synthetic_ratio is 1\.0 with extra generated rows, expected less than 1"):
+        native(1.0, 0.8).counts(256, extra=True)
+
+
+KEPT = [[1.0, 0.5], [0.0, 1.0]]  # of two replicas, offline and online
+
+
+def replica_counts(batch: Batch, replica: int) -> dict[str, int]:
+    codes = batch.data.reward[replica]
+    return {name: int((codes == code).sum()) for name, code in SOURCES.items() if (codes == code).any()}
+
+
+def test_each_replica_keeps_its_share_of_the_generated_rows():
+    thinned = replace(pools(), kept=torch.tensor(KEPT))
+    batch = Concatenated(Streams(SEEDS, "test"), native(1 / 3, 0.8))(thinned, 256)
+    assert replica_counts(batch, 0) == {
+        "offline": 85,
+        "online": 85 + 35,
+        "offline_synthetic": 17,
+        "online_synthetic": 34,
+    }
+    assert replica_counts(batch, 1) == {"offline": 85 + 17, "online": 85, "online_synthetic": 69}
+    assert torch.equal(batch.labels, Concatenated(Streams(SEEDS, "test"), native(1 / 3, 0.8))(pools(), 256).labels)
+
+
+def test_a_closed_branch_is_filled_from_its_own_real_rows():
+    thinned = replace(pools(archive=True), kept=torch.zeros(2, 2))
+    online = Bernoulli(Streams(SEEDS, "test"), 1.0, GATE, branches(1 / 3, 0.8))(thinned, 256)
+    assert counts(online) == {"online": 256}
+    offline = Bernoulli(Streams(SEEDS, "test"), 0.0, GATE, branches(1 / 3, 0.8))(thinned, 256)
+    assert set(counts(offline)) == {"offline", "archive"}
+
+
+def test_what_one_replica_keeps_changes_nothing_for_another():
+    first = replace(pools(), kept=torch.tensor([[1.0, 1.0], [1.0, 1.0]]))
+    second = replace(pools(), kept=torch.tensor([[1.0, 1.0], [0.0, 0.0]]))
+    batches = [Concatenated(Streams(SEEDS, "test"), native(1 / 3, 0.8))(own, 64) for own in (first, second)]
+    assert torch.equal(batches[0].data.obs[0], batches[1].data.obs[0])
+    assert not torch.equal(batches[0].data.reward[1], batches[1].data.reward[1])

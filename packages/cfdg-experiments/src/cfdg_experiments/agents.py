@@ -48,6 +48,13 @@ def online_learner(offline: Learner, pex: PEXSettings | None) -> Learner:
     return offline
 
 
+def choose_device(name: str) -> torch.device:
+    """Return the device of a profile's ``device``; "auto" is a GPU where there is one."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(name)
+
+
 def reward_map(settings: LearnerSettings, data: Dataset) -> RewardMap:
     """Make the one map that dataset and environment share."""
     return REWARDS[settings.reward](data.episode_returns)
@@ -74,9 +81,9 @@ def make_mixer(
     composition = arm.composition(mixing.match, mixing.synthetic_ratio, plan.online_share)
     if replay is not None:
         own = branches(composition.synthetic, arm.share(plan.online_share))
-        return Bernoulli(streams, replay.probability, replay.gate, own)
+        return Bernoulli(streams, replay.probability, replay.gate, own, extra=mixing.extra)
     first = plan.refresh_every if plan.refreshes_at(plan.refresh_every) else plan.steps + 1
-    return Concatenated(streams, composition, None if arm.augments else first)
+    return Concatenated(streams, composition, None if arm.augments else first, extra=mixing.extra)
 
 
 def offline_pools(data: Dataset, reward: RewardMap, replicas: int, device: torch.device) -> Pools:

@@ -20,7 +20,9 @@ from cfdg_rl.composition import BASE, Composition, matched, native, replaced
 from cfdg_rl.mixing import ONLINE
 
 Match = Literal["native", "share"]
+Kind = Literal["joint", "split"]  # of model, as far as an offline fit is concerned
 MODEL = ("diffusion", "refresh")  # groups of the profile that a learnt generator depends on
+SPLIT = (*MODEL, "outcomes")
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,10 @@ class Arm:
         own_batch: composition under ``match: native``, of the synthetic ratio and the online share.
         takes_share: without a generator: real rows with CFDG's share of online-like ones from the first refresh on.
         takes_updates: without a generator: further updates at the time of every refresh.
+        gated: held-out rows judge each refresh, whatever ``mixing.gate`` says.
+        adaptive: batches keep the on-policy share of the generated rows, whatever ``mixing.adaptive`` says.
         needs_simulator: refused where the environment cannot be set to a state.
+        offline_fit: the kind of model that may start from a fit on the offline rows, see ``refresh.offline_steps``.
         reads: groups of the profile that the generator depends on.
         digest: of the file of a generator of one's own.
     """
@@ -45,7 +50,10 @@ class Arm:
     own_batch: Callable[[float, float], Composition] = native
     takes_share: bool = False
     takes_updates: bool = False
+    gated: bool = False
+    adaptive: bool = False
     needs_simulator: bool = False
+    offline_fit: Kind | None = None
     reads: tuple[str, ...] = ()
     digest: str = ""
 
@@ -58,6 +66,14 @@ class Arm:
     def has_model(self) -> bool:
         """True for an arm whose generator is a diffusion model."""
         return "diffusion" in self.reads
+
+    def is_gated(self, wanted: bool) -> bool:
+        """Tell if held-out rows judge each refresh; ``wanted`` is the profile's ``mixing.gate``."""
+        return self.gated or (wanted and self.has_model)
+
+    def adapts(self, wanted: bool) -> bool:
+        """Tell if batches keep a share of the generated rows; ``wanted`` is the profile's ``mixing.adaptive``."""
+        return self.adaptive or (wanted and self.has_model)
 
     def generator(self, context: Context) -> ResumableGenerator | None:
         """Make the generator of a cell; None for an arm of real rows alone."""
@@ -96,11 +112,13 @@ def _edis_batch(ratio: float, online_share: float) -> Composition:
 
 ARMS = {
     "base": Arm(),
-    "cfdg": Arm(makers.cfdg, reads=MODEL),
-    "cfdg-unguided": Arm(makers.unguided, reads=MODEL),
-    "cfdg-online-only": Arm(makers.cfdg, online_share=1.0, reads=MODEL),  # the ablation of figure 3
-    "cfdg-offline-only": Arm(makers.cfdg, online_share=0.0, reads=MODEL),
-    "cfdg-split": Arm(makers.split, reads=(*MODEL, "outcomes")),
+    "cfdg": Arm(makers.cfdg, offline_fit="joint", reads=MODEL),
+    "cfdg-unguided": Arm(makers.unguided, offline_fit="joint", reads=MODEL),
+    "cfdg-online-only": Arm(makers.cfdg, online_share=1.0, offline_fit="joint", reads=MODEL),  # figure 3
+    "cfdg-offline-only": Arm(makers.cfdg, online_share=0.0, offline_fit="joint", reads=MODEL),
+    "cfdg-split": Arm(makers.split, offline_fit="split", reads=SPLIT),
+    "cfdg-split-gated": Arm(makers.split, gated=True, offline_fit="split", reads=SPLIT),
+    "cfdg-split-adaptive": Arm(makers.split, gated=True, adaptive=True, offline_fit="split", reads=SPLIT),
     "union": Arm(makers.union, reads=MODEL),
     "separate-models": Arm(makers.separate_models, reads=MODEL),
     "synther": Arm(makers.one_label, fitted_on=ONLINE, online_share=1.0, reads=MODEL),
@@ -111,7 +129,7 @@ ARMS = {
     "repeat": Arm(makers.repeat),
     "jitter": Arm(makers.jitter, reads=("jitter",)),
     "simulated": Arm(makers.simulated, needs_simulator=True, reads=("simulated",)),
-    "cfdg-simulated": Arm(makers.cfdg_simulated, needs_simulator=True, reads=MODEL),
+    "cfdg-simulated": Arm(makers.cfdg_simulated, needs_simulator=True, offline_fit="joint", reads=MODEL),
 }
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from cfdg_experiments.arms import Arm
 from cfdg_experiments.generators.context import Context
+from cfdg_experiments.generators.gate import LABELS, Gate, HoldingOut
 from cfdg_experiments.generators.interface import ResumableGenerator
+from cfdg_experiments.generators.on_policy import OnPolicy
 from cfdg_experiments.inspection import Inspection
 from cfdg_experiments.profile import CellProfile
 from cfdg_rl.datasets.load import Dataset
@@ -57,14 +59,24 @@ class Augmentation:
         agent: the learner, whose policy a generator may ask for actions.
         reward: maps raw rewards to the learner's.
         device: of everything.
+        start: state of the arm's model after its offline fit; None without one.
 
     Attributes:
+        kept: ``(R, 2)`` shares of the generated rows of each label that a batch keeps; None where all are kept always.
         generator: fills the synthetic buffers; None for an arm of real rows alone.
         refreshes: refreshes so far.
     """
 
-    def __init__(
-        self, arm: Arm, profile: CellProfile, data: Dataset, *, agent: Learner, reward: RewardMap, device: torch.device
+    def __init__(  # noqa: PLR0913 - all but three by name
+        self,
+        arm: Arm,
+        profile: CellProfile,
+        data: Dataset,
+        *,
+        agent: Learner,
+        reward: RewardMap,
+        device: torch.device,
+        start: Mapping[str, Any] | None = None,
     ) -> None:
         self.arm = arm
         self.profile = profile
@@ -74,13 +86,21 @@ class Augmentation:
             seeds=profile.seeds,
             device=str(device),
             diffusion=profile.diffusion,
-            schedule=profile.refresh,
+            schedule=profile.refresh if arm.offline_fit else profile.refresh.without_offline_fit(),
             settings=profile.generators,
             policy=self.policy,
             env_id=data.env_id,
             reward=reward,
+            start=start,
         )
         self.generator: ResumableGenerator | None = arm.generator(context)
+        self.gate: Gate | None = None
+        if self.generator is not None and arm.is_gated(profile.mixing.gate):
+            self.gate = Gate(*context.dims, context.streams("gate"), profile.generators.gate)
+            self.generator = _holding_out(self.generator, context, profile)
+        self.on_policy = _on_policy(context) if arm.adapts(profile.mixing.adaptive) else None
+        adapts = self.gate is not None or self.on_policy is not None
+        self.kept = torch.ones(len(profile.seeds), len(LABELS), device=device) if adapts else None
         self.inspection = _inspection(context, profile) if self.generator and profile.inspection.enabled else None
         self.refreshes = 0
 
@@ -101,11 +121,26 @@ class Augmentation:
         if self.inspection is not None:
             found |= self.inspection(pools)
             found["refresh/inspect_seconds"] = (time.perf_counter() - began) * like
+        found |= self._judge(pools)
         if self.arm.takes_updates:
             for _ in range(self.further_updates()):
                 update()
             found["refresh/update_seconds"] = (time.perf_counter() - began) * like
         return found
+
+    def _judge(self, pools: Pools) -> dict[str, Tensor]:
+        """Set the shares of generated rows that batches keep until the next refresh; metrics ``(R,)``."""
+        if self.kept is None:
+            return {}
+        kept = torch.ones_like(self.kept)
+        found: dict[str, Tensor] = {}
+        if self.gate is not None and isinstance(self.generator, HoldingOut):
+            passes, found = self.gate(pools, self.generator.failed)
+            kept *= passes
+        if self.on_policy is not None:
+            kept *= self.on_policy(pools)
+        self.kept.copy_(kept)
+        return found | {f"refresh/kept_{name}": kept[:, label] for name, label in LABELS.items()}
 
     def further_updates(self) -> int:
         """Return the updates that stand for the latest refresh of a generator."""
@@ -115,18 +150,46 @@ class Augmentation:
     def state(self) -> dict[str, Any]:
         """Collect everything that changes."""
         state: dict[str, Any] = {"refreshes": self.refreshes, "policy": self.policy.streams.state()}
-        for name, part in (("generator", self.generator), ("inspection", self.inspection)):
-            if part is not None:
-                state[name] = part.state()
-        return state
+        for name, part in self._parts():
+            state[name] = part.state()
+        return state if self.kept is None else state | {"kept": self.kept.clone()}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Continue where :meth:`state` was taken."""
         self.refreshes = int(state["refreshes"])
         self.policy.streams.restore(state["policy"])
-        for name, part in (("generator", self.generator), ("inspection", self.inspection)):
-            if part is not None and name in state:
+        for name, part in self._parts():
+            if name in state:
                 part.restore(state[name])
+        if self.kept is not None:
+            self.kept.copy_(state["kept"])
+
+    def _parts(self) -> list[tuple[str, Stateful]]:
+        names = ("generator", "inspection", "gate", "on_policy")
+        return [(name, part) for name in names if (part := getattr(self, name)) is not None]
+
+
+class Stateful(Protocol):
+    """A part of an augmentation that a checkpoint holds."""
+
+    def state(self) -> dict[str, Any]:
+        """Collect everything that changes."""
+        ...
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Continue where :meth:`state` was taken."""
+        ...
+
+
+def _holding_out(generator: ResumableGenerator, context: Context, profile: CellProfile) -> HoldingOut:
+    """Keep the rows that judge a generator from it."""
+    every = profile.generators.gate.held_out_every
+    return HoldingOut(generator, every, profile.finetune.margin, context.streams("held out"))
+
+
+def _on_policy(context: Context) -> OnPolicy:
+    """Make the estimate of on-policyness."""
+    return OnPolicy(*context.dims, context.seeds, context.settings.on_policy, context.device)
 
 
 def _inspection(context: Context, profile: CellProfile) -> Inspection:

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cfdg_experiments.arms import Arm, find_arm
+from cfdg_experiments.generators.fitted import Schedule
 from cfdg_experiments.profile import PRETRAINED_AS, CellProfile, Profile, has_cell, profile_for
 from cfdg_experiments.results import CellKey, CellResult, Evaluation
 from cfdg_rl.composition import Composition
 from cfdg_rl.datasets.load import content_digest, environment_of
 from cfdg_rl.envs.simulate import has_simulator
 
+SAMPLING = ("guidance_weight", "sampler", "sampling_steps", "chunk_rows")  # settings that no fit depends on
 Phase = Literal["pre-training", "fine-tuning"]
 
 
@@ -127,6 +129,11 @@ class Workspace:
         name = f"{_slug(cell.dataset)}-{PRETRAINED_AS[cell.algorithm]}-{pretrain_key(cell)}.safetensors"
         return self.folder / "pretrained" / name
 
+    def generator(self, cell: Cell) -> Path:
+        """Return the offline fit of a generator, which all arms and algorithms with the same model and units share."""
+        name = f"{_slug(cell.dataset)}-{cell.augmentation.offline_fit}-{generator_key(cell)}.safetensors"
+        return self.folder / "pretrained" / name
+
     def checkpoint(self, cell: Cell) -> Path:
         """Return the file of an unfinished cell's state."""
         return self.folder / "unfinished" / f"{_slug(cell.name)}-{cell_key(cell)}.safetensors"
@@ -152,6 +159,18 @@ def pretrain_key(cell: Cell) -> str:
     return _hash(parts + [cell.content] * bool(cell.content))
 
 
+def generator_key(cell: Cell) -> str:
+    """Hash everything that the offline fit of a generator depends on."""
+    own = cell.profile
+    kind = cell.augmentation.offline_fit
+    diffusion = {name: value for name, value in asdict(own.diffusion).items() if name not in SAMPLING}
+    outcomes = asdict(own.generators.outcomes) if kind == "split" else None
+    held_out = own.generators.gate.held_out_every
+    fit = [diffusion, outcomes, own.refresh.offline_steps, held_out]
+    data = {"rows": own.rows, "seed": own.data_seed}
+    return _hash([cell.dataset, kind, data, own.learner.reward, fit, list(own.seeds)])
+
+
 def cell_key(cell: Cell) -> str:
     """Hash everything that a cell's curves depend on."""
     own = cell.profile
@@ -166,7 +185,7 @@ def _augmentation_parts(cell: Cell) -> list[Any]:
     """List what an arm's rows depend on; a cell whose batch is the same in both protocols is one cell."""
     own = cell.profile
     arm = cell.augmentation
-    values = {"diffusion": _with_old_names(asdict(own.diffusion)), "refresh": asdict(own.refresh)}
+    values = {"diffusion": _with_old_names(asdict(own.diffusion)), "refresh": _schedule(own.refresh)}
     values |= asdict(own.generators)
     parts = [values[name] for name in arm.reads]
     ratio = own.mixing.synthetic_ratio
@@ -174,7 +193,16 @@ def _augmentation_parts(cell: Cell) -> list[Any]:
     chosen, native = (arm.composition(match, *shares) for match in (own.mixing.match, "native"))
     if _batch(cell, chosen) != _batch(cell, native):
         parts.append({"match": own.mixing.match})
-    return parts + ([{"digest": arm.digest}] if arm.digest else [])
+    return parts + _mixing_parts(cell) + ([{"digest": arm.digest}] if arm.digest else [])
+
+
+def _mixing_parts(cell: Cell) -> list[Any]:
+    """List what else decides which generated rows a batch holds; nothing where all are off."""
+    mixing = cell.profile.mixing
+    arm = cell.augmentation
+    parts: list[Any] = [{"extra": True}] if mixing.extra and arm.augments else []
+    parts += [{"gate": asdict(cell.profile.generators.gate)}] if arm.is_gated(mixing.gate) else []
+    return parts + ([{"on_policy": asdict(cell.profile.generators.on_policy)}] if arm.adapts(mixing.adaptive) else [])
 
 
 def _batch(cell: Cell, composition: Composition) -> object:
@@ -186,6 +214,12 @@ def _batch(cell: Cell, composition: Composition) -> object:
 def _with_old_names(diffusion: dict[str, Any]) -> dict[str, Any]:
     """Keep the keys of cells that were finished before a setting was renamed."""
     return {"waves" if name == "fourier_octaves" else name: value for name, value in diffusion.items()}
+
+
+def _schedule(refresh: Schedule) -> dict[str, Any]:
+    """Describe a schedule; one without an offline fit as it was before there were any."""
+    found = asdict(refresh)
+    return found if refresh.offline_steps else {name: value for name, value in found.items() if name != "offline_steps"}
 
 
 def _slug(name: str) -> str:

@@ -15,10 +15,10 @@ from cfdg_experiments.study import STUDIES, Study
 
 PROFILE_NAMES = "quick (default), reduced, paper, or a YAML file of your own"
 ARM_NAMES = (
-    "arms, the first one the reference. Generators: cfdg, cfdg-split, cfdg-unguided, cfdg-online-only, "
-    "cfdg-offline-only, union, separate-models, synther, edis, pgr, or MODULE:CLASS of your own. Without a generator: "
-    "base, base-share, base-updates. Real rows in place of generated ones: repeat, jitter. With the simulator: "
-    "simulated, cfdg-simulated"
+    "arms, the first one the reference. Generators: cfdg, cfdg-split, cfdg-split-gated, cfdg-split-adaptive, "
+    "cfdg-unguided, cfdg-online-only, cfdg-offline-only, union, separate-models, synther, edis, pgr, or MODULE:CLASS "
+    "of your own. Without a generator: base, base-share, base-updates. Real rows in place of generated ones: repeat, "
+    "jitter. With the simulator: simulated, cfdg-simulated"
 )
 COLUMNS = 100  # of the help's paragraphs
 CONTINUES = "A finished cell is never run twice, and a killed command continues where it was when you type it again."

@@ -48,6 +48,9 @@ class MixingSettings:
 
     synthetic_ratio: float = 1 / 3  # r; paper, section 4.1
     match: Match = "native"  # "share" gives every arm but base CFDG's share of online-like rows
+    extra: bool = False  # generated rows on top of a full batch of real ones, 128 + 128 + 128 for 256
+    gate: bool = False  # held-out rows judge each refresh of a learnt generator; see generators.gate
+    adaptive: bool = False  # keep the share of generated rows that counts as on-policy; see generators.on_policy
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 import torch
 
 from cfdg_experiments.agents import (
+    choose_device,
     load_learner,
     make_mixer,
     offline_learner,
@@ -24,6 +26,7 @@ from cfdg_experiments.agents import (
 )
 from cfdg_experiments.augmentation import Augmentation
 from cfdg_experiments.cells import Cell, Event, Listener, Workspace
+from cfdg_experiments.offline_fit import load_start
 from cfdg_experiments.policy_store import PolicyKeeper, describe_learner
 from cfdg_experiments.results import CellResult, Curves, Evaluation
 from cfdg_experiments.throttle import Saver, Throttle
@@ -49,7 +52,7 @@ def pretrain_cell(cell: Cell, space: Workspace, notify: Listener) -> None:
     if path.exists():
         return
     settings = cell.profile.pretrain
-    device = _device(cell.profile.device)
+    device = choose_device(cell.profile.device)
     data = _load_data(cell, space)
     agent = _captured(_untrained(cell, data, device), cell)
     agent.fit_scaler(data.transitions.obs.to(device))
@@ -104,7 +107,7 @@ class CellRun:
         self.cell = cell
         self.path = space.checkpoint(cell)
         self.notify = notify
-        self.device = _device(cell.profile.device)
+        self.device = choose_device(cell.profile.device)
         self.data = _load_data(cell, space)
         reward = reward_map(cell.profile.learner, self.data)
         self.plan = plan_of(cell.profile.finetune, cell.augmentation, self.data, reward)
@@ -115,7 +118,8 @@ class CellRun:
         self.streams = Streams(cell.profile.seeds, "batches", self.device)  # the same for all arms until T_diff
         own = cell.profile
         self.mixer = make_mixer(own.finetune, cell.augmentation, own.mixing, replay=own.replay, streams=self.streams)
-        self.augmentation = self._augmentation()
+        self.augmentation = self._augmentation(load_start(cell, space, self.device, notify))
+        self.pools = replace(self.pools, kept=self.augmentation.kept)
         self.curves = Curves(cell.profile.seeds)
         self.policies = PolicyKeeper(cell, space, self.data.env_id)
         self.latest: dict[str, torch.Tensor] = {}  # metrics since the last evaluation
@@ -242,12 +246,12 @@ class CellRun:
         collector = EnvCollector(env_id, own.seeds, reward, device=self.device, workers=workers)
         return collector, Evaluator(env_id, own.seeds, own.evaluation.episodes, self.device, workers)
 
-    def _augmentation(self) -> Augmentation:
+    def _augmentation(self, start: Mapping[str, Any] | None) -> Augmentation:
         """Make the arm's part of the run."""
         own = self.cell.profile
         reward = reward_map(own.learner, self.data)
         arm = self.cell.augmentation
-        return Augmentation(arm, own, self.data, agent=self.agent, reward=reward, device=self.device)
+        return Augmentation(arm, own, self.data, agent=self.agent, reward=reward, device=self.device, start=start)
 
 
 def _untrained(cell: Cell, data: Dataset, device: torch.device) -> Learner:
@@ -288,12 +292,6 @@ def _load_data(cell: Cell, space: Workspace) -> Dataset:
     if cell.content and content_digest(cell.dataset) != cell.content:
         raise ValueError(f"{cell.dataset} has changed since the command began, expected the same files; run it again")
     return load_dataset(cell.dataset, rows=cell.profile.rows, seed=cell.profile.data_seed, cache=space.cache)
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(name)
 
 
 def _numpy(value: object) -> object:

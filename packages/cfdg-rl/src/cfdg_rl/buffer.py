@@ -1,4 +1,4 @@
-"""Buffers of rows: the fixed offline dataset, a ring with a replica axis, and both joined."""
+"""Buffers of rows: the fixed offline dataset, a ring with a replica axis, both joined, and generated rows thinned."""
 
 from __future__ import annotations
 
@@ -121,3 +121,33 @@ class JoinedRows:
         start = torch.arange(len(streams), device=index.device)[:, None] * self.online.capacity
         later = self.online.rows.flatten(0, 1)[start + (index - first).clamp(min=0)]
         return torch.where((index < first)[..., None], self.offline.rows[index.clamp(max=first - 1)], later)
+
+
+class ThinnedRows:
+    """Generated rows of which each replica keeps a share; real rows fill the other places.
+
+    Both kinds are drawn for every replica whatever the shares are, so that one replica's draws do not depend on
+    another's share.
+
+    Args:
+        generated: rows of one label.
+        real: rows that take the places of generated ones, of the same label.
+        kept: ``(R,)`` shares in [0, 1] of the generated rows that stay.
+    """
+
+    def __init__(self, generated: Ring, real: FixedRows | Ring | JoinedRows, kept: Tensor) -> None:
+        self.generated = generated
+        self.real = real
+        self.kept = kept
+
+    def __len__(self) -> int:
+        """Return the generated rows per replica."""
+        return len(self.generated)
+
+    def sample(self, count: int, streams: Streams) -> Tensor:
+        """Draw ``(R, count, D)`` rows: the first ``round(kept count)`` of each replica are generated ones."""
+        generated = self.generated.sample(count, streams)
+        real = self.real.sample(count, streams)
+        place = torch.arange(count, device=generated.device)
+        stays = place < (self.kept[:, None] * count).round()
+        return torch.where(stays[..., None], generated, real)

@@ -74,18 +74,37 @@ class Composition:
         """Share of generated rows."""
         return self.offline_synthetic + self.online_synthetic
 
-    def counts(self, batch_size: int) -> Counts:
+    def counts(self, batch_size: int, *, extra: bool = False) -> Counts:
         """Turn the shares into rows: offline, online and generated ones, of which then each label's.
 
         ``Composition(1/3, 1/3, 1/15, 4/15).counts(256)`` is 85 + 85 + 17 + 69, the paper's 1:1:1 and 8:2. Where
         rounding leaves fewer online-like rows than their share, online rows take the place of offline ones.
+
+        Args:
+            batch_size: rows of the batch; with ``extra`` its real rows.
+            extra: generated rows come on top of the real ones, in the same shares: 128 + 128 + 26 + 102.
+
+        Raises:
+            ValueError: if ``extra`` is asked for without a share of real rows.
         """
+        if extra:
+            return self._on_top(batch_size)
         offline, online, synthetic = split(batch_size, self.offline, self.online, self.synthetic)
         label = self.online_synthetic / self.synthetic if self.synthetic > 1e-9 else 1.0
         online_synthetic, offline_synthetic = split(synthetic, label, 1 - label)
         short = int(batch_size * self.online_like + 0.5) - online - online_synthetic
         moved = min(max(short, 0), offline)
         return Counts(offline - moved, online + moved, offline_synthetic, online_synthetic)
+
+    def _on_top(self, real: int) -> Counts:
+        generated = extra_rows(real, self.synthetic)
+        offline, online = split(real, *_of_whole(self.offline, self.online))
+        if not generated:
+            return Counts(offline, online, 0, 0)
+        online_synthetic, offline_synthetic = split(
+            generated, *_of_whole(self.online_synthetic, self.offline_synthetic)
+        )
+        return Counts(offline, online, offline_synthetic, online_synthetic)
 
 
 BASE = Composition()  # half offline, half online: the base algorithm of paradigm 1
@@ -164,10 +183,13 @@ class BranchComposition:
     def __post_init__(self) -> None:
         check_shares(online_ratio=self.online_ratio, offline_ratio=self.offline_ratio)
 
-    def counts(self, batch_size: int, *, online: bool) -> Counts:
-        """Rows of a batch of one branch, real and generated under its label."""
+    def counts(self, batch_size: int, *, online: bool, extra: bool = False) -> Counts:
+        """Rows of a batch of one branch, real and generated under its label; with ``extra`` on top of the real ones."""
         ratio = self.online_ratio if online else self.offline_ratio
         real, generated = split(batch_size, 1 - ratio, ratio)
+        if extra:
+            real = batch_size
+            generated = extra_rows(batch_size, ratio)
         return Counts(0, real, 0, generated) if online else Counts(real, 0, generated, 0)
 
 
@@ -178,6 +200,22 @@ def branches(ratio: float, online_share: float) -> BranchComposition:
     are to draw from, and both branches hold the share ``ratio``.
     """
     return BranchComposition(ratio if online_share > 0 else 0.0, ratio if online_share < 1 else 0.0)
+
+
+def extra_rows(real: int, ratio: float) -> int:
+    """Count generated rows on top of ``real`` ones, so that they are the share ``ratio`` of all: n = real r / (1 - r).
+
+    Raises:
+        ValueError: if the ratio is 1, which leaves no real rows.
+    """
+    if ratio > 1 - 1e-9:
+        raise ValueError(f"synthetic_ratio is {ratio} with extra generated rows, expected less than 1")
+    return int(real * ratio / (1 - ratio) + 0.5)
+
+
+def _of_whole(*shares: float) -> list[float]:
+    """Scale shares so that they add up to 1."""
+    return [share / sum(shares) for share in shares]
 
 
 def check_shares(**shares: float) -> None:

@@ -11,13 +11,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cfdg_rl.buffer import FixedRows, JoinedRows, Ring
+from cfdg_rl.buffer import FixedRows, JoinedRows, Ring, ThinnedRows
 from cfdg_rl.composition import BASE, PAPER, PAPER_BRANCHES, BranchComposition, Composition, check_shares
 from cfdg_rl.streams import Streams
 from cfdg_rl.transitions import Transitions, from_rows
 
 OFFLINE = 0  # the two labels of the paper, section 3.2
 ONLINE = 1
+
+Real = FixedRows | Ring | JoinedRows
+Buffer = Real | ThinnedRows
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,8 @@ class Pools:
         obs_dim: S.
         action_dim: A; D is 2S + A + 2.
         archive: the online rows that a small ``online`` ring drops, for APL's mixed offline buffer; None without one.
+        kept: ``(R, 2)`` shares in [0, 1] of the generated rows of each label that a batch keeps, changed in place; real
+            rows of the label fill the other places. None keeps all.
     """
 
     offline: FixedRows
@@ -41,6 +46,7 @@ class Pools:
     obs_dim: int
     action_dim: int
     archive: Ring | None = None
+    kept: Tensor | None = None
 
     def store(self, rows: Tensor) -> None:
         """Add collected rows ``(R, E, D)``."""
@@ -51,6 +57,11 @@ class Pools:
     def decode(self, rows: Tensor) -> Transitions:
         """Split rows ``(..., D)`` into transitions."""
         return from_rows(rows, self.obs_dim, self.action_dim)
+
+    def generated(self, label: int, real: Real) -> Ring | ThinnedRows:
+        """Return the generated rows of a label, thinned where a share of them is kept."""
+        ring = self.online_synthetic if label == ONLINE else self.offline_synthetic
+        return ring if self.kept is None else ThinnedRows(ring, real, self.kept[:, label])
 
     @property
     def has_synthetic(self) -> bool:
@@ -84,21 +95,23 @@ class Concatenated:
         composition: shares of the buffers in a batch after the first refresh; see :func:`cfdg_rl.composition.native`
             for a synthetic ratio and a share of generated online rows.
         gate: online rows from which on ``composition`` holds; None is once a synthetic buffer has been filled.
+        extra: generated rows come on top of the real ones, whose number stays the base's.
     """
 
     streams: Streams
     composition: Composition = PAPER
     gate: int | None = None
+    extra: bool = False
 
     def __call__(self, pools: Pools, batch_size: int) -> Batch:
-        """Draw one batch of ``batch_size`` rows per replica."""
+        """Draw one batch of ``batch_size`` rows per replica, with ``extra`` of so many real ones."""
         opened = pools.has_synthetic if self.gate is None else len(pools.online) >= self.gate
-        counts = (self.composition if opened else BASE).counts(batch_size)
+        counts = (self.composition if opened else BASE).counts(batch_size, extra=self.extra)
         parts = [
             (pools.offline, counts.offline, OFFLINE),
             (pools.online, counts.online, ONLINE),
-            (pools.online_synthetic, counts.online_synthetic, ONLINE),
-            (pools.offline_synthetic, counts.offline_synthetic, OFFLINE),
+            (pools.generated(ONLINE, pools.online), counts.online_synthetic, ONLINE),
+            (pools.generated(OFFLINE, pools.offline), counts.offline_synthetic, OFFLINE),
         ]
         return draw(pools, parts, self.streams)
 
@@ -116,6 +129,7 @@ class Bernoulli:
         gate: rows that the online ring must exceed (APL repository: 10,000).
         composition: shares of synthetic rows in the two branches; see :func:`cfdg_rl.composition.branches`. A branch
             stays real while the synthetic buffer of its label is empty.
+        extra: generated rows come on top of the real ones, whose number stays the base's.
 
     Raises:
         ValueError: if ``probability`` is outside [0, 1].
@@ -127,27 +141,29 @@ class Bernoulli:
         probability: float = 0.5,
         gate: int = 10_000,
         composition: BranchComposition = PAPER_BRANCHES,
+        *,
+        extra: bool = False,
     ) -> None:
         check_shares(probability=probability)
         self.streams = streams
         self.probability = probability
         self.gate = gate
         self.composition = composition
+        self.extra = extra
         self.coin = Streams((0,), "branch")
 
     def __call__(self, pools: Pools, batch_size: int) -> Batch:
-        """Draw one batch of ``batch_size`` rows per replica, all of one label."""
+        """Draw one batch of ``batch_size`` rows per replica, all of one label; with ``extra`` of so many real ones."""
         heads = bool(self.coin.uniform(1) < self.probability)
         if heads and len(pools.online) > self.gate:
             real = pools.online
-            synthetic = pools.online_synthetic
             label = ONLINE
         else:
             real = pools.offline if pools.archive is None else JoinedRows(pools.offline, pools.archive)
-            synthetic = pools.offline_synthetic
             label = OFFLINE
+        synthetic = pools.generated(label, real)
         composition = self.composition if len(synthetic) else BranchComposition()
-        counts = composition.counts(batch_size, online=label == ONLINE)
+        counts = composition.counts(batch_size, online=label == ONLINE, extra=self.extra)
         parts = [
             (real, counts.offline + counts.online, label),
             (synthetic, counts.offline_synthetic + counts.online_synthetic, label),
@@ -155,7 +171,7 @@ class Bernoulli:
         return draw(pools, parts, self.streams)
 
 
-def draw(pools: Pools, parts: Sequence[tuple[FixedRows | Ring | JoinedRows, int, int]], streams: Streams) -> Batch:
+def draw(pools: Pools, parts: Sequence[tuple[Buffer, int, int]], streams: Streams) -> Batch:
     """Concatenate ``count`` rows of each ``(buffer, count, label)`` into one batch."""
     used = [part for part in parts if part[1]]
     rows = torch.cat([buffer.sample(count, streams) for buffer, count, _ in used], dim=1)

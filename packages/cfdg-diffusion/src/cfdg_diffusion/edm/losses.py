@@ -57,11 +57,15 @@ def _next_look(step: int, steps: int) -> int:
     return min(soon, step + math.ceil(steps / 50), step + _LATEST_LOOK, steps)
 
 
+class DivergenceError(RuntimeError):
+    """A training whose loss is no longer finite."""
+
+
 def check_losses(losses: Tensor) -> None:
     """Refuse the losses of a training that diverged.
 
     Raises:
-        RuntimeError: if a loss is not finite.
+        DivergenceError: if a loss is not finite.
     """
     if not bool(losses.isfinite().all()):
-        raise RuntimeError("the loss is no longer finite, expected finite numbers: lower learning_rate")
+        raise DivergenceError("the loss is no longer finite, expected finite numbers: lower learning_rate")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
@@ -12,10 +13,13 @@ from cfdg_experiments.generators.copies import JitterSettings
 from cfdg_experiments.generators.curiosity import CuriositySettings
 from cfdg_experiments.generators.edis import EdisSettings, Policy
 from cfdg_experiments.generators.fitted import Schedule
+from cfdg_experiments.generators.gate import GateSettings
 from cfdg_experiments.generators.interface import ResumableGenerator
+from cfdg_experiments.generators.on_policy import OnPolicySettings
 from cfdg_experiments.generators.outcomes import OutcomeSettings
 from cfdg_experiments.generators.pgr import PgrSettings
 from cfdg_experiments.generators.simulated import Outcomes, SimulatedSettings
+from cfdg_experiments.generators.split import Split
 from cfdg_rl.envs.simulate import make_simulator
 from cfdg_rl.rewards import RewardMap
 from cfdg_rl.streams import Streams
@@ -36,6 +40,8 @@ class GeneratorSettings:
     outcomes: OutcomeSettings = field(default_factory=OutcomeSettings)  # of cfdg-split
     jitter: JitterSettings = field(default_factory=JitterSettings)
     simulated: SimulatedSettings = field(default_factory=SimulatedSettings)
+    gate: GateSettings = field(default_factory=GateSettings)  # of mixing.gate
+    on_policy: OnPolicySettings = field(default_factory=OnPolicySettings)  # of mixing.adaptive
     updates_per_fit_step: float = 2.0  # base-updates: further updates for a generator's gradient step
 
     def __post_init__(self) -> None:
@@ -57,6 +63,7 @@ class Context:
         policy: draws actions of the present policy; its draws leave the learner's own streams as they are.
         env_id: Gymnasium id of the environment.
         reward: maps the environment's rewards to the learner's.
+        start: state of the arm's model after its offline fit; None without one.
     """
 
     dims: tuple[int, int]
@@ -68,6 +75,7 @@ class Context:
     policy: Policy
     env_id: str
     reward: RewardMap
+    start: Mapping[str, Any] | None = None
 
     def streams(self, purpose: str) -> Streams:
         """Make one random stream per replica."""
@@ -76,6 +84,16 @@ class Context:
     def model(self, diffusion: DiffusionSettings, labels: int) -> ConditionalDiffusion:
         """Make a diffusion model of transition rows; see :func:`row_model`."""
         return row_model(diffusion, self.dims, self.seeds, self.device, labels=labels)
+
+    def split(self) -> Split:
+        """Make the model in two parts; see :class:`~cfdg_experiments.generators.split.Split`."""
+        return Split(
+            *self.dims,
+            seeds=self.seeds,
+            diffusion=self.diffusion,
+            outcomes=self.settings.outcomes,
+            device=self.device,
+        )
 
     def outcomes(self) -> Outcomes:
         """Make the simulator in the learner's units.

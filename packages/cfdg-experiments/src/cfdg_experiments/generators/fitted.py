@@ -43,25 +43,34 @@ class Schedule:
     """Gradient steps of a model at a refresh; the paper states none of these.
 
     Raises:
-        ValueError: if a number of steps is below 1.
+        ValueError: if a number of steps is below 1, or there is an offline fit and every refresh starts from scratch.
     """
 
     first_steps: int = 100_000  # gradient steps of the first fit and of every fit from scratch; SynthER, EDIS
     steps: int = 100_000  # gradient steps of a warm-started fit
     warm_start: bool = False  # continue from the previous refresh's weights; SynthER and EDIS start anew
+    offline_steps: int = 0  # of one fit on the offline rows, which cfdg and cfdg-split start from; 0: no such fit
 
     def __post_init__(self) -> None:
         for name in ("first_steps", "steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
+        if self.offline_steps < 0:
+            raise ValueError(f"offline_steps is {self.offline_steps}, expected at least 0")
+        if self.offline_steps and not self.warm_start:
+            raise ValueError(f"offline_steps is {self.offline_steps} without warm_start, expected 0 or a warm start")
 
     def steps_at(self, refresh: int) -> int:
         """Return the gradient steps of a refresh, counted from 1."""
-        return self.steps if self.warm_start and refresh > 1 else self.first_steps
+        return self.steps if self.warm_start and (refresh > 1 or self.offline_steps) else self.first_steps
 
     def shared_by(self, models: int) -> Schedule:
         """Divide the steps between several models, so that together they take as many as one."""
         return Schedule(max(1, self.first_steps // models), max(1, self.steps // models), self.warm_start)
+
+    def without_offline_fit(self) -> Schedule:
+        """Make the schedule of a generator that has no offline fit: its first one keeps its steps."""
+        return replace(self, offline_steps=0)
 
 
 def calls_per_row(settings: DiffusionSettings) -> int:
@@ -82,15 +91,18 @@ class Fitted:
     Args:
         model: learns and samples.
         schedule: gradient steps of each fit.
+        start: state of the model after an offline fit, which the first refresh continues; None without one.
 
     Attributes:
         fits: refreshes so far.
     """
 
-    def __init__(self, model: Model, schedule: Schedule) -> None:
+    def __init__(self, model: Model, schedule: Schedule, start: State | None = None) -> None:
         self.model = model
         self.schedule = schedule
         self.fits = 0
+        if start is not None:
+            model.load_state_dict(start)
 
     def fit(self, rows: Tensor, labels: Tensor) -> object:
         """Train on rows ``(R, N, D)`` with labels ``(R, N)``; return the model's report."""

@@ -11,17 +11,17 @@ from cfdg_experiments.generators.edis import Edis
 from cfdg_experiments.generators.fitted import Fitted, SeparateModels, Unlabelled, unconditional
 from cfdg_experiments.generators.pgr import Pgr, pgr_diffusion
 from cfdg_experiments.generators.simulated import Simulated, SimulatedOutcomes
-from cfdg_experiments.generators.split import Split
 
 
 def cfdg(context: Context) -> Fitted:
     """Make one model with the labels offline and online, guided by w."""
-    return Fitted(context.model(context.diffusion, labels=2), context.schedule)
+    return Fitted(context.model(context.diffusion, labels=2), context.schedule, context.start)
 
 
 def unguided(context: Context) -> Fitted:
     """Make the model of :func:`cfdg` with w = 0."""
-    return Fitted(context.model(replace(context.diffusion, guidance_weight=0.0), labels=2), context.schedule)
+    model = context.model(replace(context.diffusion, guidance_weight=0.0), labels=2)
+    return Fitted(model, context.schedule, context.start)
 
 
 def one_label(context: Context) -> Fitted:
@@ -31,14 +31,7 @@ def one_label(context: Context) -> Fitted:
 
 def split(context: Context) -> Fitted:
     """Make the model of (s, a) with labels, guided by w, and the regression of their outcomes."""
-    model = Split(
-        *context.dims,
-        seeds=context.seeds,
-        diffusion=context.diffusion,
-        outcomes=context.settings.outcomes,
-        device=context.device,
-    )
-    return Fitted(model, context.schedule)
+    return Fitted(context.split(), context.schedule, context.start)
 
 
 def union(context: Context) -> Unlabelled:

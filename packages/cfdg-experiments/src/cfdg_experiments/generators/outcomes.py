@@ -13,6 +13,7 @@ from torch import Tensor
 from cfdg_diffusion import Streams
 from cfdg_diffusion.edm.batches import BalancedRows
 from cfdg_diffusion.edm.learner import Learner, cosine
+from cfdg_diffusion.edm.losses import DivergenceError
 from cfdg_diffusion.edm.normaliser import measure
 from cfdg_diffusion.edm.replay import replayed
 from cfdg_experiments.generators.ends import EndRule, EndSettings
@@ -113,7 +114,7 @@ class OutcomeModel:
 
         Raises:
             ValueError: if rows have another width than D = 2 S + A + 2.
-            RuntimeError: if training diverges.
+            DivergenceError: if training diverges.
         """
         if rows.shape[-1] != row_width(*self._dims):
             raise ValueError(f"rows have {rows.shape[-1]} columns, expected {row_width(*self._dims)}")
@@ -122,7 +123,7 @@ class OutcomeModel:
         self._measure(rows, data.shares)
         losses = self._train(data, steps)
         if not bool(losses.isfinite().all()):
-            raise RuntimeError("the loss of the outcomes is no longer finite, expected finite numbers")
+            raise DivergenceError("the loss of the outcomes is no longer finite, expected finite numbers")
         self._fit_ends(rows)
         return losses
 

@@ -79,8 +79,12 @@ class Split:
         """
         steps = self.pairs.settings.steps if steps is None else steps
         report = self.pairs.fit(rows[..., : sum(self._dims)], labels, steps=steps)
+        return SplitReport(report, self.fit_outcomes(rows, labels, steps=steps))
+
+    def fit_outcomes(self, rows: Tensor, labels: Tensor, *, steps: int) -> Tensor:
+        """Train the regression alone, for its share of ``steps``; see :meth:`OutcomeModel.fit`."""
         share = self.outcomes.settings.steps_share
-        return SplitReport(report, self.outcomes.fit(rows, labels, steps=max(1, round(share * steps))))
+        return self.outcomes.fit(rows, labels, steps=max(1, round(share * steps)))
 
     def sample(self, labels: Tensor, *, guidance_weight: float | None = None) -> Tensor:
         """Generate one row ``(R, n, D)`` for each label ``(R, n)``; None takes the settings' guidance weight.

@@ -1,0 +1,146 @@
+"""Study of docs/evidence.md: run its cells one after another in one process, and write what is finished to the page.
+
+    python benchmarks/evidence.py run --out study         continues where it was
+    python benchmarks/evidence.py report --out study      tables, raw scores and picture from what is finished
+    python benchmarks/evidence.py list --out study        what is finished
+
+Cells and arms come in the order of the lists below, the arms of the first hypothesis first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from cfdg_experiments.cells import Cell, Event, Workspace
+from cfdg_experiments.profile import CellProfile, profile_for
+from cfdg_experiments.profile_files import load_profile
+from cfdg_experiments.run import run_cell
+
+SETTINGS = Path(__file__).with_suffix(".yaml")
+
+
+@dataclass(frozen=True)
+class Place:
+    """A cell of the study: a dataset, how many of its rows, an algorithm, and updates per environment step."""
+
+    dataset: str
+    rows: int
+    algorithm: str
+    updates: int
+
+    @property
+    def name(self) -> str:
+        """Words of the page, such as ``apl halfcheetah-medium 5k x5``."""
+        return f"{self.algorithm} {self.dataset} {self.rows // 1000}k x{self.updates}"
+
+    @property
+    def reference(self) -> str:
+        """The arm that others are compared with; in paradigm 2 base-share is base."""
+        return "base" if self.algorithm == "apl" else "base-share"
+
+    def cell(self, arm: str) -> Cell:
+        """Make the cell of an arm."""
+        return Cell(f"recorded:{self.dataset}", self.algorithm, arm, _settings(self))
+
+
+@functools.cache
+def _settings(place: Place) -> CellProfile:
+    dataset = f"recorded:{place.dataset}"
+    changes = {
+        "data.datasets": [dataset],
+        "data.rows": place.rows,
+        "finetune.updates_per_round": place.updates,
+        "apl.finetune.updates_per_round": 300 * place.updates,
+    }
+    return profile_for(load_profile(str(SETTINGS), changes), dataset, place.algorithm)
+
+
+PLACES = (
+    Place("halfcheetah-medium", 5000, "apl", 5),
+    Place("pointmaze-medium-play", 5000, "iql", 5),
+    Place("halfcheetah-medium-replay", 20_000, "iql", 5),
+    Place("pointmaze-medium-play", 5000, "pex", 5),
+    Place("halfcheetah-medium-replay", 20_000, "apl", 5),
+    Place("halfcheetah-medium-replay", 20_000, "pex", 5),
+    Place("hopper-medium", 5000, "apl", 5),
+    Place("hopper-medium", 5000, "iql", 5),
+    Place("hopper-medium", 5000, "pex", 5),
+    Place("halfcheetah-medium", 5000, "apl", 20),
+    Place("pointmaze-medium-play", 5000, "iql", 20),
+    Place("halfcheetah-medium", 5000, "apl", 1),
+    Place("pointmaze-medium-play", 5000, "iql", 1),
+    Place("halfcheetah-medium", 100_000, "apl", 5),
+    Place("pointmaze-medium-play", 100_000, "iql", 5),
+)
+FIRST = ("base-share", "cfdg-split", "repeat", "simulated", "base")  # of every cell before any other arm
+OTHERS = (
+    "cfdg-split-gated",
+    "jitter",
+    "cfdg",
+    "cfdg-simulated",
+    "base-updates",
+    "synther",
+    "edis",
+    "cfdg-split-adaptive",
+)
+ARMS = FIRST + OTHERS
+
+
+def order() -> list[tuple[Place, str]]:
+    """List what is run: the first cell whole, then the arms of the first hypothesis everywhere, then the rest."""
+    first = [(PLACES[0], arm) for arm in ARMS]
+    main = [(place, arm) for place in PLACES[1:] for arm in FIRST]
+    rest = [(place, arm) for place in PLACES[1:] for arm in OTHERS]
+    return [(place, arm) for place, arm in first + main + rest if not _is_the_base(place, arm)]
+
+
+def _is_the_base(place: Place, arm: str) -> bool:
+    return arm == "base-share" and place.reference == "base"
+
+
+def run(space: Workspace) -> None:
+    """Run every cell that is not finished."""
+    torch.set_num_threads(1)
+    for place, arm in order():
+        cell = place.cell(arm)
+        if space.result(cell).exists():
+            continue
+        began = time.process_time()
+        result = run_cell(cell, space, _silent)
+        seconds = time.process_time() - began
+        print(f"{place.name}, {arm}: final {result.final.mean():.1f}, {seconds:.0f} CPU s", flush=True)
+
+
+def _silent(event: Event) -> None:
+    """Show no progress."""
+
+
+def main() -> None:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("command", choices=("run", "report", "list"))
+    parser.add_argument("--out", type=Path, default=Path("study"), help="folder of the study's files")
+    parser.add_argument("--cache", type=Path, help="folder of the datasets (default: the user's cache)")
+    parser.add_argument("--page", type=Path, default=Path("docs/evidence.md"), help="page that report writes to")
+    arguments = parser.parse_args()
+    space = Workspace(arguments.out.resolve(), arguments.cache)
+    if arguments.command == "run":
+        run(space)
+    elif arguments.command == "list":
+        for place, arm in order():
+            print("finished" if space.result(place.cell(arm)).exists() else "to run  ", place.name, arm)
+    else:
+        from evidence_page import write_page
+
+        write_page(PLACES, ARMS, space, arguments.page)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

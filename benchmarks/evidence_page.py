@@ -1,0 +1,189 @@
+"""Tables, raw scores and picture of the study of docs/evidence.md, from the cells that are finished."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import matplotlib as mpl
+import numpy as np
+
+from cfdg_experiments.cells import Workspace
+from cfdg_experiments.comparisons import Comparison, holm, paired_mean, probability_of_improvement
+from cfdg_experiments.evidence import mean_height
+from cfdg_experiments.results import CellResult, write_text
+from cfdg_experiments.statistics import mean_interval, paired_scores
+from cfdg_experiments.text_table import csv_table
+from markers import rewrite
+
+if TYPE_CHECKING:
+    from evidence import Place
+
+ARM = "cfdg-split"  # of the first hypothesis
+CONTROL = "repeat"
+
+Results = Mapping["Place", Mapping[str, CellResult]]
+
+
+def write_page(places: Sequence[Place], arms: Sequence[str], space: Workspace, page: Path) -> None:
+    """Write the raw scores, the picture and the results between the page's markers."""
+    results = read(places, arms, space)
+    write_text(page.with_suffix(".csv"), raw_scores(results))
+    draw(results, page.with_suffix(".png"))
+    rewrite(page, "results", "\n\n".join([counted(places, results), hypothesis(places, results), *tables(results)]))
+
+
+def read(places: Sequence[Place], arms: Sequence[str], space: Workspace) -> Results:
+    """Read the finished cells by place and arm."""
+    found: dict[Place, dict[str, CellResult]] = {}
+    for place in places:
+        paths = {arm: space.result(place.cell(arm)) for arm in arms}
+        own = {arm: CellResult.from_json(path) for arm, path in paths.items() if path.exists()}
+        if own:
+            found[place] = own
+    return found
+
+
+def raw_scores(results: Results) -> str:
+    """Write one line per cell, arm and seed: area, final score, and the score of each evaluation."""
+    records: list[dict[str, object]] = []
+    steps: dict[int, None] = {}
+    for place, cells in results.items():
+        for arm, cell in cells.items():
+            for seed, area, scores in zip(cell.seeds, mean_height(cell), cell.scores, strict=True):
+                curve = dict(zip(cell.steps.tolist(), scores.round(3).tolist(), strict=True))
+                steps |= dict.fromkeys(curve)
+                own = {"cell": place.name, "arm": arm, "seed": seed, "area": round(float(area), 3)}
+                records.append(own | {str(step): score for step, score in curve.items()})
+    columns = ["cell", "arm", "seed", "area", *(str(step) for step in sorted(steps))]
+    return csv_table(columns, [{name: record.get(name, "") for name in columns} for record in records])
+
+
+def gap(cells: Mapping[str, CellResult], arm: str, reference: str) -> np.ndarray | None:
+    """Subtract the areas of paired seeds ``(n,)``; None while one of the two is not finished."""
+    if arm not in cells or reference not in cells:
+        return None
+    one, other = cells[reference], cells[arm]
+    pairs = paired_scores(mean_height(one), one.seeds, mean_height(other), other.seeds)
+    return pairs[1] - pairs[0]
+
+
+def compared(gaps: Mapping[str, np.ndarray], family: int) -> dict[str, Comparison]:
+    """Compare paired differences with 0, corrected for a family of so many: a missing one counts as p = 1."""
+    found = {name: paired_mean([own]) for name, own in gaps.items()}
+    corrected = holm([p for _, p in found.values()] + [1.0] * (family - len(found)))
+    return {
+        name: Comparison(name, estimate, p, one, float(probability_of_improvement(gaps[name])))
+        for (name, (estimate, p)), one in zip(found.items(), corrected, strict=False)
+    }
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The first hypothesis in a cell: against both controls, each corrected over all registered cells."""
+
+    share: Comparison
+    repeat: Comparison
+
+    @property
+    def word(self) -> str:
+        """``win`` or ``loss`` where both comparisons are resolved that way, else ``unresolved``."""
+        both = {self.share.verdict, self.repeat.verdict}
+        return {"better": "win", "worse": "loss"}.get(both.pop(), "unresolved") if len(both) == 1 else "unresolved"
+
+
+def verdicts(places: Sequence[Place], results: Results) -> dict[Place, Verdict]:
+    """Judge the first hypothesis in every cell that has the arm and both controls."""
+    families: list[dict[str, np.ndarray]] = [{}, {}]
+    for place, cells in results.items():
+        for family, reference in zip(families, (place.reference, CONTROL), strict=True):
+            if (own := gap(cells, ARM, reference)) is not None:
+                family[place.name] = own
+    share, repeat = (compared(family, len(places)) for family in families)
+    names = {place.name: place for place in results}
+    return {names[name]: Verdict(share[name], repeat[name]) for name in share if name in repeat}
+
+
+def counted(places: Sequence[Place], results: Results) -> str:
+    """Count wins, losses, unresolved and unfinished cells in a sentence."""
+    words = [verdict.word for verdict in verdicts(places, results).values()]
+    counts = ", ".join(f"{words.count(word)} {name}" for word, name in (("win", "wins"), ("loss", "losses")))
+    left = len(places) - len(words)
+    done = sum(len(cells) for cells in results.values())
+    return (
+        f"**First hypothesis: {counts}, {words.count('unresolved')} unresolved, {left} of {len(places)} cells not "
+        f"finished.** {done} arms of cells are finished in all."
+    )
+
+
+def hypothesis(places: Sequence[Place], results: Results) -> str:
+    """Make the table of the first hypothesis."""
+    lines = ["| cell | cfdg-split − base-share | Holm p | cfdg-split − repeat | Holm p | verdict |", "|--" * 6 + "|"]
+    for place, verdict in verdicts(places, results).items():
+        parts = [f"{interval(one)} | {p_text(one.holm)}" for one in (verdict.share, verdict.repeat)]
+        lines.append(f"| {place.name} | {' | '.join(parts)} | {verdict.word} |")
+    return "\n".join(lines)
+
+
+def _gaps(place: Place, cells: Mapping[str, CellResult]) -> dict[str, np.ndarray]:
+    """Subtract the reference's areas from those of every finished arm."""
+    found = {arm: gap(cells, arm, place.reference) for arm in cells if arm != place.reference}
+    return {arm: own for arm, own in found.items() if own is not None}
+
+
+def tables(results: Results) -> list[str]:
+    """Make one table per cell: every finished arm, its area and final score, and its difference from the reference."""
+    return [_table(place, cells) for place, cells in results.items()]
+
+
+def _table(place: Place, cells: Mapping[str, CellResult]) -> str:
+    gaps = {
+        arm: own for arm in cells if arm != place.reference and (own := gap(cells, arm, place.reference)) is not None
+    }
+    found = compared(gaps, len(gaps))
+    head = f"| {place.name} | area | final | − {place.reference} | Holm p | verdict | seeds better |"
+    lines = [head, "|--" * 7 + "|"]
+    for arm, cell in cells.items():
+        area, final = (mean_interval(values) for values in (mean_height(cell), cell.final))
+        words = [f"{one.mean:.1f} ± {one.half_width:.1f}" for one in (area, final)]
+        rest = ["", "", "", ""]
+        if arm in found:
+            one = found[arm]
+            rest = [interval(one), p_text(one.holm), one.verdict, f"{one.probability:.0%}"]
+        lines.append("| " + " | ".join([arm, *words, *rest]) + " |")
+    return "\n".join(lines)
+
+
+def interval(one: Comparison) -> str:
+    """Write a difference with its 95 % interval."""
+    return f"{one.difference.mean:+.1f} [{one.difference.low:.1f}, {one.difference.high:.1f}]"
+
+
+def p_text(p: float) -> str:
+    """Write a p-value with two digits."""
+    return "" if math.isnan(p) else "<0.001" if p < 0.001 else f"{p:.2g}"
+
+
+def draw(results: Results, path: Path) -> None:
+    """Draw every cell's differences from its reference with their intervals, a panel each."""
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    columns = 3
+    rows = max(1, math.ceil(len(results) / columns))
+    figure, axes = plt.subplots(rows, columns, figsize=(12, 2.6 * rows), squeeze=False, layout="constrained")
+    for axis in axes.flat[len(results) :]:
+        axis.axis("off")
+    for axis, (place, cells) in zip(axes.flat, results.items(), strict=False):
+        found = compared(_gaps(place, cells), 0)
+        for y, one in enumerate(reversed(found.values())):
+            axis.plot([one.difference.low, one.difference.high], [y, y], color="0.5")
+            axis.plot(one.difference.mean, y, "o", color="tab:red" if one.arm == ARM else "black")
+        axis.set_yticks(range(len(found)), list(reversed(found)), fontsize=7)
+        axis.axvline(0, color="0.8", zorder=0)
+        axis.set_title(f"{place.name}: area − {place.reference}", fontsize=8)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)

@@ -1,0 +1,213 @@
+"""Quality gate of a refresh: held-out real rows decide whether the generated rows of a label are used.
+
+Rule: the generated (s, a) of a label may lie at most ``distance`` times as far from held-out rows as fitted real rows
+do, and what least squares of (r, s') on (s, a) leave of generated rows may be at most ``error`` times what they leave
+of held-out rows. Where either fails, real rows of the label take the places of generated ones until the next refresh.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cfdg_diffusion.edm.losses import DivergenceError
+from cfdg_experiments.distances import Scale, sliced_wasserstein
+from cfdg_experiments.generators.interface import ResumableGenerator, State
+from cfdg_experiments.generators.outcomes import least_squares
+from cfdg_experiments.generators.rows import LabelledRows
+from cfdg_rl.finetune import bounds
+from cfdg_rl.mixing import OFFLINE, ONLINE, Pools
+from cfdg_rl.streams import Streams
+
+LABELS = {"offline": OFFLINE, "online": ONLINE}
+_FEWEST_ROWS = 2  # of each kind; fewer are not judged, and pass
+_SMALLEST_ERROR = 0.01  # of a column's variance: a smaller error of least squares counts as this much
+
+
+@dataclass(frozen=True)
+class GateSettings:
+    """Rows and limits of the gate.
+
+    Raises:
+        ValueError: if a number is out of its range.
+    """
+
+    held_out_every: int = 10  # one real row in so many is kept from the generator
+    rows: int = 2_000  # of each label and kind that are compared, at most
+    projections: int = 100  # of the sliced Wasserstein distance
+    distance: float = 2.0  # largest distance of (s, a), in that of fitted real rows
+    error: float = 1.5  # largest squared error of (r, s') beside least squares, in that of held-out rows
+
+    def __post_init__(self) -> None:
+        for name in ("held_out_every", "rows"):
+            if getattr(self, name) < 2:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected at least 2")
+        for name in ("projections", "distance", "error"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected more than 0")
+
+
+class HoldingOut:
+    """A generator that never sees the rows which judge it, and whose failures do not end a run.
+
+    A fit that diverges, and a label without a single row inside the data's range, are noted in ``failed``; real rows
+    stand in for what it would have generated.
+
+    Args:
+        generator: fits the other rows.
+        every: one row in so many of each label is held out.
+        margin: rows further outside the data's range than this share of it are unusable.
+        streams: randomness of the rows that stand in.
+
+    Attributes:
+        failed: ``(R, 2)`` booleans of the latest refresh, by label.
+    """
+
+    def __init__(self, generator: ResumableGenerator, every: int, margin: float, streams: Streams) -> None:
+        self.generator = generator
+        self.every = every
+        self.margin = margin
+        self.streams = streams
+        self.failed = torch.zeros(len(streams), len(LABELS), dtype=torch.bool, device=streams.device)
+        self._diverged = False
+        self._initial = generator.state()
+
+    def fit(self, rows: Tensor, labels: Tensor) -> object:
+        """Fit on those of the rows ``(R, N, D)`` with labels ``(R, N)`` that are not held out."""
+        if self._diverged:
+            self.generator.restore(self._initial)
+        seen = torch.ones(rows.shape[1], dtype=torch.bool, device=rows.device)
+        for label in LABELS.values():
+            places = (labels[0] == label).nonzero()[:, 0]
+            seen[places[is_held_out(len(places), self.every, rows.device)]] = False
+        self.real = LabelledRows(rows, labels)
+        self.range = bounds(rows, self.margin)
+        try:
+            report = self.generator.fit(rows[:, seen], labels[:, seen])
+        except DivergenceError as error:
+            self._diverged = True
+            return error
+        self._diverged = False
+        return report
+
+    def sample(self, labels: Tensor) -> Tensor:
+        """Generate one row ``(R, n, D)`` for each label ``(R, n)``; real rows where the generator failed."""
+        real = self.real.draw(labels, self.streams)
+        rows = real if self._diverged else self.generator.sample(labels)
+        low, high = self.range
+        usable = rows.isfinite().all(-1) & ((rows >= low) & (rows <= high)).all(-1)
+        self.failed.fill_(self._diverged)
+        for label in LABELS.values():
+            here = labels == label
+            self.failed[:, label] |= here.any(1) & ~(usable & here).any(1)
+        return torch.where(self.failed.gather(1, labels)[..., None], real, rows)
+
+    def network_calls(self, rows: int) -> float:
+        """Count the generator's network calls for so many rows."""
+        return self.generator.network_calls(rows)
+
+    def state(self) -> dict[str, Any]:
+        """Return the generator's state, the streams, and whether the latest fit diverged."""
+        own = {"generator": self.generator.state(), "initial": self._initial, "diverged": self._diverged}
+        return own | {"streams": self.streams.state()}
+
+    def restore(self, state: State) -> None:
+        """Continue where :meth:`state` was taken; a fit comes first."""
+        self.generator.restore(state["generator"])
+        self._initial = dict(state["initial"])
+        self._diverged = bool(state["diverged"])
+        self.streams.restore(state["streams"])
+
+
+class Gate:
+    """Judge of the synthetic buffers after a refresh.
+
+    Args:
+        obs_dim: S.
+        action_dim: A.
+        streams: randomness of what is compared, one stream per replica.
+        settings: rows and limits.
+    """
+
+    def __init__(
+        self, obs_dim: int, action_dim: int, streams: Streams, settings: GateSettings = GateSettings()
+    ) -> None:
+        self.pairs = obs_dim + action_dim
+        self.streams = streams
+        self.settings = settings
+
+    def __call__(self, pools: Pools, failed: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Judge each label of each replica.
+
+        Args:
+            pools: the buffers, filled by a generator that was fitted without the held-out rows.
+            failed: ``(R, 2)`` labels that have no generated rows, see :class:`HoldingOut`.
+
+        Returns:
+            ``(R, 2)`` booleans, True where the generated rows of a label are used, and metrics ``(R,)``:
+            ``refresh/gate_distance_L`` and ``refresh/gate_error_L``, in units of what real rows have; NaN where a
+            label is not generated or has too few rows to judge it.
+        """
+        passes = ~failed
+        found = {}
+        generated = (pools.offline_synthetic.view(), pools.online_synthetic.view())
+        real = (pools.offline.view()[None], pools.online.view())
+        for name, label in LABELS.items():
+            ratios = self.ratios(generated[label], real[label])
+            for limit, ratio in zip((self.settings.distance, self.settings.error), ratios, strict=True):
+                passes[:, label] &= ~(ratio > limit)  # NaN passes: there was nothing to judge
+            found |= {f"refresh/gate_distance_{name}": ratios[0], f"refresh/gate_error_{name}": ratios[1]}
+        return passes, found
+
+    def ratios(self, generated: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
+        """Compare generated ``(R, n, D)`` with real rows ``(R or 1, N, D)`` of a label: distance, error ``(R,)``."""
+        out = is_held_out(real.shape[1], self.settings.held_out_every, real.device)
+        held_out = self._pick(real[:, out])
+        fitted = self._pick(real[:, ~out])
+        generated = self._pick(generated)
+        if min(part.shape[1] for part in (held_out, fitted, generated)) < _FEWEST_ROWS:
+            nothing = torch.full((len(self.streams),), torch.nan, device=real.device)
+            return nothing, nothing
+        scale = Scale.of(fitted)
+        generated, fitted, held_out = (scale(rows) for rows in (generated, fitted, held_out))
+        return self._distance(generated, fitted, held_out), self._error(generated, fitted, held_out)
+
+    def _distance(self, generated: Tensor, fitted: Tensor, held_out: Tensor) -> Tensor:
+        count = min(part.shape[1] for part in (generated, fitted, held_out))
+        directions = self.streams.normal(self.pairs, self.settings.projections)
+        parts = [part[:, :count, : self.pairs] for part in (generated, fitted, held_out)]
+        return sliced_wasserstein(parts[0], parts[2], directions) / sliced_wasserstein(parts[1], parts[2], directions)
+
+    def _error(self, generated: Tensor, fitted: Tensor, held_out: Tensor) -> Tensor:
+        found = []
+        for made, known, unseen in zip(generated, fitted, held_out, strict=True):
+            even = torch.full((len(known),), 1 / len(known), device=known.device)
+            slope, mean, _ = least_squares(known[:, : self.pairs], known[:, self.pairs : -1], even)
+            left = [
+                (rows[:, self.pairs : -1] - mean - rows[:, : self.pairs] @ slope).square().mean()
+                for rows in (made, unseen)
+            ]
+            found.append(left[0] / left[1].clamp(min=_SMALLEST_ERROR))
+        return torch.stack(found)
+
+    def _pick(self, rows: Tensor) -> Tensor:
+        """Draw different rows of each replica in random order, at most so many as the settings say."""
+        index = self.streams.uniform(rows.shape[1]).argsort(dim=1)[:, : self.settings.rows]
+        return rows.expand(len(index), -1, -1).gather(1, index[..., None].expand(-1, -1, rows.shape[2]))
+
+    def state(self) -> dict[str, Any]:
+        """Return the random streams."""
+        return {"streams": self.streams.state()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Continue where :meth:`state` was taken."""
+        self.streams.restore(state["streams"])
+
+
+def is_held_out(rows: int, every: int, device: torch.device) -> Tensor:
+    """Mark the last of every ``every`` rows of a label, in the order of its buffer: ``(N,)`` booleans."""
+    return torch.arange(rows, device=device) % every == every - 1

@@ -1,0 +1,94 @@
+"""Offline fit of a generator: one on the dataset alone, from which every arm and algorithm of a dataset starts.
+
+It is what pre-training is for agents. One row in ``generators.gate.held_out_every`` is left out, so that arms with a
+quality gate share it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cfdg_diffusion import ConditionalDiffusion
+from cfdg_diffusion.edm.losses import check_losses
+from cfdg_experiments.agents import choose_device, offline_pools, reward_map
+from cfdg_experiments.cells import Cell, Event, Listener, Workspace
+from cfdg_experiments.generators.context import row_model
+from cfdg_experiments.generators.gate import is_held_out
+from cfdg_experiments.generators.split import Split
+from cfdg_experiments.throttle import Throttle
+from cfdg_rl.checkpoint import load_checkpoint, save_checkpoint
+from cfdg_rl.datasets.load import load_dataset
+from cfdg_rl.mixing import OFFLINE
+
+SAVE_SECONDS = 60.0  # a kill loses at most about this much work, and the regression of a split model
+NOTIFY_SECONDS = 1.0  # between progress events
+
+_Model = ConditionalDiffusion | Split
+
+
+def load_start(cell: Cell, space: Workspace, device: torch.device, notify: Listener) -> Mapping[str, Any] | None:
+    """Return the state of the cell's model after its offline fit, which is made where there is none yet.
+
+    Returns:
+        None for an arm without an offline fit.
+    """
+    if cell.profile.refresh.offline_steps == 0 or cell.augmentation.offline_fit is None:
+        return None
+    if not space.generator(cell).exists():
+        fit_generator(cell, space, notify)
+    return load_checkpoint(space.generator(cell), device)["model"]
+
+
+def fit_generator(cell: Cell, space: Workspace, notify: Listener) -> None:
+    """Fit the cell's generator on the dataset and write its state; a killed fit continues."""
+    own = cell.profile
+    device = choose_device(own.device)
+    data = load_dataset(cell.dataset, rows=own.rows, seed=own.data_seed, cache=space.cache)
+    rows = offline_pools(data, reward_map(own.learner, data), 1, device).offline.view()
+    model = _model(cell, (data.obs_dim, data.action_dim), device)
+    draft = space.generator(cell).with_suffix(".partial")
+    start = _resume(draft, model, device)
+    seen = rows[~is_held_out(len(rows), own.generators.gate.held_out_every, device)]
+    progress = Throttle(NOTIFY_SECONDS)
+    saving = Throttle(SAVE_SECONDS)
+    for step in _training(model, seen, own.refresh.offline_steps, start):
+        if progress.ready():
+            notify(Event(cell, "pre-training", step, own.refresh.offline_steps))
+        if saving.ready():
+            save_checkpoint(draft, {"model": model.state_dict(), "step": step})
+    save_checkpoint(space.generator(cell), {"model": model.state_dict()})
+    draft.unlink(missing_ok=True)
+
+
+def _model(cell: Cell, dims: tuple[int, int], device: torch.device) -> _Model:
+    own = cell.profile
+    if cell.augmentation.offline_fit == "joint":
+        return row_model(own.diffusion, dims, own.seeds, str(device))
+    outcomes = own.generators.outcomes
+    return Split(*dims, seeds=own.seeds, diffusion=own.diffusion, outcomes=outcomes, device=device)
+
+
+def _resume(path: Path, model: _Model, device: torch.device) -> int:
+    """Restore an interrupted fit; returns the number of its steps that are done."""
+    if not path.exists():
+        return 0
+    state = load_checkpoint(path, device)
+    model.load_state_dict(state["model"])
+    return int(state["step"])
+
+
+def _training(model: _Model, rows: Tensor, steps: int, start: int) -> Iterator[int]:
+    """Yield the number of each gradient step of the diffusion; the regression of a split model follows the last."""
+    labels = torch.full(rows.shape[:1], OFFLINE, device=rows.device)
+    pairs = model.pairs if isinstance(model, Split) else model
+    for step, losses in pairs.training(rows[:, : pairs.columns], labels, steps=steps, start=start):
+        if step == steps:
+            check_losses(losses)
+        yield step
+    if isinstance(model, Split):
+        model.fit_outcomes(rows[None], labels[None], steps=steps)

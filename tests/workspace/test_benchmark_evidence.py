@@ -1,0 +1,92 @@
+"""Verdicts of the study's page: both controls, corrected over all registered cells, finished or not."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cfdg_experiments.results import CellResult
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+
+@pytest.fixture(scope="module")
+def load():
+    import importlib
+
+    sys.path.insert(0, str(BENCHMARKS))
+    yield importlib.import_module
+    sys.path.remove(str(BENCHMARKS))
+
+
+@pytest.fixture(scope="module")
+def page(load):
+    return load("evidence_page")
+
+
+@pytest.fixture(scope="module")
+def study(load):
+    return load("evidence")
+
+
+def result(shift, noise, seed):
+    """Ten flat curves of three evaluations around ``shift``."""
+    heights = shift + noise * np.random.default_rng(seed).standard_normal((10, 1))
+    return CellResult(
+        "recorded:hopper-medium",
+        "iql",
+        "arm",
+        tuple(range(10)),
+        steps=np.array([0, 100, 200]),
+        scores=heights + np.zeros((10, 3)),
+        behaviour_score=30.0,
+        seconds=1.0,
+    )
+
+
+def arms(split, repeat=0.0):
+    return {
+        "base-share": result(0.0, 1.0, 1),
+        "base": result(0.0, 1.0, 1),
+        "repeat": result(repeat, 1.0, 2),
+        "cfdg-split": result(split, 1.0, 3),
+    }
+
+
+def test_a_win_is_one_over_both_controls(page, study):
+    places = study.PLACES
+    shifts = {places[0]: arms(20.0), places[1]: arms(-20.0), places[2]: arms(20.0, repeat=20.0), places[3]: arms(0.0)}
+    words = {place: verdict.word for place, verdict in page.verdicts(places, shifts).items()}
+    assert list(words.values()) == ["win", "loss", "unresolved", "unresolved"]
+    text = page.counted(places, shifts)
+    assert "1 wins, 1 losses, 2 unresolved, 11 of 15 cells not finished" in text
+
+
+def test_unfinished_cells_count_as_if_nothing_was_found(page):
+    gaps = {"one": np.array([1.0, 1.2, 0.8, 1.5])}
+    alone, registered = (page.compared(gaps, family)["one"] for family in (1, 15))
+    assert alone.holm == pytest.approx(alone.p)
+    assert registered.holm == pytest.approx(min(1, 15 * registered.p))
+
+
+def test_the_gap_is_of_paired_seeds(page):
+    cells = {"base-share": result(0.0, 1.0, 1), "cfdg-split": result(2.0, 1.0, 1)}
+    assert page.gap(cells, "cfdg-split", "base-share") == pytest.approx(np.full(10, 2.0))
+    assert page.gap(cells, "cfdg-split", "repeat") is None
+
+
+def test_every_cell_and_arm_is_listed_once_and_the_first_cell_comes_whole(study):
+    order = study.order()
+    assert len(set(order)) == len(order) == sum(len(study.ARMS) - (place.algorithm == "apl") for place in study.PLACES)
+    assert {place for place, _ in order[: len(study.ARMS) - 1]} == {study.PLACES[0]}
+    for place, arm in order:
+        assert place.cell(arm).profile.seeds == tuple(range(10))
+
+
+def test_the_page_is_written_from_what_is_finished(page, study, tmp_path):
+    text = page.raw_scores({study.PLACES[0]: arms(1.0)})
+    assert text.splitlines()[0] == "cell,arm,seed,area,0,100,200"
+    assert len(text.splitlines()) == 1 + 4 * 10
+    page.draw({study.PLACES[0]: arms(1.0)}, tmp_path / "picture.png")
+    assert (tmp_path / "picture.png").stat().st_size > 1000
