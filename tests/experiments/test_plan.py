@@ -3,6 +3,7 @@
 import pytest
 
 from cfdg_experiments.ablation import parse_grid
+from cfdg_experiments.header import caption, warning
 from cfdg_experiments.plan import make_plan, refresh_steps
 from cfdg_experiments.profile_files import load_profile
 from cfdg_experiments.study import ABLATION, STUDIES, TABLE_1
@@ -38,6 +39,13 @@ def test_each_arm_is_compared_under_its_own_settings_where_the_reference_varies_
         ("cfdg rows=20000", "base rows=20000"),
     ]
     assert [cell.profile.rows for cell in found.cells()] == [5000, 20000, 5000, 20000]
+
+
+def test_a_caption_has_the_steps_of_every_point_of_a_grid():
+    found = plan("finetune.steps=3000,5000", "pretrain.steps=100,200")
+    assert "100 / 200 offline updates + 3k / 5k environment steps" in caption(found.header)
+    assert "3k / 5k environment steps for IQL (paper: 1M)" in warning(found.header)
+    assert not plan("guidance_weight=0,1").header.grid_steps
 
 
 def test_one_arm_alone_is_compared_with_its_first_value():

@@ -14,9 +14,11 @@ from cfdg_experiments.profile import PRETRAINED_AS, CellProfile, Profile, has_ce
 from cfdg_experiments.results import CellKey, CellResult, Evaluation
 from cfdg_rl.composition import Composition
 from cfdg_rl.datasets.load import environment_of
+from cfdg_rl.datasets.recorded.recording import plan_recording
 from cfdg_rl.envs.simulate import has_simulator
 
 Phase = Literal["pre-training", "fine-tuning"]
+FIRST_FORMAT = 2  # of recordings when keys were first made, in which it is no part
 
 
 @dataclass(frozen=True)
@@ -142,11 +144,20 @@ def finished_cells(cells: Iterable[Cell], space: Workspace) -> dict[Cell, CellRe
 def pretrain_key(cell: Cell) -> str:
     """Hash everything that an offline checkpoint depends on."""
     own = cell.profile
-    data = {"rows": own.rows, "seed": own.data_seed}
+    data = {"rows": own.rows, "seed": own.data_seed} | _recording_format(cell)
     agent = asdict(own.learner) | {"online_learning_rate": None}  # for fine-tuning alone
     pretrained_as = PRETRAINED_AS[cell.algorithm]
     parts = [cell.dataset, pretrained_as, data, agent, asdict(own.pretrain), list(own.seeds)]
     return _hash(parts)
+
+
+def _recording_format(cell: Cell) -> dict[str, int]:
+    """Return the version of a recorded dataset's contents, where it is not the first that keys were made of."""
+    source, _, name = cell.dataset.partition(":")
+    if source != "recorded":
+        return {}
+    version = plan_recording(name, cell.profile.rows, cell.profile.data_seed).format
+    return {} if version == FIRST_FORMAT else {"format": version}
 
 
 def cell_key(cell: Cell) -> str:

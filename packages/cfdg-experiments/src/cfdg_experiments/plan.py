@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -84,7 +84,21 @@ def make_plan(study: Study, profile: Profile, axes: tuple[Axis, ...] = ()) -> Pl
                     found[CellKey(cell.dataset, cell.algorithm, label)] = cell
     labels = tuple(label for own in columns.values() for label in own)
     header = make_header(study, variants[points[0].label], labels, _references(columns), in_words(axes))
+    header = replace(header, grid_steps=_grid_steps([variants[point.label] for point in points]))
     return Plan(study, profile, axes, header, {key: found[key] for key in header.cells()})
+
+
+def _grid_steps(profiles: Sequence[Profile]) -> tuple[tuple[dict[str, int], dict[str, int]], ...]:
+    """List the steps of every point of a grid; nothing where all are the same."""
+    found = [_steps_of(profile) for profile in profiles]
+    return tuple(found) if any(steps != found[0] for steps in found) else ()
+
+
+def _steps_of(profile: Profile) -> tuple[dict[str, int], dict[str, int]]:
+    """Return offline updates and environment steps, by algorithm."""
+    own = {algorithm: schedule_for(profile, algorithm) for algorithm in profile.algorithms}
+    offline = {name: schedule.pretrain.steps for name, schedule in own.items()}
+    return offline, {name: schedule.finetune.steps for name, schedule in own.items()}
 
 
 def _columns(arm: str, points: Sequence[Point], axes: Sequence[Axis]) -> dict[str, Point]:
@@ -115,13 +129,13 @@ def make_header(
 ) -> ReportHeader:
     """Describe the table, the machine and the software."""
     packages = ("cfdg-diffusion", "cfdg-rl", "cfdg-experiments", "torch", "gymnasium", "mujoco", "numpy")
-    own = {algorithm: schedule_for(profile, algorithm) for algorithm in profile.algorithms}
+    offline_steps, online_steps = _steps_of(profile)
     return ReportHeader(
         profile=profile.name,
         datasets=profile.data.datasets,
         algorithms=profile.algorithms,
-        offline_steps={name: schedule.pretrain.steps for name, schedule in own.items()},
-        online_steps={name: schedule.finetune.steps for name, schedule in own.items()},
+        offline_steps=offline_steps,
+        online_steps=online_steps,
         seeds=profile.seeds,
         arms=arms,
         machine=machine(profile),
