@@ -75,7 +75,9 @@ def dry_run(plan: Plan, out: Path, jobs: int | None) -> None:
     waiting = [cell for cell in cells if cell not in done]
     fresh = {space.pretrained(cell): cell for cell in waiting}
     torch.set_num_threads(1)
-    seconds = estimate_seconds(waiting, [cell for path, cell in fresh.items() if not path.exists()]) / jobs
+    seconds = estimate_seconds(waiting, [cell for path, cell in fresh.items() if not path.exists()])
+    product = _product(plan)
+    seconds = (seconds + (product.seconds(waiting) if product else 0.0)) / jobs
     console = Console()
     console.print(_plan_table(plan, done))
     console.print(
