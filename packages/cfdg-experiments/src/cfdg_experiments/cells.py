@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cfdg_experiments.arms import Arm, find_arm
-from cfdg_experiments.profile import PRETRAINED_AS, CellProfile, Profile, has_cell, profile_for
+from cfdg_experiments.profile import PRETRAINED_AS, CellProfile, Profile, datasets_of, profile_for
 from cfdg_experiments.results import CellKey, CellResult, Evaluation
 from cfdg_rl.composition import Composition
 from cfdg_rl.datasets.load import environment_of
@@ -64,8 +64,8 @@ def cells_of(profile: Profile) -> list[Cell]:
     Raises:
         ValueError: if a dataset cannot have an arm.
     """
-    pairs = [(name, algorithm) for algorithm in profile.algorithms for name in profile.data.datasets]
-    settings = {pair: profile_for(profile, *pair) for pair in pairs if has_cell(pair[1], pair[0])}
+    pairs = [(name, algorithm) for algorithm in profile.algorithms for name in datasets_of(profile, algorithm)]
+    settings = {pair: profile_for(profile, *pair) for pair in pairs}
     cells = [Cell(*pair, arm, own) for pair, own in settings.items() for arm in profile.arms]
     for cell in cells:
         check_cell(cell)

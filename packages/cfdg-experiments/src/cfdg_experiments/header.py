@@ -28,6 +28,7 @@ class ReportHeader:
         paper: the table or figure of the paper that this one stands beside; None where the paper has none.
         references: by arm, the arm that it is compared with, where that is not the first one.
         varied: settings that differ between the arms, in words.
+        own_datasets: by algorithm, its rows, where they are not all that it can have.
         grid_steps: offline_steps and online_steps of every point of a grid that varies them; empty where none does.
     """
 
@@ -44,6 +45,7 @@ class ReportHeader:
     paper: PaperItem | None = TABLE_1_ITEM
     references: Mapping[str, str] = field(default_factory=dict)
     varied: str = ""
+    own_datasets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     grid_steps: tuple[tuple[Mapping[str, int], Mapping[str, int]], ...] = ()
 
     @property
@@ -58,7 +60,8 @@ class ReportHeader:
 
     def datasets_of(self, algorithm: str) -> list[str]:
         """List the rows of an algorithm: the paper has no APL on mazes."""
-        return [dataset for dataset in self.datasets if has_cell(algorithm, dataset)]
+        own = self.own_datasets.get(algorithm, self.datasets)
+        return [dataset for dataset in own if has_cell(algorithm, dataset)]
 
     def pairs(self) -> list[tuple[str, str]]:
         """List every arm that is compared, with its reference."""

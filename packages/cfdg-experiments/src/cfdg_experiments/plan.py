@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import platform
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,7 @@ import yaml
 from cfdg_experiments.ablation import Axis, Point, in_words, is_of_generator, points_of
 from cfdg_experiments.cells import Cell, cell_key, cells_of
 from cfdg_experiments.header import ReportHeader
-from cfdg_experiments.profile import Profile, schedule_for
+from cfdg_experiments.profile import Profile, datasets_of, schedule_for
 from cfdg_experiments.profile_files import dump_profile, with_overrides
 from cfdg_experiments.results import CellKey
 from cfdg_experiments.study import Study
@@ -130,9 +131,12 @@ def make_header(
     """Describe the table, the machine and the software."""
     packages = ("cfdg-diffusion", "cfdg-rl", "cfdg-experiments", "torch", "gymnasium", "mujoco", "numpy")
     offline_steps, online_steps = _steps_of(profile)
+    own = {algorithm: datasets_of(profile, algorithm) for algorithm in profile.algorithms}
+    apart = profile.data.apl_datasets is not None
     return ReportHeader(
         profile=profile.name,
-        datasets=profile.data.datasets,
+        datasets=tuple(dict.fromkeys(itertools.chain(*own.values()))) if apart else profile.data.datasets,
+        own_datasets=own if apart else {},
         algorithms=profile.algorithms,
         offline_steps=offline_steps,
         online_steps=online_steps,

@@ -21,7 +21,7 @@ from cfdg_experiments.grid import Task, run_grid
 from cfdg_experiments.header import count
 from cfdg_experiments.plan import Plan, make_plan, refresh_steps
 from cfdg_experiments.product import Product, Written
-from cfdg_experiments.profile import Profile
+from cfdg_experiments.profile import DataSettings, Profile
 from cfdg_experiments.profile_files import PROFILES, dump_profile, load_profile, parse_overrides
 from cfdg_experiments.report import to_rich, write_report
 from cfdg_experiments.results import CellKey, CellResult, write_text
@@ -42,14 +42,20 @@ def resolve(study: Study, arguments: argparse.Namespace) -> Plan:
         ValueError: if a name, key, type or value is wrong, or an arm has no such product.
     """
     profile = _profile(study, arguments)
-    datasets = own_file(arguments.file, arguments.env, arguments.only, arguments.data) or choose_datasets(
-        profile.data.datasets, arguments.only, arguments.data
-    )
-    profile = replace(profile, data=replace(profile.data, datasets=tuple(datasets)))
+    profile = replace(profile, data=_chosen_data(profile.data, arguments))
     plan = make_plan(study, profile, parse_grid(arguments.over, profile) if study.over else ())
     if study.product:
         study.product().check(plan.cells())
     return plan
+
+
+def _chosen_data(data: DataSettings, arguments: argparse.Namespace) -> DataSettings:
+    """Replace the profile's datasets by those of the command line, which hold for every algorithm."""
+    own = own_file(arguments.file, arguments.env, arguments.only, arguments.data)
+    datasets = own or choose_datasets(data.datasets, arguments.only, arguments.data)
+    apl = None if own or arguments.only else data.apl_datasets
+    apl_datasets = apl and tuple(choose_datasets(apl, None, arguments.data))
+    return replace(data, datasets=tuple(datasets), apl_datasets=apl_datasets)
 
 
 def _profile(study: Study, arguments: argparse.Namespace) -> Profile:
