@@ -97,7 +97,10 @@ TABLE_1 = Study(
         ("--profile paper --dry-run", "what the paper's table would run, and how long here"),
         ("--profile paper --data recorded", "the same without D4RL's files"),
     ),
-    settings={"quick": {"arms": ["base", "repeat", "cfdg"]}, "reduced": {"arms": ["base", "repeat", "cfdg"]}},
+    settings={
+        "quick": {"arms": ["base", "repeat", "cfdg"]},
+        "reduced": {"arms": ["base", "base-share", "repeat", "cfdg"]},
+    },
     paper=TABLE_1_ITEM,
 )
 FIGURE_1 = Study(
