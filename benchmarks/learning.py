@@ -39,6 +39,21 @@ class Case:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
+COMMON = {
+    "pretrain.steps": 4_000,
+    "pretrain.batch_size": 128,
+    "finetune.steps": 5_000,
+    "finetune.warm_up": 1_000,
+    "finetune.batch_size": 128,
+    "finetune.refresh_every": 2_000,
+    "apl.pretrain.steps": 5_000,
+    "apl.pretrain.batch_size": 128,
+    "apl.finetune.round_steps": 1_000,
+    "apl.finetune.updates_per_round": 1_000,
+    "apl.replay.gate": 1_000,
+    "evaluation.every": 1_000,
+    "evaluation.episodes": 10,
+}
 LOCOMOTION = {"pretrain.steps": 6_000, "finetune.steps": 1, "finetune.warm_up": 0, "finetune.refresh_every": 1}
 MAZE = {
     "pretrain.steps": 3_500,
@@ -120,7 +135,7 @@ def main() -> int:
 
 
 def _run(name: str, case: Case, arguments: argparse.Namespace) -> dict[str, Any]:
-    changes = {"seeds": arguments.seeds, **case.settings, **parse_overrides(arguments.set)}
+    changes = {"seeds": arguments.seeds, **COMMON, **case.settings, **parse_overrides(arguments.set)}
     own = profile_for(load_profile("quick", changes), case.dataset, case.algorithm)
     cell = Cell(case.dataset, case.algorithm, "base", own)
     print(f"{name}: {case.claim}")

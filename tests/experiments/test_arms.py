@@ -212,8 +212,10 @@ def test_a_tiny_cell_of_every_arm(finished, name):
 def test_network_calls_tell_what_guidance_and_energies_cost(finished):
     calls = {name: finished(name).result().metrics["refresh/network_calls"][0, 1] for name in AUGMENTING}
     rows = 64 * 4  # generated rows and steps of the sampler
-    assert (calls["cfdg"], calls["cfdg-unguided"], calls["synther"], calls["pgr"]) == (2 * rows, rows, rows, 2 * rows)
-    assert calls["edis"] == 4 * rows
+    assert (calls["cfdg"], calls["cfdg-unguided"], calls["synther"]) == (2 * rows, rows, rows)
+    assert calls["pgr"] == 2 * rows + 20, "the relevance of the first twenty online rows"
+    assert calls["edis"] == 4 * rows + TINY["generators.edis.pool_rows"] * 4
+    assert calls["cfdg-split"] == 2 * (rows + 4 * 4) + 64, "four spare rows, and an outcome for each row"
     assert calls["repeat"] == calls["jitter"] == calls["simulated"] == 0
 
 

@@ -3,6 +3,7 @@
 import pytest
 
 from cfdg_experiments.ablation import parse_grid
+from cfdg_experiments.header import caption, warning
 from cfdg_experiments.plan import make_plan, refresh_steps
 from cfdg_experiments.profile_files import load_profile
 from cfdg_experiments.study import ABLATION, STUDIES, TABLE_1
@@ -16,10 +17,10 @@ def plan(*words, **changes):
 
 
 def test_a_table_has_its_cells_under_their_own_names():
-    found = make_plan(TABLE_1, load_profile("quick"))
+    found = make_plan(TABLE_1, load_profile("quick", TABLE_1.settings["quick"]))
     assert [cell.key for cell in found.cells()] == list(found.places) == found.header.cells()
     assert found.name == "table1-quick"
-    assert found.header.pairs() == [("cfdg", "base")]
+    assert found.header.pairs() == [("repeat", "base"), ("cfdg", "base")]
 
 
 def test_the_base_is_run_once_where_only_generators_read_what_varies():
@@ -38,6 +39,20 @@ def test_each_arm_is_compared_under_its_own_settings_where_the_reference_varies_
         ("cfdg rows=20000", "base rows=20000"),
     ]
     assert [cell.profile.rows for cell in found.cells()] == [5000, 20000, 5000, 20000]
+
+
+def test_a_caption_has_the_steps_of_every_point_of_a_grid():
+    found = plan("finetune.steps=3000,5000", "pretrain.steps=100,200")
+    assert "100 / 200 offline updates + 3k / 5k environment steps" in caption(found.header)
+    assert "3k / 5k environment steps for IQL (paper: 1M)" in warning(found.header)
+    assert not plan("guidance_weight=0,1").header.grid_steps
+
+
+def test_apl_may_have_datasets_of_its_own():
+    own = {"data.datasets": ["recorded:pointmaze-umaze"], "data.apl_datasets": ["recorded:hopper-random"]}
+    found = make_plan(TABLE_1, load_profile("quick", own | {"algorithms": ["pex", "apl"], "arms": ["base"]}))
+    assert [key[:2] for key in found.places] == [("recorded:pointmaze-umaze", "pex"), ("recorded:hopper-random", "apl")]
+    assert found.header.datasets == ("recorded:pointmaze-umaze", "recorded:hopper-random")
 
 
 def test_one_arm_alone_is_compared_with_its_first_value():
@@ -67,5 +82,5 @@ def test_refreshes_are_marked_where_they_happen():
 def test_the_settings_of_every_study_are_those_of_a_shipped_profile(study):
     for name, settings in study.settings.items():
         profile = load_profile(name, settings)
-        assert profile.algorithms == ("iql",)
+        assert profile.algorithms == tuple(settings.get("algorithms", profile.algorithms))
         assert all(dataset.startswith("d4rl:") == (name == "paper") for dataset in profile.data.datasets)

@@ -11,14 +11,16 @@ from typing import Any, Literal
 
 from cfdg_experiments.arms import Arm, find_arm
 from cfdg_experiments.generators.fitted import Schedule
-from cfdg_experiments.profile import PRETRAINED_AS, CellProfile, Profile, has_cell, profile_for
+from cfdg_experiments.profile import PRETRAINED_AS, CellProfile, Profile, datasets_of, profile_for
 from cfdg_experiments.results import CellKey, CellResult, Evaluation
 from cfdg_rl.composition import Composition
 from cfdg_rl.datasets.load import content_digest, environment_of
+from cfdg_rl.datasets.recorded.recording import plan_recording
 from cfdg_rl.envs.simulate import has_simulator
 
 SAMPLING = ("guidance_weight", "sampler", "sampling_steps", "chunk_rows")  # settings that no fit depends on
 Phase = Literal["pre-training", "fine-tuning"]
+FIRST_FORMAT = 2  # of recordings when keys were first made, in which it is no part
 
 
 @dataclass(frozen=True)
@@ -66,9 +68,9 @@ def cells_of(profile: Profile) -> list[Cell]:
     Raises:
         ValueError: if a dataset cannot have an arm.
     """
-    pairs = [(name, algorithm) for algorithm in profile.algorithms for name in profile.data.datasets]
-    settings = {pair: profile_for(profile, *pair) for pair in pairs if has_cell(pair[1], pair[0])}
-    contents = {name: content_digest(name) for name in profile.data.datasets}
+    pairs = [(name, algorithm) for algorithm in profile.algorithms for name in datasets_of(profile, algorithm)]
+    settings = {pair: profile_for(profile, *pair) for pair in pairs}
+    contents = {name: content_digest(name) for name in dict(pairs)}
     cells = [Cell(*pair, arm, own, contents[pair[0]]) for pair, own in settings.items() for arm in profile.arms]
     for cell in cells:
         check_cell(cell)
@@ -152,7 +154,7 @@ def finished_cells(cells: Iterable[Cell], space: Workspace) -> dict[Cell, CellRe
 def pretrain_key(cell: Cell) -> str:
     """Hash everything that an offline checkpoint depends on."""
     own = cell.profile
-    data = {"rows": own.rows, "seed": own.data_seed}
+    data = {"rows": own.rows, "seed": own.data_seed} | _recording_format(cell)
     agent = asdict(own.learner) | {"online_learning_rate": None}  # for fine-tuning alone
     pretrained_as = PRETRAINED_AS[cell.algorithm]
     parts = [cell.dataset, pretrained_as, data, agent, asdict(own.pretrain), list(own.seeds)]
@@ -167,8 +169,17 @@ def generator_key(cell: Cell) -> str:
     outcomes = asdict(own.generators.outcomes) if kind == "split" else None
     held_out = own.generators.gate.held_out_every
     fit = [diffusion, outcomes, own.refresh.offline_steps, held_out]
-    data = {"rows": own.rows, "seed": own.data_seed}
+    data = {"rows": own.rows, "seed": own.data_seed} | _recording_format(cell)
     return _hash([cell.dataset, kind, data, own.learner.reward, fit, list(own.seeds)])
+
+
+def _recording_format(cell: Cell) -> dict[str, int]:
+    """Return the version of a recorded dataset's contents, where it is not the first that keys were made of."""
+    source, _, name = cell.dataset.partition(":")
+    if source != "recorded":
+        return {}
+    version = plan_recording(name, cell.profile.rows, cell.profile.data_seed).format
+    return {} if version == FIRST_FORMAT else {"format": version}
 
 
 def cell_key(cell: Cell) -> str:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import torch
+from torch import Tensor
 
 from cfdg_experiments.agents import offline_learner, online_learner
 from cfdg_experiments.cells import Cell
 from cfdg_experiments.generators.context import row_model
+from cfdg_experiments.generators.edis import Edis
+from cfdg_experiments.generators.energies import Contrast, train_energy
+from cfdg_experiments.generators.fitted import Schedule, unconditional
 from cfdg_experiments.profile import CellProfile
 from cfdg_rl.collect import EnvCollector
 from cfdg_rl.mixing import OFFLINE, ONLINE, Batch
@@ -52,6 +56,21 @@ class ModelCosts:
     row: float
 
 
+@dataclass(frozen=True)
+class EdisCosts:
+    """Seconds on this machine, for all replicas of a cell together.
+
+    Attributes:
+        step: one gradient step of all energies.
+        row: one row of the pool for every replica.
+        guided: one generated row for every replica.
+    """
+
+    step: float
+    row: float
+    guided: float
+
+
 def agent_costs(own: CellProfile) -> AgentCosts:
     """Time a cell's updates and environment steps briefly, with its own sizes on one core per job."""
     offline = offline_learner(own.learner, PROBE_DIMS, own.seeds, torch.device("cpu"))
@@ -84,6 +103,32 @@ def model_costs(own: CellProfile) -> ModelCosts:
     )
 
 
+def edis_costs(own: CellProfile) -> EdisCosts:
+    """Time the energies' training, and sampling with and without them, briefly."""
+    rows = torch.rand(len(own.seeds), own.diffusion.batch_size, row_width(*PROBE_DIMS))
+    model = row_model(unconditional(own.diffusion), PROBE_DIMS, own.seeds, "cpu", labels=1)
+    settings = replace(own.generators.edis, negatives="pool", pool_rows=rows.shape[1], first_steps=1)
+    edis = Edis(model, Schedule(first_steps=1), _centred_actions, *PROBE_DIMS, settings)
+    labels = (torch.arange(rows.shape[1]) % 2).expand(len(own.seeds), -1)
+    edis.fit(rows, labels)
+    few = 4
+
+    def train() -> None:
+        for name, energy in edis.energies.items():
+            train_energy(energy, Contrast(edis.reads[name], rows, rows), edis.streams, few)
+
+    return EdisCosts(
+        step=_seconds(train, 2) / few,
+        row=_seconds(lambda: model.sample(torch.zeros_like(labels)), 1) / labels.shape[1],
+        guided=_seconds(lambda: edis.sample(labels), 1) / labels.shape[1],
+    )
+
+
+def _centred_actions(obs: Tensor) -> Tensor:
+    """Return the action 0 for every observation, which costs nothing."""
+    return obs.new_zeros(*obs.shape[:-1], PROBE_DIMS[1])
+
+
 def estimate_seconds(cells: Sequence[Cell], pretrainings: Sequence[Cell]) -> float:
     """Estimate the time of the cells and of the ``pretrainings``, one after the other on one core.
 
@@ -93,6 +138,7 @@ def estimate_seconds(cells: Sequence[Cell], pretrainings: Sequence[Cell]) -> flo
     """
     agents: dict[object, AgentCosts] = {}
     models: dict[object, ModelCosts] = {}
+    energies: dict[object, EdisCosts] = {}
     total = 0.0
     for cell in cells:
         own = cell.profile
@@ -101,7 +147,12 @@ def estimate_seconds(cells: Sequence[Cell], pretrainings: Sequence[Cell]) -> flo
         if cell in pretrainings:
             total += own.pretrain.steps * agent.offline_update
         if cell.augmentation.has_model:
-            total += refresh_seconds(own, _measured(models, own.diffusion, model_costs, own))
+            costs = _measured(models, own.diffusion, model_costs, own)
+            if "edis" in cell.augmentation.reads:
+                guided = _measured(energies, (own.diffusion, own.generators.edis), edis_costs, own)
+                total += energy_seconds(own, guided)
+                costs = replace(costs, row=guided.guided)
+            total += refresh_seconds(own, costs)
     return total
 
 
@@ -131,6 +182,15 @@ def refresh_seconds(own: CellProfile, costs: ModelCosts) -> float:
     later = refresh.steps if refresh.warm_start else refresh.first_steps
     fits = refresh.first_steps + (refreshes - 1) * later if refreshes else 0
     return fits * costs.step + refreshes * plan.synthetic_rows * costs.row
+
+
+def energy_seconds(own: CellProfile, costs: EdisCosts) -> float:
+    """Estimate what EDIS does beside training its model and sampling: its energies and their negatives."""
+    settings = own.generators.edis
+    refreshes = (own.finetune.steps - 1) // own.finetune.refresh_every
+    steps = settings.first_steps + (refreshes - 1) * settings.steps if refreshes else 0
+    pools = 3 if settings.negatives == "clamped" else 1  # of E_pi and of E_T as well
+    return steps * costs.step + refreshes * pools * settings.pool_rows * costs.row
 
 
 def _seconds(work: Callable[[], object], repeats: int = 20, enough: float = 0.5) -> float:

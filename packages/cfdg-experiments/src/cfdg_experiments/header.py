@@ -28,6 +28,8 @@ class ReportHeader:
         paper: the table or figure of the paper that this one stands beside; None where the paper has none.
         references: by arm, the arm that it is compared with, where that is not the first one.
         varied: settings that differ between the arms, in words.
+        own_datasets: by algorithm, its rows, where they are not all that it can have.
+        grid_steps: offline_steps and online_steps of every point of a grid that varies them; empty where none does.
     """
 
     profile: str
@@ -43,6 +45,8 @@ class ReportHeader:
     paper: PaperItem | None = TABLE_1_ITEM
     references: Mapping[str, str] = field(default_factory=dict)
     varied: str = ""
+    own_datasets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    grid_steps: tuple[tuple[Mapping[str, int], Mapping[str, int]], ...] = ()
 
     @property
     def sources(self) -> str:
@@ -56,7 +60,8 @@ class ReportHeader:
 
     def datasets_of(self, algorithm: str) -> list[str]:
         """List the rows of an algorithm: the paper has no APL on mazes."""
-        return [dataset for dataset in self.datasets if has_cell(algorithm, dataset)]
+        own = self.own_datasets.get(algorithm, self.datasets)
+        return [dataset for dataset in own if has_cell(algorithm, dataset)]
 
     def pairs(self) -> list[tuple[str, str]]:
         """List every arm that is compared, with its reference."""
@@ -70,25 +75,36 @@ def deviations(header: ReportHeader) -> list[str]:
     found += [] if header.profile == "paper" else [f"profile {header.profile}"]
     if header.sources != "d4rl" or not all(name.endswith("-v2") for name in header.datasets):
         found.append(f"{header.sources} data (paper: D4RL v2)")
-    for steps in dict.fromkeys(header.offline_steps[algorithm] for algorithm in header.algorithms):
+    offline, online = _steps_of_all_points(header)
+    for steps in dict.fromkeys(steps for algorithm in header.algorithms for steps in offline[algorithm]):
         if steps != PAPER_OFFLINE_STEPS:
             found.append(f"{count(steps)} offline updates (paper: {count(PAPER_OFFLINE_STEPS)})")
     for algorithm in header.algorithms:
-        ours = header.online_steps[algorithm]
         theirs = PAPER_ONLINE_STEPS.get(algorithm)
-        if ours != theirs:
+        if online[algorithm] != [theirs]:
             paper = "none" if theirs is None else count(theirs)
-            found.append(f"{count(ours)} environment steps for {algorithm.upper()} (paper: {paper})")
+            ours = " / ".join(map(count, online[algorithm]))
+            found.append(f"{ours} environment steps for {algorithm.upper()} (paper: {paper})")
     if len(header.seeds) != PAPER_SEEDS:
         found.append(f"{len(header.seeds)} seeds (paper: {PAPER_SEEDS})")
     return found
 
 
+def _steps_of_all_points(header: ReportHeader) -> tuple[dict[str, list[int]], dict[str, list[int]]]:
+    """List, by algorithm, the different numbers of offline updates and of environment steps."""
+    points = header.grid_steps or ((header.offline_steps, header.online_steps),)
+    offline, online = (
+        {name: list(dict.fromkeys(steps[name] for steps in kind)) for name in header.algorithms}
+        for kind in zip(*points, strict=True)
+    )
+    return offline, online
+
+
 def caption(header: ReportHeader) -> str:
     """Say profile, data, steps and seeds in one line, short enough for the foot of a figure."""
     offline, online = (
-        " / ".join(dict.fromkeys(count(steps[algorithm]) for algorithm in header.algorithms))
-        for steps in (header.offline_steps, header.online_steps)
+        " / ".join(dict.fromkeys(count(steps) for algorithm in header.algorithms for steps in found[algorithm]))
+        for found in _steps_of_all_points(header)
     )
     seeds = ", ".join(str(seed) for seed in header.seeds)
     varied = f" Varied: {header.varied}." if header.varied else ""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import yaml
 from cfdg_experiments.ablation import Axis, Point, in_words, is_of_generator, points_of
 from cfdg_experiments.cells import Cell, cell_key, cells_of
 from cfdg_experiments.header import ReportHeader
-from cfdg_experiments.profile import Profile, schedule_for
+from cfdg_experiments.profile import Profile, datasets_of, schedule_for
 from cfdg_experiments.profile_files import dump_profile, with_overrides
 from cfdg_experiments.results import CellKey
 from cfdg_experiments.study import Study
@@ -89,7 +90,21 @@ def make_plan(study: Study, profile: Profile, axes: tuple[Axis, ...] = ()) -> Pl
             f"{', '.join(profile.data.datasets)}, expected iql or pex among the algorithms"
         )
     header = make_header(study, variants[points[0].label], labels, _references(columns), in_words(axes))
+    header = replace(header, grid_steps=_grid_steps([variants[point.label] for point in points]))
     return Plan(study, profile, axes, header, {key: found[key] for key in header.cells()})
+
+
+def _grid_steps(profiles: Sequence[Profile]) -> tuple[tuple[dict[str, int], dict[str, int]], ...]:
+    """List the steps of every point of a grid; nothing where all are the same."""
+    found = [_steps_of(profile) for profile in profiles]
+    return tuple(found) if any(steps != found[0] for steps in found) else ()
+
+
+def _steps_of(profile: Profile) -> tuple[dict[str, int], dict[str, int]]:
+    """Return offline updates and environment steps, by algorithm."""
+    own = {algorithm: schedule_for(profile, algorithm) for algorithm in profile.algorithms}
+    offline = {name: schedule.pretrain.steps for name, schedule in own.items()}
+    return offline, {name: schedule.finetune.steps for name, schedule in own.items()}
 
 
 def _columns(arm: str, points: Sequence[Point], axes: Sequence[Axis]) -> dict[str, Point]:
@@ -120,13 +135,16 @@ def make_header(
 ) -> ReportHeader:
     """Describe the table, the machine and the software."""
     packages = ("cfdg-diffusion", "cfdg-rl", "cfdg-experiments", "torch", "gymnasium", "mujoco", "numpy")
-    own = {algorithm: schedule_for(profile, algorithm) for algorithm in profile.algorithms}
+    offline_steps, online_steps = _steps_of(profile)
+    own = {algorithm: datasets_of(profile, algorithm) for algorithm in profile.algorithms}
+    apart = profile.data.apl_datasets is not None
     return ReportHeader(
         profile=profile.name,
-        datasets=profile.data.datasets,
+        datasets=tuple(dict.fromkeys(itertools.chain(*own.values()))) if apart else profile.data.datasets,
+        own_datasets=own if apart else {},
         algorithms=profile.algorithms,
-        offline_steps={name: schedule.pretrain.steps for name, schedule in own.items()},
-        online_steps={name: schedule.finetune.steps for name, schedule in own.items()},
+        offline_steps=offline_steps,
+        online_steps=online_steps,
         seeds=profile.seeds,
         arms=arms,
         machine=machine(profile),

@@ -156,21 +156,35 @@ def _figure(width: float, height: float) -> Figure:
     return figure
 
 
+def _places(header: ReportHeader) -> dict[tuple[str, str], tuple[int, int]]:
+    """Place the panels by (algorithm, dataset) in lines of at most four, each algorithm in lines of its own.
+
+    Algorithms with a single dataset each share a line.
+    """
+    datasets = {algorithm: header.datasets_of(algorithm) for algorithm in header.algorithms}
+    most = max(map(len, datasets.values()))
+    if most == 1 and len(datasets) <= COLUMNS:
+        keys = [(algorithm, own[0]) for algorithm, own in datasets.items() if own]
+        return {key: (0, column) for column, key in enumerate(keys)}
+    lines = math.ceil(most / COLUMNS)
+    return {
+        (algorithm, dataset): (block * lines + place // COLUMNS, place % COLUMNS)
+        for block, (algorithm, own) in enumerate(datasets.items())
+        for place, dataset in enumerate(own)
+    }
+
+
 def _panel_grid(header: ReportHeader) -> tuple[Figure, dict[tuple[str, str], Axes]]:
-    """Make the axes by (algorithm, dataset), at most four in a line; unused places stay empty."""
-    columns = min(len(header.datasets), COLUMNS)
-    lines = math.ceil(len(header.datasets) / columns)
-    height = lines * len(header.algorithms) * PANEL[1] + 1.1
-    figure = _figure(max(columns * PANEL[0], 6.0), height)
-    grid = figure.subplots(lines * len(header.algorithms), columns, squeeze=False)
-    panels = {}
-    for index, algorithm in enumerate(header.algorithms):
-        block = grid[index * lines : (index + 1) * lines].ravel()
-        datasets = header.datasets_of(algorithm)
-        panels |= {(algorithm, dataset): axes for dataset, axes in zip(datasets, block, strict=False)}
-        for axes in block[len(datasets) :]:
-            axes.remove()
-    return figure, panels
+    """Make the axes by (algorithm, dataset); unused places stay empty."""
+    places = _places(header)
+    lines, columns = (1 + max(numbers) for numbers in zip(*places.values(), strict=True))
+    figure = _figure(max(columns * PANEL[0], 6.0), lines * PANEL[1] + 1.1)
+    grid = figure.subplots(lines, columns, squeeze=False)
+    used = set(places.values())
+    for place in np.ndindex(grid.shape):
+        if place not in used:
+            grid[place].remove()
+    return figure, {key: grid[place] for key, place in places.items()}
 
 
 def _curve_panel(axes: Axes, arms: dict[str, CellResult], header: ReportHeader, over: Abscissa) -> None:
@@ -218,11 +232,13 @@ def _finish(figure: Figure, panels: dict[tuple[str, str], Axes], header: ReportH
         axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: count(round(value))))
         _tidy(axes)
-    columns = min(len(header.datasets), COLUMNS)
-    for axes in list(panels.values())[-columns:]:
-        axes.set_xlabel(label, fontsize=9)
-    for (algorithm, dataset), axes in panels.items():
-        if header.datasets_of(algorithm).index(dataset) % columns == 0:
+    places = _places(header)
+    lowest = {column: line for line, column in sorted(places.values())}
+    for key, axes in panels.items():
+        line, column = places[key]
+        if line == lowest[column]:
+            axes.set_xlabel(label, fontsize=9)
+        if column == 0:
             axes.set_ylabel("normalised score", fontsize=9)
     fullest = max(panels.values(), key=lambda axes: len(axes.get_legend_handles_labels()[1]))
     _captions(figure, fullest, header, "band: 95 % t interval over seeds, cut at the panel")

@@ -30,6 +30,7 @@ class DataSettings:
     """Datasets of a table, and how much is read of each."""
 
     datasets: tuple[str, ...] = ("recorded:hopper-medium",)
+    apl_datasets: tuple[str, ...] | None = None  # in place of them for APL; null: the same
     rows: int | None = None  # rows to record or to keep; null is the source's default
     seed: int = 0  # of the recorder; the agents' seeds do not change the data
 
@@ -194,6 +195,12 @@ class CellProfile:
 def has_cell(algorithm: str, dataset: str) -> bool:
     """Tell if a table has this cell: the paper has no APL on mazes, since it cannot learn from raw sparse rewards."""
     return algorithm != "apl" or not is_sparse(dataset)
+
+
+def datasets_of(profile: Profile, algorithm: str) -> tuple[str, ...]:
+    """List the rows of an algorithm in the table."""
+    own = profile.data.apl_datasets if algorithm == "apl" else None
+    return tuple(name for name in own or profile.data.datasets if has_cell(algorithm, name))
 
 
 def schedule_for(profile: Profile, algorithm: str) -> Profile | APLProfile:

@@ -21,7 +21,7 @@ from cfdg_experiments.grid import Task, run_grid
 from cfdg_experiments.header import count
 from cfdg_experiments.plan import Plan, make_plan, refresh_steps
 from cfdg_experiments.product import Product, Written
-from cfdg_experiments.profile import Profile, has_cell
+from cfdg_experiments.profile import DataSettings, Profile, has_cell
 from cfdg_experiments.profile_files import PROFILES, dump_profile, load_profile, parse_overrides
 from cfdg_experiments.report import to_rich, write_report
 from cfdg_experiments.results import CellKey, CellResult, write_text
@@ -43,14 +43,20 @@ def resolve(study: Study, arguments: argparse.Namespace) -> Plan:
         ValueError: if a name, key, type or value is wrong, or an arm has no such product.
     """
     profile = _profile(study, arguments)
-    datasets = own_file(arguments.file, arguments.env, arguments.only, arguments.data) or choose_datasets(
-        profile.data.datasets, arguments.only, arguments.data
-    )
-    profile = replace(profile, data=replace(profile.data, datasets=tuple(datasets)))
+    profile = replace(profile, data=_chosen_data(profile.data, arguments))
     plan = make_plan(study, profile, parse_grid(arguments.over, profile) if study.over else ())
     if study.product:
         study.product().check(plan.cells())
     return plan
+
+
+def _chosen_data(data: DataSettings, arguments: argparse.Namespace) -> DataSettings:
+    """Replace the profile's datasets by those of the command line, which hold for every algorithm."""
+    own = own_file(arguments.file, arguments.env, arguments.only, arguments.data)
+    datasets = own or choose_datasets(data.datasets, arguments.only, arguments.data)
+    apl = None if own or arguments.only else data.apl_datasets
+    apl_datasets = apl and tuple(choose_datasets(apl, None, arguments.data))
+    return replace(data, datasets=tuple(datasets), apl_datasets=apl_datasets)
 
 
 def _profile(study: Study, arguments: argparse.Namespace) -> Profile:
@@ -76,7 +82,9 @@ def dry_run(plan: Plan, out: Path, jobs: int | None) -> None:
     waiting = list(_wholes(plan, [cell for cell in cells if cell not in done], space))
     fresh = {space.pretrained(cell): cell for cell in waiting}
     torch.set_num_threads(1)
-    seconds = estimate_seconds(waiting, [cell for path, cell in fresh.items() if not path.exists()]) / jobs
+    seconds = estimate_seconds(waiting, [cell for path, cell in fresh.items() if not path.exists()])
+    product = _product(plan)
+    seconds = (seconds + (product.seconds(waiting) if product else 0.0)) / jobs
     console = Console()
     console.print(_plan_table(plan, done))
     console.print(
@@ -204,7 +212,9 @@ def _prepare_data(cells: Sequence[Cell], space: Workspace, jobs: int, console: C
 
 def left_out(profile: Profile) -> list[str]:
     """Say which algorithms are not run on which datasets."""
-    pairs = [(algorithm, dataset) for algorithm in profile.algorithms for dataset in profile.data.datasets]
+    own = {"apl": profile.data.apl_datasets}
+    names = {algorithm: own.get(algorithm) or profile.data.datasets for algorithm in profile.algorithms}
+    pairs = [(algorithm, dataset) for algorithm, datasets in names.items() for dataset in datasets]
     return [
         f"{algorithm} is left out on {dataset}: it cannot learn from a sparse reward as it is"
         for algorithm, dataset in pairs

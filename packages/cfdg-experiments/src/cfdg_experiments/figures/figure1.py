@@ -35,6 +35,8 @@ from cfdg_rl.mixing import Pools
 
 SETTINGS = EmbeddingSettings()
 KEPT = 10_000  # rows of each set that are looked at
+PLANE_SECONDS = 14.0  # on one core; HalfCheetah's columns
+MEASURE_SECONDS = 7.0  # of both labels of a seed
 READING = (
     "t-SNE of the first seed's rows, a plane for each arm: distances and densities in it say little. SWD: sliced "
     "Wasserstein distance to real rows of the label, beside that of two draws of real rows. AUC: how well boosted "
@@ -200,4 +202,11 @@ def is_done(cell: Cell, space: Workspace) -> bool:
     return look_path(cell, space).exists()
 
 
-EMBEDDING = Product(check, is_done, run_and_look, write)
+def seconds(cells: Sequence[Cell]) -> float:
+    """Estimate what planes and measures of the cells take on one core."""
+    return sum(
+        PLANE_SECONDS + len(cell.profile.seeds) * MEASURE_SECONDS for cell in cells if cell.augmentation.augments
+    )
+
+
+EMBEDDING = Product(check, is_done, run_and_look, write, seconds)

@@ -210,9 +210,12 @@ class Edis:
         return Energy(len(self.reads[name]), streams, self.settings.energy)
 
     def network_calls(self, rows: int) -> float:
-        """Count the rows that go through the model and the energies to sample so many; negatives are left out."""
-        weights = (self.settings.state_weight, self.settings.action_weight, self.settings.transition_weight)
-        return self.fitted.network_calls(rows) * (1 + sum(weight > 0 for weight in weights))
+        """Count the rows that go through the model and the energies to sample so many, and for the negatives."""
+        settings = self.settings
+        weights = (settings.state_weight, settings.action_weight, settings.transition_weight)
+        guided = self.fitted.network_calls(rows) * (1 + sum(weight > 0 for weight in weights))
+        clamped = 2 * settings.pool_rows if settings.negatives == "clamped" else 0  # of E_pi and of E_T
+        return guided + self.fitted.network_calls(settings.pool_rows + clamped)
 
     def state(self) -> dict[str, Any]:
         """Return the model, the energies, the random streams and the latest model space."""

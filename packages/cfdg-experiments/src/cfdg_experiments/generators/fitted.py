@@ -116,7 +116,10 @@ class Fitted:
         return self.model.sample(labels)
 
     def network_calls(self, rows: int) -> float:
-        """Count the rows that go through the network to sample so many; NaN for a model without diffusion settings."""
+        """Count the rows that go through a network to sample so many; NaN for a model that does not tell."""
+        own = getattr(self.model, "network_calls", None)
+        if own is not None:
+            return float(own(rows))
         settings = getattr(self.model, "settings", None)
         return rows * calls_per_row(settings) if isinstance(settings, DiffusionSettings) else math.nan
 

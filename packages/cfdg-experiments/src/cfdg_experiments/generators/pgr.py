@@ -93,6 +93,7 @@ class Pgr:
         self.relevance = relevance
         self.streams = streams
         self.settings = settings
+        self._measured = 0  # rows of the latest fit
 
     def fit(self, rows: Tensor, labels: Tensor) -> object:
         """Measure the relevance of rows ``(R, N, D)`` with labels ``(R, N)``, and train the model; return its report.
@@ -101,6 +102,7 @@ class Pgr:
             ValueError: if there are fewer rows than classes.
         """
         own = rows if self.settings.source == "merged" else select_label(rows, labels, ONLINE)
+        self._measured = own.shape[1]
         self.relevance.fit(own)
         return self.fitted.fit(own, quantile_classes(self.relevance.relevance(own), self.settings.classes))
 
@@ -110,8 +112,8 @@ class Pgr:
         return self.fitted.sample(self.settings.classes - 1 - below)
 
     def network_calls(self, rows: int) -> float:
-        """Count the model's network calls for so many rows; those of the relevance are left out."""
-        return self.fitted.network_calls(rows)
+        """Count the model's network calls for so many rows, and one for each row whose relevance was measured."""
+        return self.fitted.network_calls(rows) + self._measured
 
     def state(self) -> dict[str, Any]:
         """Return the model, the relevance and the random streams."""

@@ -5,6 +5,7 @@ Dynamics do not depend on who acts, so neither the label nor guidance reaches re
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from cfdg_diffusion import ConditionalDiffusion, DiffusionSettings, FitReport
+from cfdg_experiments.generators.fitted import calls_per_row
 from cfdg_experiments.generators.outcomes import OutcomeModel, OutcomeSettings
 from cfdg_rl.mixing import OFFLINE, ONLINE
 
@@ -98,6 +100,11 @@ class Split:
         pairs = torch.cat([obs, action.clamp(-1, 1)], dim=-1)
         chosen = choose_rows(self.outcomes.possible(obs), asked, labels.shape[1])
         return self.outcomes.complete(pairs.gather(1, chosen[..., None].expand(-1, -1, pairs.shape[-1])))
+
+    def network_calls(self, rows: int) -> float:
+        """Count the rows that go through a network to sample so many: those drawn, with spares, and their outcomes."""
+        drawn = rows + math.ceil(rows / _SPARE_EVERY)
+        return drawn * calls_per_row(self.pairs.settings) + rows
 
     def reset(self) -> None:
         """Forget all that was learnt: fresh weights from the seeds; the random streams run on."""
