@@ -211,5 +211,12 @@ def test_formulas_are_escaped_in_text_alone(tool):
     assert lines[0] == ["'=note", "n"]
     assert {line[0] for line in lines[1:]} == {"'=1+1", "'+49", "'-x", "'@a", "plain"}
     assert [line[1] for line in lines] == [line[1] for line in plain]
+
+
+def test_formulas_are_not_escaped_in_parquet(tool):
+    pytest.importorskip("pyarrow")
+    folder = tool.folder()
+    pd.DataFrame({"c": list("ab") * 20, "n": range(40)}).to_csv(folder / "t.csv", index=False)
+    tool.fit(folder / "t.csv", folder / "m", "--label", "c")
     refused = tool.run("sample", folder / "m", "-n", "4", "-o", folder / "s.parquet", "--escape-formulas", status=2)
     assert "--escape-formulas" in refused.err

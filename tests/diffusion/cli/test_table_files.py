@@ -6,7 +6,7 @@ import tracemalloc
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cfdg_diffusion.cli.csv_cells import ColumnReading, cast
@@ -137,6 +137,8 @@ def test_bom_tabs_and_windows_lines_make_no_difference(tmp_path):
 
 
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=20))
+@example([1e-06])
+@example([1e22])
 def test_floats_come_back_bit_by_bit(tmp_path_factory, values):
     path = tmp_path_factory.mktemp("floats") / "x.csv"
     with written(path) as write:
