@@ -99,6 +99,10 @@ class Split:
         chosen = choose_rows(self.outcomes.possible(obs), asked, labels.shape[1])
         return self.outcomes.complete(pairs.gather(1, chosen[..., None].expand(-1, -1, pairs.shape[-1])))
 
+    def complete(self, rows: Tensor, known: int) -> Tensor:
+        """Predict r, s' and d of rows ``(R, n, D)`` from their first ``known`` = S + A columns."""
+        return self.outcomes.complete(rows[..., :known])
+
     def reset(self) -> None:
         """Forget all that was learnt: fresh weights from the seeds; the random streams run on."""
         self.pairs.reset()
