@@ -64,6 +64,7 @@ def _settings(place: Place) -> CellProfile:
 
 PLACES = (
     Place("halfcheetah-medium", 5000, "apl", 5),
+    Place("halfcheetah-medium", 5000, "apl", 20),
     Place("pointmaze-medium-play", 5000, "iql", 5),
     Place("halfcheetah-medium-replay", 20_000, "iql", 5),
     Place("pointmaze-medium-play", 5000, "pex", 5),
@@ -72,7 +73,6 @@ PLACES = (
     Place("hopper-medium", 5000, "apl", 5),
     Place("hopper-medium", 5000, "iql", 5),
     Place("hopper-medium", 5000, "pex", 5),
-    Place("halfcheetah-medium", 5000, "apl", 20),
     Place("pointmaze-medium-play", 5000, "iql", 20),
     Place("halfcheetah-medium", 5000, "apl", 1),
     Place("pointmaze-medium-play", 5000, "iql", 1),

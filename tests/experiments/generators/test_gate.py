@@ -3,10 +3,14 @@
 import pytest
 import torch
 
+from cfdg_diffusion import DiffusionSettings
 from cfdg_diffusion.edm.losses import DivergenceError
 from cfdg_experiments.distances import Scale
+from cfdg_experiments.generators.context import row_model
+from cfdg_experiments.generators.fitted import Fitted, OnlyLabel, Schedule
 from cfdg_experiments.generators.gate import Gate, GateSettings, HoldingOut, is_held_out
 from cfdg_experiments.generators.outcomes import least_squares
+from cfdg_experiments.generators.split import Split
 from cfdg_rl.buffer import FixedRows, Ring
 from cfdg_rl.mixing import Pools
 from cfdg_rl.streams import Streams
@@ -36,58 +40,89 @@ def pools_with(generated, online=2000):
     return Pools(FixedRows(real_rows(4000, 2)[0]), first, off, on, obs_dim=3, action_dim=2)
 
 
-def judged(generated, **settings):
+def exact(rows, labels, known):
+    """Predict without an error, as a generator that knows the dynamics."""
+    return rows.clone()
+
+
+def noisy(noise):
+    def complete(rows, labels, known):
+        rng = torch.Generator().manual_seed(9)
+        made = rows.clone()
+        made[..., known:] += noise * torch.randn(made[..., known:].shape, generator=rng)
+        return made
+
+    return complete
+
+
+def judged(generated, complete=exact, **settings):
     gate = Gate(*DIMS, Streams(SEEDS, "gate"), GateSettings(**settings))
-    return gate(pools_with(generated), torch.zeros(2, 2, dtype=torch.bool))
+    return gate(pools_with(generated), torch.zeros(2, 2, dtype=torch.bool), complete)
 
 
-def test_a_fresh_draw_of_real_rows_passes_with_ratios_near_one():
+def test_a_fresh_draw_of_real_rows_passes_with_a_distance_near_one():
     passes, found = judged(real_rows(2000, 3))
     assert passes.all()
-    for name, ratio in found.items():
-        assert ratio.shape == (2,)
-        assert (ratio - 1).abs().max() < 0.5, name
+    for label in ("offline", "online"):
+        assert (found[f"refresh/gate_distance_{label}"] - 1).abs().max() < 0.5
+        assert (found[f"refresh/gate_error_{label}"] == 0).all()
 
 
-def test_wrong_dynamics_and_wrong_states_are_told_apart():
-    passes, found = judged(real_rows(2000, 3, noise=1.0))
+def test_wrong_states_and_wrong_predictions_are_told_apart():
+    passes, found = judged(real_rows(2000, 3), noisy(3.0))
     assert not passes.any()
-    assert (found["refresh/gate_error_online"] > 1.5).all()
     assert (found["refresh/gate_distance_online"] < 1.5).all()
+    assert (found["refresh/gate_error_online"] > 1).all()
     passes, found = judged(real_rows(2000, 3, shift=0.5))
     assert not passes.any()
     assert (found["refresh/gate_distance_offline"] > 2).all()
 
 
-def test_noise_adds_its_variance_in_units_of_what_least_squares_leave():
-    gate = Gate(*DIMS, Streams(SEEDS, "gate"), GateSettings(rows=8000))
-    plain = gate.ratios(real_rows(8000, 3), real_rows(80_000, 1))[1]
-    noisy = gate.ratios(real_rows(8000, 3, noise=0.3), real_rows(80_000, 1))[1]
+def test_the_error_is_in_units_of_what_least_squares_leave():
+    _, found = judged(real_rows(2000, 3), noisy(0.3))
     rows = Scale.of(real_rows(8000, 4))(real_rows(8000, 4))[0]
     slope, mean, _ = least_squares(rows[:, :5], rows[:, 5:9], torch.full((8000,), 1 / 8000))
     left = (rows[:, 5:9] - mean - rows[:, :5] @ slope).square().mean()
     added = (0.3 / real_rows(8000, 4)[0, :, 5:9].std(0)).square().mean()
-    assert ((noisy - plain) * left / added - 1).abs().max() < 0.2
+    assert (found["refresh/gate_error_online"] * left / added - 1).abs().max() < 0.25
+
+
+def test_a_generator_that_predicts_nothing_is_judged_by_its_states_alone():
+    passes, found = judged(real_rows(2000, 3), lambda rows, labels, known: None)
+    assert passes.all()
+    assert found["refresh/gate_error_online"].isnan().all()
 
 
 def test_a_label_is_judged_by_itself_and_one_that_is_not_generated_passes():
     pools = pools_with(real_rows(2000, 3))
     pools.offline_synthetic.clear()
     pools.online_synthetic.clear()
-    pools.online_synthetic.add(real_rows(2000, 3, noise=2.0))
+    pools.online_synthetic.add(real_rows(2000, 3, shift=2.0))
     gate = Gate(*DIMS, Streams(SEEDS, "gate"))
-    passes, found = gate(pools, torch.zeros(2, 2, dtype=torch.bool))
+    passes, found = gate(pools, torch.zeros(2, 2, dtype=torch.bool), exact)
     assert passes.tolist() == [[True, False], [True, False]]
     assert found["refresh/gate_error_offline"].isnan().all()
 
 
-def test_rows_of_not_a_number_fail():
-    rows = real_rows(100, 3)
-    passes, _ = judged(torch.full_like(rows, torch.nan))
-    assert passes.all(), "nothing was judged"
+def test_a_label_that_the_generator_could_not_make_fails():
     gate = Gate(*DIMS, Streams(SEEDS, "gate"))
-    passes, _ = gate(pools_with(rows), torch.ones(2, 2, dtype=torch.bool))
-    assert not passes.any(), "but the generator says that it failed"
+    failed = torch.tensor([[True, False], [False, True]])
+    passes, _ = gate(pools_with(real_rows(2000, 3)), failed, exact)
+    assert torch.equal(passes, ~failed)
+
+
+def test_models_complete_rows_from_their_states_and_actions(data):
+    schedule = Schedule(40, 4, warm_start=True)
+    diffusion = DiffusionSettings(width=16, blocks=1, sampling_steps=4)
+    split = Fitted(Split(*data.dims, seeds=data.seeds, diffusion=diffusion), schedule)
+    joint = Fitted(row_model(diffusion, data.dims, data.seeds, "cpu"), schedule)
+    for generator in (split, joint, OnlyLabel(joint, 0)):
+        generator.fit(data.rows, data.labels)
+        made = generator.complete(data.rows[:, :20], data.labels[:, :20], sum(data.dims))
+        assert made.shape == (2, 20, data.rows.shape[2])
+        assert torch.allclose(made[..., :3], data.rows[:, :20, :3], atol=1e-5)
+        assert made.isfinite().all()
+        assert not torch.equal(made[..., 3:], data.rows[:, :20, 3:])
 
 
 class Remembering:

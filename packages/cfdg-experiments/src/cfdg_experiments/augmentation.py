@@ -135,7 +135,7 @@ class Augmentation:
         kept = torch.ones_like(self.kept)
         found: dict[str, Tensor] = {}
         if self.gate is not None and isinstance(self.generator, HoldingOut):
-            passes, found = self.gate(pools, self.generator.failed)
+            passes, found = self.gate(pools, self.generator.failed, self.generator.complete)
             kept *= passes
         if self.on_policy is not None:
             kept *= self.on_policy(pools)

@@ -10,8 +10,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from cfdg_diffusion import DiffusionSettings
+from cfdg_diffusion import ConditionalDiffusion, DiffusionSettings
 from cfdg_experiments.generators.interface import ResumableGenerator, State
+from cfdg_experiments.generators.split import Split
 
 
 class Model(Protocol):
@@ -115,6 +116,18 @@ class Fitted:
         """Generate one row ``(R, n, D)`` per label ``(R, n)``."""
         return self.model.sample(labels)
 
+    def complete(self, rows: Tensor, labels: Tensor, known: int) -> Tensor | None:
+        """Predict the other columns of rows ``(R, n, D)`` of labels ``(R, n)`` from the first ``known`` ones.
+
+        Returns:
+            Rows ``(R, n, D)``; None for a model that cannot do so.
+        """
+        if isinstance(self.model, ConditionalDiffusion):
+            blank = rows.clone()
+            blank[..., known:] = math.nan
+            return self.model.sample(labels, known=blank)
+        return self.model.complete(rows, known) if isinstance(self.model, Split) else None
+
     def network_calls(self, rows: int) -> float:
         """Count the rows that go through a network to sample so many; NaN for a model that does not tell."""
         own = getattr(self.model, "network_calls", None)
@@ -158,6 +171,11 @@ class OnlyLabel:
         """Generate ``(R, n, D)`` rows, whatever the labels ``(R, n)`` are."""
         return self.generator.sample(torch.zeros_like(labels))
 
+    def complete(self, rows: Tensor, labels: Tensor, known: int) -> Tensor | None:
+        """Predict as the generator does, whatever the labels are; None if it cannot."""
+        complete = getattr(self.generator, "complete", None)
+        return None if complete is None else complete(rows, torch.zeros_like(labels), known)
+
     def network_calls(self, rows: int) -> float:
         """Count the generator's network calls for so many rows."""
         return self.generator.network_calls(rows)
@@ -190,6 +208,11 @@ class Unlabelled:
     def sample(self, labels: Tensor) -> Tensor:
         """Generate ``(R, n, D)`` rows, whatever the labels ``(R, n)`` are."""
         return self.generator.sample(torch.zeros_like(labels))
+
+    def complete(self, rows: Tensor, labels: Tensor, known: int) -> Tensor | None:
+        """Predict as the generator does, whatever the labels are; None if it cannot."""
+        complete = getattr(self.generator, "complete", None)
+        return None if complete is None else complete(rows, torch.zeros_like(labels), known)
 
     def network_calls(self, rows: int) -> float:
         """Count the generator's network calls for so many rows."""

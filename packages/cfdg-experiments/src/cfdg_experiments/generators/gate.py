@@ -1,14 +1,15 @@
 """Quality gate of a refresh: held-out real rows decide whether the generated rows of a label are used.
 
 Rule: the generated (s, a) of a label may lie at most ``distance`` times as far from held-out rows as fitted real rows
-do, and what least squares of (r, s') on (s, a) leave of generated rows may be at most ``error`` times what they leave
-of held-out rows. Where either fails, real rows of the label take the places of generated ones until the next refresh.
+do, and given the (s, a) of held-out rows the generator's (r, s') may err at most ``error`` times as much as least
+squares. Where either fails, real rows of the label take the places of generated ones until the next refresh.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -27,6 +28,8 @@ LABELS = {"offline": OFFLINE, "online": ONLINE}
 _FEWEST_ROWS = 2  # of each kind; fewer are not judged, and pass
 _SMALLEST_ERROR = 0.01  # of a column's variance: a smaller error of least squares counts as this much
 
+Complete = Callable[[Tensor, Tensor, int], Tensor | None]
+
 
 @dataclass(frozen=True)
 class GateSettings:
@@ -38,12 +41,13 @@ class GateSettings:
 
     held_out_every: int = 10  # one real row in so many is kept from the generator
     rows: int = 2_000  # of each label and kind that are compared, at most
+    completed: int = 500  # held-out rows of each label whose (r, s') the generator predicts, at most
     projections: int = 100  # of the sliced Wasserstein distance
     distance: float = 2.0  # largest distance of (s, a), in that of fitted real rows
-    error: float = 1.5  # largest squared error of (r, s') beside least squares, in that of held-out rows
+    error: float = 1.0  # largest squared error of (r, s') on held-out rows, in that of least squares
 
     def __post_init__(self) -> None:
-        for name in ("held_out_every", "rows"):
+        for name in ("held_out_every", "rows", "completed"):
             if getattr(self, name) < 2:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected at least 2")
         for name in ("projections", "distance", "error"):
@@ -106,6 +110,15 @@ class HoldingOut:
             self.failed[:, label] |= here.any(1) & ~(usable & here).any(1)
         return torch.where(self.failed.gather(1, labels)[..., None], real, rows)
 
+    def complete(self, rows: Tensor, labels: Tensor, known: int) -> Tensor | None:
+        """Predict the other columns of rows ``(R, n, D)`` of labels ``(R, n)`` from the first ``known`` ones.
+
+        Returns:
+            Rows ``(R, n, D)``; None for a generator that cannot do so, or whose fit diverged.
+        """
+        complete = getattr(self.generator, "complete", None)
+        return None if complete is None or self._diverged else complete(rows, labels, known)
+
     def network_calls(self, rows: int) -> float:
         """Count the generator's network calls for so many rows."""
         return self.generator.network_calls(rows)
@@ -140,30 +153,33 @@ class Gate:
         self.streams = streams
         self.settings = settings
 
-    def __call__(self, pools: Pools, failed: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def __call__(self, pools: Pools, failed: Tensor, complete: Complete) -> tuple[Tensor, dict[str, Tensor]]:
         """Judge each label of each replica.
 
         Args:
             pools: the buffers, filled by a generator that was fitted without the held-out rows.
             failed: ``(R, 2)`` labels that have no generated rows, see :class:`HoldingOut`.
+            complete: predicts (r, s', d) of rows from their (s, a), see :meth:`HoldingOut.complete`.
 
         Returns:
             ``(R, 2)`` booleans, True where the generated rows of a label are used, and metrics ``(R,)``:
-            ``refresh/gate_distance_L`` and ``refresh/gate_error_L``, in units of what real rows have; NaN where a
-            label is not generated or has too few rows to judge it.
+            ``refresh/gate_distance_L``, in that of fitted real rows, and ``refresh/gate_error_L``, in that of least
+            squares; NaN where a label is not generated, has too few rows to judge it, or nothing can be predicted.
         """
         passes = ~failed
         found = {}
         generated = (pools.offline_synthetic.view(), pools.online_synthetic.view())
         real = (pools.offline.view()[None], pools.online.view())
         for name, label in LABELS.items():
-            ratios = self.ratios(generated[label], real[label])
+            ratios = self.ratios(generated[label], real[label], partial(self._completed, complete, label))
             for limit, ratio in zip((self.settings.distance, self.settings.error), ratios, strict=True):
                 passes[:, label] &= ~(ratio > limit)  # NaN passes: there was nothing to judge
             found |= {f"refresh/gate_distance_{name}": ratios[0], f"refresh/gate_error_{name}": ratios[1]}
         return passes, found
 
-    def ratios(self, generated: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
+    def ratios(
+        self, generated: Tensor, real: Tensor, complete: Callable[[Tensor], Tensor | None]
+    ) -> tuple[Tensor, Tensor]:
         """Compare generated ``(R, n, D)`` with real rows ``(R or 1, N, D)`` of a label: distance, error ``(R,)``."""
         out = is_held_out(real.shape[1], self.settings.held_out_every, real.device)
         held_out = self._pick(real[:, out])
@@ -172,9 +188,18 @@ class Gate:
         if min(part.shape[1] for part in (held_out, fitted, generated)) < _FEWEST_ROWS:
             nothing = torch.full((len(self.streams),), torch.nan, device=real.device)
             return nothing, nothing
+        asked = held_out[:, : self.settings.completed]
+        predicted = complete(asked)
         scale = Scale.of(fitted)
         generated, fitted, held_out = (scale(rows) for rows in (generated, fitted, held_out))
-        return self._distance(generated, fitted, held_out), self._error(generated, fitted, held_out)
+        error = torch.full((len(fitted),), torch.nan, device=real.device)
+        if predicted is not None:
+            error = self._error(scale(predicted), fitted, scale(asked))
+        return self._distance(generated, fitted, held_out), error
+
+    def _completed(self, complete: Complete, label: int, rows: Tensor) -> Tensor | None:
+        labels = torch.full(rows.shape[:2], label, device=rows.device)
+        return complete(rows, labels, self.pairs)
 
     def _distance(self, generated: Tensor, fitted: Tensor, held_out: Tensor) -> Tensor:
         count = min(part.shape[1] for part in (generated, fitted, held_out))
@@ -182,16 +207,16 @@ class Gate:
         parts = [part[:, :count, : self.pairs] for part in (generated, fitted, held_out)]
         return sliced_wasserstein(parts[0], parts[2], directions) / sliced_wasserstein(parts[1], parts[2], directions)
 
-    def _error(self, generated: Tensor, fitted: Tensor, held_out: Tensor) -> Tensor:
+    def _error(self, predicted: Tensor, fitted: Tensor, held_out: Tensor) -> Tensor:
+        """Mean squared error of standardised (r, s') on held-out rows, over that of least squares; ``(R,)``."""
+        outcomes = slice(self.pairs, -1)
         found = []
-        for made, known, unseen in zip(generated, fitted, held_out, strict=True):
+        for made, known, truth in zip(predicted, fitted, held_out, strict=True):
             even = torch.full((len(known),), 1 / len(known), device=known.device)
-            slope, mean, _ = least_squares(known[:, : self.pairs], known[:, self.pairs : -1], even)
-            left = [
-                (rows[:, self.pairs : -1] - mean - rows[:, : self.pairs] @ slope).square().mean()
-                for rows in (made, unseen)
-            ]
-            found.append(left[0] / left[1].clamp(min=_SMALLEST_ERROR))
+            slope, mean, _ = least_squares(known[:, : self.pairs], known[:, outcomes], even)
+            linear = mean + truth[:, : self.pairs] @ slope
+            errors = [(guess - truth[:, outcomes]).square().mean() for guess in (made[:, outcomes], linear)]
+            found.append(errors[0] / errors[1].clamp(min=_SMALLEST_ERROR))
         return torch.stack(found)
 
     def _pick(self, rows: Tensor) -> Tensor:

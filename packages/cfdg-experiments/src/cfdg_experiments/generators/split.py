@@ -106,6 +106,10 @@ class Split:
         drawn = rows + math.ceil(rows / _SPARE_EVERY)
         return drawn * calls_per_row(self.pairs.settings) + rows
 
+    def complete(self, rows: Tensor, known: int) -> Tensor:
+        """Predict r, s' and d of rows ``(R, n, D)`` from their first ``known`` = S + A columns."""
+        return self.outcomes.complete(rows[..., :known])
+
     def reset(self) -> None:
         """Forget all that was learnt: fresh weights from the seeds; the random streams run on."""
         self.pairs.reset()
