@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from cfdg_diffusion import ConditionalDiffusion, DiffusionSettings
+from cfdg_experiments.generators.calls import calls_per_row
 from cfdg_experiments.generators.interface import ResumableGenerator, State
 from cfdg_experiments.generators.split import Split
 
@@ -72,13 +73,6 @@ class Schedule:
     def without_offline_fit(self) -> Schedule:
         """Make the schedule of a generator that has no offline fit: its first one keeps its steps."""
         return replace(self, offline_steps=0)
-
-
-def calls_per_row(settings: DiffusionSettings) -> int:
-    """Count the network calls that generate one row; guidance needs two for one."""
-    steps = settings.sampling_steps
-    calls = steps if settings.sampler == "dpm" else 2 * steps - 1
-    return calls if settings.guidance_weight == 0 else 2 * calls
 
 
 def unconditional(settings: DiffusionSettings) -> DiffusionSettings:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from cfdg_diffusion import ConditionalDiffusion, DiffusionSettings, FitReport
-from cfdg_experiments.generators.fitted import calls_per_row
+from cfdg_experiments.generators.calls import calls_per_row
 from cfdg_experiments.generators.outcomes import OutcomeModel, OutcomeSettings
 from cfdg_rl.mixing import OFFLINE, ONLINE
 
