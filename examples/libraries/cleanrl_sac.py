@@ -65,64 +65,74 @@ def mix(online: ReplayBufferSamples, others: Transitions) -> ReplayBufferSamples
     return ReplayBufferSamples(*(torch.cat(pair) for pair in zip(online, parts, strict=False)))
 
 
+class SAC:
+    """Actor, critics and their update."""
+
+    def __init__(self, obs_dim: int, action_dim: int) -> None:
+        self.actor = Actor(obs_dim, action_dim)
+        self.critics, self.targets = (
+            nn.ModuleList(network(obs_dim + action_dim, 1) for _ in range(2)) for _ in ("own", "slow")
+        )
+        self.targets.load_state_dict(self.critics.state_dict())
+        self.q_optimizer = torch.optim.Adam(self.critics.parameters(), lr=1e-3)
+        self.actor_optimizer = torch.optim.Adam(self.actor.parameters(), lr=3e-4)
+
+    def least(self, critics: nn.ModuleList, obs: Tensor, action: Tensor) -> Tensor:
+        """Return the smaller of two values ``(N, 1)``."""
+        return torch.minimum(*(q(torch.cat([obs, action], -1)) for q in critics))
+
+    def update(self, data: ReplayBufferSamples) -> None:
+        """Take one gradient step of critics and actor."""
+        with torch.no_grad():
+            action_after, log_prob, _ = self.actor(data.next_observations)
+            q_after = self.least(self.targets, data.next_observations, action_after) - ALPHA * log_prob[:, None]
+            goal = data.rewards + GAMMA * (1 - data.dones) * q_after
+        both = torch.cat([data.observations, data.actions], -1)
+        q_loss = sum(mse_loss(q(both), goal) for q in self.critics)
+        self.q_optimizer.zero_grad()
+        q_loss.backward()
+        self.q_optimizer.step()
+        action, log_prob, _ = self.actor(data.observations)
+        actor_loss = (ALPHA * log_prob[:, None] - self.least(self.critics, data.observations, action)).mean()
+        self.actor_optimizer.zero_grad()
+        actor_loss.backward()
+        self.actor_optimizer.step()
+        with torch.no_grad():
+            for own, target in zip(self.critics.parameters(), self.targets.parameters(), strict=True):
+                target.lerp_(own, TAU)
+
+    @torch.no_grad()
+    def act(self, obs: np.ndarray, *, explore: bool = False) -> np.ndarray:
+        """Choose an action for one observation."""
+        drawn, _, mean = self.actor(torch.as_tensor(obs[None]))
+        return (drawn if explore else mean)[0].numpy()
+
+
 def main() -> None:
     """Train for about a minute and print the mean return."""
     torch.manual_seed(SEED)
     np.random.seed(SEED)  # noqa: NPY002 - the buffer draws from it
     env = gymnasium.make(ENV_ID)
     env.action_space.seed(SEED)
-    obs_dim = env.observation_space.shape[0]
-    action_dim = env.action_space.shape[0]
-    actor = Actor(obs_dim, action_dim)
-    critics = nn.ModuleList(network(obs_dim + action_dim, 1) for _ in range(2))
-    targets = nn.ModuleList(network(obs_dim + action_dim, 1) for _ in range(2))
-    targets.load_state_dict(critics.state_dict())
-    q_optimizer = torch.optim.Adam(critics.parameters(), lr=1e-3)
-    actor_optimizer = torch.optim.Adam(actor.parameters(), lr=3e-4)
+    agent = SAC(env.observation_space.shape[0], env.action_space.shape[0])
     rb = ReplayBuffer(STEPS, env.observation_space, env.action_space, "cpu", handle_timeout_termination=False)
     replay = None if "--plain" in sys.argv else MixedReplay(offline_rows())
 
     obs, _ = env.reset(seed=SEED)
     for global_step in range(1, STEPS + 1):
-        if global_step < LEARNING_STARTS:
-            action = env.action_space.sample()
-        else:
-            with torch.no_grad():
-                action = actor(torch.as_tensor(obs[None]))[0][0].numpy()
+        learns = global_step >= LEARNING_STARTS
+        action = agent.act(obs, explore=True) if learns else env.action_space.sample()
         next_obs, reward, terminated, truncated, _ = env.step(action)
         rb.add(obs, next_obs, action, np.array([reward]), np.array([terminated]), [{}])
         obs = env.reset()[0] if terminated or truncated else next_obs
-        if global_step < LEARNING_STARTS:
+        if not learns:
             continue
         if replay and refreshes_at(global_step):
             replay.refresh(rows(rb))  # the first line
         counts = replay.counts(BATCH) if replay else None
         data = mix(rb.sample(counts.online), replay.others(counts)) if counts else rb.sample(BATCH)  # and the second
-        with torch.no_grad():
-            action_after, log_prob, _ = actor(data.next_observations)
-            both = torch.cat([data.next_observations, action_after], -1)
-            q_after = torch.minimum(*(q(both) for q in targets)) - ALPHA * log_prob[:, None]
-            goal = data.rewards + GAMMA * (1 - data.dones) * q_after
-        both = torch.cat([data.observations, data.actions], -1)
-        q_loss = sum(mse_loss(q(both), goal) for q in critics)
-        q_optimizer.zero_grad()
-        q_loss.backward()
-        q_optimizer.step()
-        action_now, log_prob, _ = actor(data.observations)
-        both = torch.cat([data.observations, action_now], -1)
-        actor_loss = (ALPHA * log_prob[:, None] - torch.minimum(*(q(both) for q in critics))).mean()
-        actor_optimizer.zero_grad()
-        actor_loss.backward()
-        actor_optimizer.step()
-        with torch.no_grad():
-            for own, target in zip(critics.parameters(), targets.parameters(), strict=True):
-                target.lerp_(own, TAU)
-
-    def act(obs: np.ndarray) -> np.ndarray:
-        with torch.no_grad():
-            return actor(torch.as_tensor(obs[None]))[2][0].numpy()
-
-    print(f"mean return after {STEPS:,} steps: {mean_return(act):.1f}")
+        agent.update(data)
+    print(f"mean return after {STEPS:,} steps: {mean_return(agent.act):.1f}")
 
 
 if __name__ == "__main__":

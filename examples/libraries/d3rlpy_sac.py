@@ -1,7 +1,9 @@
 """d3rlpy: SAC whose replay buffer mixes offline, online and generated rows.
 
-    pip install d3rlpy cfdg-rl cfdg-diffusion --no-deps gymnasium==1.0.0
+    pip install d3rlpy safetensors pandas && pip install --no-deps cfdg-rl cfdg-diffusion
     python examples/libraries/d3rlpy_sac.py
+
+d3rlpy 2.8 is tied to gymnasium 1.0.0, and cfdg-rl asks for 1.1 or newer: what is used here of it runs with either.
 
 d3rlpy stores episodes. ``MixedReplayBuffer`` joins two buffers of them, and generated rows belong to no episode; so the
 buffer here completes the batches themselves, whose rows need none. Without the other rows: ``--plain``.

@@ -3,9 +3,9 @@
     pip install stable-baselines3 cfdg-rl cfdg-diffusion
     python examples/libraries/stable_baselines.py
 
-``replay_buffer_class`` is all that changes: the buffer's ``sample`` completes the online rows. Its own rows go the other
-way in :meth:`MixedBuffer.online_rows`. Rows are stored as the environment gave them, so ``VecNormalize`` treats all
-three kinds alike. Without the generator: ``--plain``.
+``replay_buffer_class`` is all that changes: the buffer's ``sample`` completes the online rows. Its own rows go the
+other way in :meth:`MixedBuffer.online_rows`. Rows are stored as the environment gave them, so ``VecNormalize`` treats
+all three kinds alike. Without the generator: ``--plain``.
 """
 
 from __future__ import annotations
@@ -76,7 +76,9 @@ def main() -> None:
     if "--plain" not in sys.argv:
         model.replay_buffer.replay = MixedReplay(offline_rows())
     model.learn(STEPS, callback=Refresh())
-    print(f"mean return after {STEPS:,} steps: {mean_return(lambda obs: model.predict(obs, deterministic=True)[0]):.1f}")
+    print(
+        f"mean return after {STEPS:,} steps: {mean_return(lambda obs: model.predict(obs, deterministic=True)[0]):.1f}"
+    )
 
 
 if __name__ == "__main__":
