@@ -189,6 +189,8 @@ def test_ranges_are_kept_where_it_is_said(tool):
     assert "0.0 <= lat <= 8.4" in tool.run("inspect", folder / "m").out
     tool.fit(folder / "t.csv", folder / "m", "--keep-range")
     assert "0 <= n <= 59" in tool.run("inspect", folder / "m").out
+    tool.run("fit", "--keep-range", folder / "t.csv", "-o", folder / "m", "--steps=1", "--quiet", "--force")
+    assert "0 <= n <= 59" in tool.run("inspect", folder / "m").out, "the table is no column"
     made = pd.read_csv(tool_output(tool, folder))
     assert made["lat"].between(0, 59 / 7).all()
     pd.DataFrame({"w": ["a", "b"] * 9}).to_csv(folder / "w.csv", index=False)

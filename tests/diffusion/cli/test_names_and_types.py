@@ -10,6 +10,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from cfdg_diffusion import TabularDiffusion
+
 pa = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")
 
@@ -131,6 +133,21 @@ def test_dtypes_of_pandas_come_back(tool, backend):
     tool.fit(folder / "t.parquet", folder / "m")
     tool.run("sample", folder / "m", "-n", "5", "-o", folder / "s.parquet")
     assert pd.read_parquet(folder / "s.parquet").dtypes.equals(pd.read_parquet(folder / "t.parquet").dtypes)
+
+
+@QUICK
+@given(
+    dtypes=st.lists(st.sampled_from(["Int8", "UInt16", "Int64", "Float32", "Float64", "boolean", "int32", "bool"]),
+                    min_size=1, max_size=4)
+)  # fmt: skip
+def test_nullable_dtypes_of_a_model_made_in_python_come_back(tool, dtypes):
+    """Also where no cell is missing, so that Arrow's type alone does not tell them from numpy's."""
+    folder = tool.folder()
+    cells = {name: pd.Series([0, 1] * 9).astype(dtype) for name, dtype in enumerate(dtypes)}
+    model = TabularDiffusion(device="cpu").fit(pd.DataFrame(cells), steps=1)
+    model.save(folder / "m.safetensors")
+    tool.run("sample", folder / "m.safetensors", "-n", "5", "-o", folder / "s.parquet")
+    assert pd.read_parquet(folder / "s.parquet").dtypes.astype(str).tolist() == dtypes
 
 
 def test_decimals_keep_their_cents(tool):

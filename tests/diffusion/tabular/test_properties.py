@@ -180,3 +180,20 @@ def test_imputing_keeps_what_is_there_and_leaves_no_hole(case):
         if holes[name].isna().any():
             assert filled[name].dtype == table[name].dtype
             assert table[name].isna().all() or filled[name].notna().all()
+
+
+@settings(QUIET, max_examples=12)
+@given(
+    steps=st.sampled_from([("1D", "1h"), ("6h", "1min"), ("1h", "1s"), ("1s", "1ms"), ("12h", "1us")]),
+    zone=st.sampled_from([None, "UTC", "Europe/Paris"]),
+    moves=st.lists(st.integers(-5000, 5000), min_size=1, max_size=4),
+)
+def test_given_dates_of_any_fineness_are_kept(steps, zone, moves):
+    """Training's dates are whole days, hours or seconds; a given one lies between them."""
+    coarse, fine = map(pd.Timedelta, steps)
+    start = pd.Timestamp("2024-03-01", tz=zone).as_unit("us")
+    known = pd.DataFrame({"d": [start + row * coarse for row in range(40)], "x": np.r_[np.nan, np.arange(39.0)]})
+    model = TabularDiffusion(settings=TINY, device="cpu").fit(known, steps=1)
+    given = pd.DataFrame({"d": pd.Series([start + move * fine for move in moves]), "x": np.nan})
+    assert model.impute(given)["d"].tolist() == given["d"].tolist()
+    assert model.sample(like=given, fix=["d"])["d"].tolist() == given["d"].tolist()

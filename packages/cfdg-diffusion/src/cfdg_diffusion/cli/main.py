@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Sequence
 from contextlib import redirect_stderr
 
+from cfdg_diffusion.cli.options import is_table
 from cfdg_diffusion.cli.parser import build_parser
 
 
@@ -48,13 +49,22 @@ def _parsed(argv: Sequence[str] | None) -> argparse.Namespace | None:
     told = io.StringIO()
     try:
         with redirect_stderr(told):
-            return build_parser().parse_args(argv)
+            return build_parser().parse_args(separated(sys.argv[1:] if argv is None else argv))
     except SystemExit as end:
         command, _, reason = told.getvalue().strip().rpartition(": error: ")
         if end.code != 2:
             raise
         sys.stderr.write(f"cfdg-diffusion: {reason}, see {command.splitlines()[-1]} --help\n")
         return None
+
+
+def separated(argv: Sequence[str]) -> list[str]:
+    """Write ``--keep-range TABLE`` as ``--keep-range= TABLE``: the option may stand alone, and is not the table's own.
+
+    Columns that are named like a table's file are given as ``--keep-range=COLUMNS``.
+    """
+    pairs = zip(argv, [*argv[1:], ""], strict=True)
+    return [f"{word}=" if word == "--keep-range" and is_table(after) else word for word, after in pairs]
 
 
 def _fault(error: Exception) -> str:

@@ -108,6 +108,11 @@ def character(text: str) -> str:
     return found
 
 
+def is_table(text: str) -> bool:
+    """Tell if a word is the name of a table's file."""
+    return text.lower().endswith((".csv", ".tsv", ".parquet"))
+
+
 def words(text: str) -> tuple[str, ...]:
     """Read words between commas."""
     return tuple(text.split(","))

@@ -18,6 +18,12 @@ from cfdg_diffusion.cli.given import ArrowCells, Chunk, Given
 from cfdg_diffusion.cli.readings import converted
 
 _DAYS = DateFormat("D")
+_NULLABLE = (
+    pd.BooleanDtype,
+    *(pd.Float32Dtype, pd.Float64Dtype),
+    *(pd.Int8Dtype, pd.Int16Dtype, pd.Int32Dtype, pd.Int64Dtype),
+    *(pd.UInt8Dtype, pd.UInt16Dtype, pd.UInt32Dtype, pd.UInt64Dtype),
+)
 
 
 def require_pyarrow() -> Any:  # noqa: ANN401 - a module
@@ -199,13 +205,14 @@ def _schema(table: pd.DataFrame, form: TableFormat, given: Given | None) -> Any:
     for source in (theirs, trained):
         if source is not None and set(schema.names) <= set(source.names):
             return arrow_columns.with_metadata_of(schema, source)
-    empty = pd.DataFrame(columns=table.columns, dtype="float64")
-    return schema.with_metadata(_names_alone(arrow.Schema.from_pandas(empty, preserve_index=False), schema))
+    return arrow_columns.with_metadata_of(schema, arrow.Schema.from_pandas(_noted(table), preserve_index=False))
 
 
-def _names_alone(noted: Any, schema: Any) -> Any:  # noqa: ANN401
-    """Keep of pandas' notes how to turn the names back, and nothing about the types."""
-    return arrow_columns.with_metadata_of(schema, noted).metadata
+def _noted(table: pd.DataFrame) -> pd.DataFrame:
+    """Make the table of which pandas notes names, and the types that Arrow's do not tell: nullable numbers."""
+    dtypes = [dtype if isinstance(dtype, _NULLABLE) else "float64" for dtype in table.dtypes]
+    empty = {place: pd.Series(dtype=dtype) for place, dtype in enumerate(dtypes)}
+    return pd.DataFrame(empty).set_axis(table.columns, axis=1)
 
 
 def _field(name: str, schema: Any) -> Any:  # noqa: ANN401

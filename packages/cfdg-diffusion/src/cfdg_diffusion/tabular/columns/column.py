@@ -99,10 +99,12 @@ class Column:
         present, places = (series[~missing], np.flatnonzero(~missing)) if missing.any() else (series, slice(None))
         if len(present) == 0 < len(series):  # the dtype of an empty series means nothing
             return rows
-        for component, values in zip(self.components, self._read(present), strict=True):
+        between = any(component.scale for component in self.components)  # moments that training does not have
+        for place, (component, values) in enumerate(zip(self.components, self._read(present), strict=True)):
+            values = component.nearest(values) if place or between else values
             known = component.known(values)
             if not known.all():
-                value = present[~known].iloc[0]
+                value = _shown(present[~known].iloc[0])
                 raise ValueError(f"column {self.name!r} holds {value}, expected a value seen in training")
             rows[places, start : start + component.width] = component.encode(values, rng)
             start += component.width

@@ -105,6 +105,16 @@ class Component:
         """Test which values ``(N,)`` can be encoded; all, unless there are levels only."""
         return np.ones(len(values), dtype=bool) if self.scale else self._word_of(values) < len(self.levels)
 
+    def nearest(self, values: np.ndarray) -> np.ndarray:
+        """Replace values ``(N,)`` that cannot be encoded by the nearest level."""
+        if self.scale is not None:
+            return values
+        above = np.clip(np.searchsorted(self.levels, values), 1, max(len(self.levels) - 1, 1))
+        above = np.minimum(above, len(self.levels) - 1)
+        below = np.maximum(above - 1, 0)
+        nearer_below = values - self.levels[below] < self.levels[above] - values
+        return np.where(nearer_below, self.levels[below], self.levels[above])
+
     def encode(self, values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Encode known values ``(N,)`` as float32 ``(N, width)``; the number's dimension is 0 beside a spike."""
         word = self._word_of(values)
