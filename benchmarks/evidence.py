@@ -79,7 +79,7 @@ PLACES = (
     Place("halfcheetah-medium", 100_000, "apl", 5),
     Place("pointmaze-medium-play", 100_000, "iql", 5),
 )
-FIRST = ("base-share", "cfdg-split", "repeat", "simulated", "base")  # of every cell before any other arm
+FIRST = ("base-share", "repeat", "simulated", "cfdg-split", "base")  # of every cell before any other arm
 OTHERS = (
     "cfdg-split-gated",
     "jitter",
@@ -95,10 +95,11 @@ ARMS = FIRST + OTHERS
 
 def order() -> list[tuple[Place, str]]:
     """List what is run: the first cell whole, then the arms of the first hypothesis everywhere, then the rest."""
-    first = [(PLACES[0], arm) for arm in ARMS]
+    first = [(PLACES[0], arm) for arm in ("base", *ARMS)]  # the reference there
     main = [(place, arm) for place in PLACES[1:] for arm in FIRST]
     rest = [(place, arm) for place in PLACES[1:] for arm in OTHERS]
-    return [(place, arm) for place, arm in first + main + rest if not _is_the_base(place, arm)]
+    wanted = dict.fromkeys(first + main + rest)
+    return [(place, arm) for place, arm in wanted if not _is_the_base(place, arm)]
 
 
 def _is_the_base(place: Place, arm: str) -> bool:
