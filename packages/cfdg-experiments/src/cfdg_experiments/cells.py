@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cfdg_experiments.arms import Arm, find_arm
+from cfdg_experiments.locks import remove_free_locks
 from cfdg_experiments.profile import PRETRAINED_AS, CellProfile, Profile, has_cell, profile_for
 from cfdg_experiments.results import CellKey, CellResult, Evaluation
+from cfdg_experiments.ring_files import remove_rings
 from cfdg_rl.composition import Composition
 from cfdg_rl.datasets.load import environment_of
 from cfdg_rl.envs.simulate import has_simulator
+from cfdg_rl.files import remove_drafts
 
 Phase = Literal["pre-training", "fine-tuning"]
 
@@ -128,9 +131,33 @@ class Workspace:
         """Return the file of an unfinished cell's state."""
         return self.folder / "unfinished" / f"{_slug(cell.name)}-{cell_key(cell)}.safetensors"
 
+    def rings(self, cell: Cell) -> Path:
+        """Return the folder of an unfinished cell's rings, beside its checkpoint."""
+        return self.checkpoint(cell).with_suffix(".rings")
+
+    def discard(self, cell: Cell) -> None:
+        """Remove the unfinished state of a cell."""
+        self.checkpoint(cell).unlink(missing_ok=True)
+        remove_rings(self.rings(cell))
+
     def result(self, cell: Cell) -> Path:
         """Return the file of a finished cell's curves."""
         return self.folder / "cells" / f"{_slug(cell.name)}-{cell_key(cell)}.json"
+
+    def lock(self, name: str) -> Path:
+        """Return the lock file of some work."""
+        return self.folder / "unfinished" / f"{name}.lock"
+
+    def sweep(self, cells: Iterable[Cell]) -> None:
+        """Remove what killed processes left: drafts, free locks, and unfinished states of what is finished."""
+        for cell in cells:
+            if self.result(cell).exists() or not self.checkpoint(cell).exists():
+                self.discard(cell)
+            if self.pretrained(cell).exists():
+                self.pretrained(cell).with_suffix(".partial").unlink(missing_ok=True)
+        for folder in (self.folder, *(path for path in self.folder.glob("**/") if path != self.folder)):
+            remove_drafts(folder)
+        remove_free_locks(self.folder / "unfinished")
 
 
 def finished_cells(cells: Iterable[Cell], space: Workspace) -> dict[Cell, CellResult]:

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cfdg_experiments.store import QUIET, TrackingError, database_path
+from cfdg_experiments.store import QUIET, TrackingError, database_path, public
+from cfdg_rl.files import draft_name, remove_drafts
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -45,7 +46,7 @@ def connect(uri: str) -> MlflowClient:
         client = MlflowClient(tracking_uri=uri)
         client.search_experiments(max_results=1)
     except Exception as error:  # of SQLAlchemy, requests or MLflow
-        raise TrackingError(f"MLflow store {uri} cannot be used: {first_line(error)}") from error
+        raise TrackingError(f"MLflow store {public(uri)} cannot be used: {first_line(error)}") from error
     return client
 
 
@@ -59,7 +60,12 @@ def open_experiment(client: MlflowClient, name: str, location: str | None) -> st
     """
     found = client.get_experiment_by_name(name)
     if found is None:
-        return client.create_experiment(name, artifact_location=location)
+        try:
+            return client.create_experiment(name, artifact_location=location)
+        except Exception:  # of MLflow: another command may have made it in between
+            found = client.get_experiment_by_name(name)
+            if found is None:
+                raise
     if found.lifecycle_stage == "deleted":
         client.restore_experiment(found.experiment_id)
     return found.experiment_id
@@ -138,7 +144,8 @@ def first_line(error: BaseException) -> str:
 def _create_database(path: Path, client: type[MlflowClient]) -> None:
     """Make the tables under a temporary name: they take 10 s, and a kill or a second command in between spoils them."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    remove_drafts(path.parent, path.stem)
+    temporary = path.with_name(draft_name(path.stem) + path.suffix)
     try:
         client(tracking_uri=f"sqlite:///{temporary.absolute().as_posix()}").search_experiments(max_results=1)
         _keep_first(temporary, path)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import urllib.error
+import urllib.parse
 import urllib.request
 from pathlib import Path
 
@@ -15,6 +17,7 @@ QUIET = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",  # seconds; MLflow's 120 with 7 retries would hold a training run for minutes
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # ten processes and a minute, for nothing that is used here
 }
 
 
@@ -39,7 +42,16 @@ def check_tracking(folder: Path, uri: str | None = None) -> None:
     elif address.startswith(("http://", "https://")):
         _check_server(address)
     elif "://" not in address or address.startswith("file:"):
-        raise TrackingError(f"MLflow address {address!r} is a folder, expected sqlite:///FILE.db or http://HOST:PORT")
+        raise TrackingError(
+            f"MLflow address {public(address)!r} is a folder, expected sqlite:///FILE.db or http://HOST:PORT"
+        )
+
+
+def public(address: str) -> str:
+    """Return an address without its user name and password, for messages and logs."""
+    scheme, mark, rest = address.partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}{mark}***@{host.rpartition('@')[2]}{slash}{path}" if "@" in host else address
 
 
 def database_path(uri: str) -> Path:
@@ -64,12 +76,23 @@ def _check_database(path: Path) -> None:
 def _check_server(address: str) -> None:
     """Accept any HTTP answer: proxies and hosted servers have no ``/health``."""
     try:
-        with urllib.request.urlopen(f"{address.rstrip('/')}/health", timeout=ANSWER_SECONDS):
+        with urllib.request.urlopen(_request(address), timeout=ANSWER_SECONDS):
             return
     except urllib.error.HTTPError as answer:
         answer.close()
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
         raise TrackingError(
-            f"no MLflow server answers at {address} ({reason}); start it, or unset MLFLOW_TRACKING_URI to log to a file"
+            f"no MLflow server answers at {public(address)} ({reason}); start it, "
+            "or unset MLFLOW_TRACKING_URI to log to a file"
         ) from error
+
+
+def _request(address: str) -> urllib.request.Request:
+    """Ask for ``/health``; user name and password go into a header, for urllib would take them for the host's."""
+    parts = urllib.parse.urlsplit(address)
+    request = urllib.request.Request(f"{public(address).replace('***@', '').rstrip('/')}/health")
+    if parts.username is not None:
+        pair = f"{urllib.parse.unquote(parts.username)}:{urllib.parse.unquote(parts.password or '')}"
+        request.add_header("Authorization", f"Basic {base64.b64encode(pair.encode()).decode()}")
+    return request

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import tempfile
 import warnings
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from cfdg_experiments.cells import Cell, Event, Workspace, cell_key, finished_ce
 from cfdg_experiments.display import Display, unfinished
 from cfdg_experiments.grid import Task, run_grid
 from cfdg_experiments.header import count
+from cfdg_experiments.locks import locked
 from cfdg_experiments.plan import Plan, make_plan, refresh_steps
 from cfdg_experiments.product import Product, Written
 from cfdg_experiments.profile import Profile
@@ -98,10 +100,18 @@ def _plan_table(plan: Plan, done: Collection[Cell]) -> Table:
 
 def run_study(plan: Plan, out: Path, jobs: int | None) -> None:
     """Run the missing cells, showing progress, and leave tables, pictures and MLflow runs behind."""
-    console = Console()
     space = workspace(out)
     check_writable(out)
     check_tracking(out)
+    check_device(plan.profile)
+    with locked(space.lock(plan.name), f"{plan.name} in {out}", wait=False):
+        space.sweep(plan.cells())
+        _run_study(plan, out, space, jobs)
+
+
+def _run_study(plan: Plan, out: Path, space: Workspace, jobs: int | None) -> None:
+    """Run what is missing, in a folder that is writable and this command's own."""
+    console = Console()
     jobs = jobs or default_jobs(plan.profile, len(plan.cells()))
     _prepare_data(plan.cells(), space, jobs, console)
     folder = out / plan.name
@@ -219,6 +229,27 @@ def check_writable(out: Path) -> None:
         parent = parent.parent
     if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
         raise PermissionError(f"folder {out} cannot be written: {parent} is not a writable folder")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            pass
+    except OSError as error:
+        raise PermissionError(f"folder {out} cannot be written: {error.strerror}") from error
+
+
+def check_device(profile: Profile) -> None:
+    """Refuse a device that there is none of, and graphs on a CPU, before the data are read.
+
+    Raises:
+        ValueError: with the device, and how many there are.
+    """
+    name = profile.device
+    count = torch.cuda.device_count()
+    index = int(name.partition(":")[2] or 0)
+    if name.startswith("cuda") and index >= count:
+        raise ValueError(f"device is {name!r}, and PyTorch sees {count} CUDA devices here, expected one of them or cpu")
+    if profile.capture and (name == "cpu" or not count):
+        raise ValueError("capture is true on a CPU, expected a CUDA device for CUDA graphs")
 
 
 def duration(seconds: float) -> str:

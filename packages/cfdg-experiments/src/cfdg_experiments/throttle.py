@@ -52,11 +52,12 @@ class Saver:
         """Tell if a checkpoint should be written now."""
         return time.perf_counter() - self.ended >= max(self.seconds, SHARE * self.took)
 
-    def save(self, state: Callable[[], Mapping[str, Any]]) -> None:
-        """Write what ``state`` returns, and note how long both took."""
+    def save(self, state: Callable[[], Mapping[str, Any]], then: Callable[[], None] = lambda: None) -> None:
+        """Write what ``state`` returns, call ``then`` once that is done, and note how long all took."""
         began = time.perf_counter()
         try:
             save_checkpoint(self.path, state())
+            then()
         except OSError as error:
             if not self.problem:
                 logger.warning("checkpoint %s cannot be written (%s); the run goes on", self.path, error.strerror)

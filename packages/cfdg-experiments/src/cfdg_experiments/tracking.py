@@ -34,7 +34,7 @@ from cfdg_experiments.logged import (
 from cfdg_experiments.mlflow_runs import Runs, connect, first_line, open_experiment
 from cfdg_experiments.policy_store import files_of_cell
 from cfdg_experiments.results import CellKey, CellResult, Evaluation
-from cfdg_experiments.store import TrackingError, check_tracking, tracking_uri
+from cfdg_experiments.store import TrackingError, check_tracking, public, tracking_uri
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -110,7 +110,7 @@ class Tracker:
             tracker = cls(client, open_experiment(client, experiment, location), header, folder)
             tracker._open_table(f"{experiment}:{digest}", settings)
         except Exception as error:
-            raise TrackingError(f"MLflow store {uri} cannot be used: {first_line(error)}") from error
+            raise TrackingError(f"MLflow store {public(uri)} cannot be used: {first_line(error)}") from error
         tracker.ids = {key: f"{key.name}:{(cell_ids or {}).get(key, digest)}" for key in header.cells()}
         return tracker
 
@@ -169,7 +169,7 @@ class Tracker:
         page = f"#/experiments/{self.experiment}/runs?{COMPARISON}"
         if self.uri.startswith("sqlite:"):
             return f"Compare the runs: cfdg ui --out {self.folder}, then http://127.0.0.1:5000/{page}"
-        return f"Compare the runs: {self.uri.rstrip('/')}/{page}"
+        return f"Compare the runs: {public(self.uri).rstrip('/')}/{page}"
 
     def _guarded(self, write: Callable[[], None]) -> None:
         """Call ``write``; a store that fails must not end hours of training."""
@@ -177,7 +177,7 @@ class Tracker:
             write()
         except Exception as error:
             if not self.problem:
-                logger.warning("MLflow store %s: %s; the run goes on", self.uri, first_line(error))
+                logger.warning("MLflow store %s: %s; the run goes on", public(self.uri), first_line(error))
             self.problem = first_line(error)
             self._due = time.monotonic() + RETRY_SECONDS
         else:

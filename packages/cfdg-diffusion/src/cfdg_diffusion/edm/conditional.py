@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -20,17 +20,19 @@ from cfdg_diffusion.edm import checks
 from cfdg_diffusion.edm.batches import BalancedRows
 from cfdg_diffusion.edm.denoiser import Denoiser
 from cfdg_diffusion.edm.gaussians import LabelGaussians
-from cfdg_diffusion.edm.guidance import EnergyGradient, guided, inpaint, tilted
+from cfdg_diffusion.edm.generation import generate
+from cfdg_diffusion.edm.guidance import EnergyGradient, guided, tilted
 from cfdg_diffusion.edm.learner import Learner, cosine
 from cfdg_diffusion.edm.losses import FitReport, check_losses, looks
-from cfdg_diffusion.edm.noise import Denoise
 from cfdg_diffusion.edm.normaliser import Normaliser, measure
 from cfdg_diffusion.edm.outputs import Category
-from cfdg_diffusion.edm.sampler import schedule, solve
-from cfdg_diffusion.edm.settings import DiffusionSettings, Sampler
+from cfdg_diffusion.edm.parts import LabelledParts, Part
+from cfdg_diffusion.edm.sampler import schedule
+from cfdg_diffusion.edm.settings import DiffusionSettings
 from cfdg_diffusion.edm.streams import Streams
 
 Array = Tensor | np.ndarray
+Rows = Array | Sequence[Part]
 
 
 class ConditionalDiffusion:
@@ -84,7 +86,9 @@ class ConditionalDiffusion:
         self._label_counts = torch.zeros(len(self.seeds), self.num_labels, dtype=torch.long)
         self._denoiser.gaussians = None
 
-    def fit(self, rows: Array, labels: Array, *, steps: int | None = None, progress: bool = False) -> FitReport:
+    def fit(
+        self, rows: Rows, labels: Array | None = None, *, steps: int | None = None, progress: bool = False
+    ) -> FitReport:
         """Train for ``steps`` gradient steps, see :meth:`training`; ``progress`` shows a bar.
 
         Raises:
@@ -100,7 +104,7 @@ class ConditionalDiffusion:
         return FitReport(steps, time.perf_counter() - began, loss_steps, losses, self._label_counts)
 
     def training(
-        self, rows: Array, labels: Array, *, steps: int | None = None, start: int = 0
+        self, rows: Rows, labels: Array | None = None, *, steps: int | None = None, start: int = 0
     ) -> Iterator[tuple[int, Tensor]]:
         """Yield ``(step, losses (R,))`` after each gradient step; nothing is noted, judged or saved here.
 
@@ -109,6 +113,7 @@ class ConditionalDiffusion:
 
         Args:
             rows: ``(N, D)`` shared by all replicas or ``(R, N, D)``, in original units; checked before the first step.
+                Or parts of one label each, which are not copied and tell the labels themselves.
             labels: ``(N,)`` or ``(R, N)`` integers in [0, L). Batches hold equally many rows of every label present.
             steps: number of the last gradient step; None takes the settings'.
             start: steps done before; with the state of that step, training continues bit for bit.
@@ -121,9 +126,13 @@ class ConditionalDiffusion:
         data = self._measured(rows, labels)
         return ((step, self._update(data, cosine(step - 1, steps))) for step in range(start + 1, steps + 1))
 
-    def _measured(self, rows: Array, labels: Array) -> BalancedRows:
+    def _measured(self, rows: Rows, labels: Array | None) -> BalancedRows | LabelledParts:
         """Check the data of a training and take their statistics."""
         replicas = len(self.seeds)
+        if not isinstance(rows, Tensor | np.ndarray):
+            return self._measured_parts(rows)
+        if labels is None:
+            raise ValueError("labels is None, expected one per row")
         rows = checks.check_rows(rows, self.columns, replicas, self.device)
         labels = checks.check_labels(labels, self.num_labels, replicas, self.device)
         checks.check_pairs(rows, labels)
@@ -135,7 +144,15 @@ class ConditionalDiffusion:
         self._label_counts = data.counts.expand(replicas, -1).cpu().clone()
         return data
 
-    def _update(self, data: BalancedRows, rate: float) -> Tensor:
+    def _measured_parts(self, parts: Sequence[Part]) -> LabelledParts:
+        data = LabelledParts(parts, self.columns, self.num_labels, len(self.seeds))
+        if self.settings.gaussian_rows and not self._label_counts.any():
+            raise ValueError(f"gaussian_rows is {self.settings.gaussian_rows}, expected 0 for rows in parts")
+        self.normaliser = data.measure([*self.raw_columns, *self._denoiser.heads.categorical])
+        self._label_counts = data.counts.expand(len(self.seeds), -1).cpu().clone()
+        return data
+
+    def _update(self, data: BalancedRows | LabelledParts, rate: float) -> Tensor:
         """Take one gradient step of every replica; returns the losses ``(R,)``."""
         rows, labels = data.draw(self._training, self.settings.batch_size)
         clean = self.normaliser.encode(rows)
@@ -201,7 +218,7 @@ class ConditionalDiffusion:
         cells = None if known is None else self.normaliser.encode(checks.check_known(known, asked, self.columns))
         denoiser = self._denoiser.with_weights(self._learner.average)
         columns = checks.check_columns(guided_columns, self.columns, self.device)
-        chunks = []
+        rows = torch.empty(*asked.shape, self.columns, device=self.device)
         for start in range(0, asked.shape[1], self.settings.chunk_rows):
             part = slice(start, start + self.settings.chunk_rows)
             own = weight[:, part] if isinstance(weight, Tensor) else weight
@@ -209,8 +226,7 @@ class ConditionalDiffusion:
             denoise = denoise if energy_gradient is None else tilted(denoise, energy_gradient)
             given = None if cells is None else cells[:, part]
             normal = partial((streams or self._sampling).normal, asked[:, part].shape[1], self.columns)
-            chunks.append(_generate(self.settings.sampler, denoise, sigmas, given, normal))
-        rows = self.normaliser.decode(torch.cat(chunks, dim=1))
+            rows[:, part] = self.normaliser.decode(generate(self.settings.sampler, denoise, sigmas, given, normal))
         return rows[0] if len(self.seeds) == 1 and np.ndim(labels) == 1 else rows
 
     def sampling_streams(self, seeds: Sequence[int]) -> Streams:
@@ -282,14 +298,3 @@ class ConditionalDiffusion:
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path} does not describe a model of this version: {error}") from error
         return model
-
-
-def _generate(
-    sampler: Sampler, denoise: Denoise, sigmas: Tensor, known: Tensor | None, normal: Callable[[], Tensor]
-) -> Tensor:
-    """Generate rows ``(R, n, D)`` in model space, one per draw of ``normal``, with the finite numbers of ``known``."""
-    x = normal() * float(sigmas[0])
-    if known is None:
-        return solve(sampler, denoise, x, sigmas, normal)
-    denoise = inpaint(denoise, known.nan_to_num(), known.isfinite(), normal())
-    return solve("heun-stochastic", denoise, x, sigmas, normal)

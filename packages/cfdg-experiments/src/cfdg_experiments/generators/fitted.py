@@ -10,8 +10,12 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from cfdg_diffusion import DiffusionSettings
+from cfdg_diffusion import ConditionalDiffusion, DiffusionSettings
+from cfdg_diffusion.edm.parts import Part
 from cfdg_experiments.generators.interface import ResumableGenerator, State
+from cfdg_rl.finetune import fit_generator, join
+from cfdg_rl.protocols import Parts
+from cfdg_rl.ranges import COUNT, SWITCH, check_ranges
 
 
 class Model(Protocol):
@@ -51,9 +55,7 @@ class Schedule:
     warm_start: bool = False  # continue from the previous refresh's weights; SynthER and EDIS start anew
 
     def __post_init__(self) -> None:
-        for name in ("first_steps", "steps"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
+        check_ranges(self, first_steps=COUNT, steps=COUNT, warm_start=SWITCH)
 
     def steps_at(self, refresh: int) -> int:
         """Return the gradient steps of a refresh, counted from 1."""
@@ -94,10 +96,20 @@ class Fitted:
 
     def fit(self, rows: Tensor, labels: Tensor) -> object:
         """Train on rows ``(R, N, D)`` with labels ``(R, N)``; return the model's report."""
+        return self.model.fit(rows, labels, steps=self._begin())
+
+    def fit_parts(self, parts: Parts) -> object:
+        """Train on parts, without a copy where the model takes them; return the model's report."""
+        if isinstance(self.model, ConditionalDiffusion) and not self.model.settings.gaussian_rows:
+            return self.model.fit([Part(rows, label) for rows, label in parts], steps=self._begin())
+        return self.fit(*join(parts))
+
+    def _begin(self) -> int:
+        """Count a fit, forget the last one if the schedule says so, and return the gradient steps."""
         if self.fits and not self.schedule.warm_start:
             self.model.reset()
         self.fits += 1
-        return self.model.fit(rows, labels, steps=self.schedule.steps_at(self.fits))
+        return self.schedule.steps_at(self.fits)
 
     def sample(self, labels: Tensor) -> Tensor:
         """Generate one row ``(R, n, D)`` per label ``(R, n)``."""
@@ -139,6 +151,10 @@ class OnlyLabel:
         own = select_label(rows, labels, self.label)
         return self.generator.fit(own, _one_label(own[..., 0]))
 
+    def fit_parts(self, parts: Parts) -> object:
+        """Fit on the parts of the label."""
+        return fit_generator(self.generator, [(rows, 0) for rows, label in parts if label == self.label])
+
     def sample(self, labels: Tensor) -> Tensor:
         """Generate ``(R, n, D)`` rows, whatever the labels ``(R, n)`` are."""
         return self.generator.sample(torch.zeros_like(labels))
@@ -171,6 +187,10 @@ class Unlabelled:
     def fit(self, rows: Tensor, labels: Tensor) -> object:
         """Fit on all rows ``(R, N, D)``."""
         return self.generator.fit(rows, _one_label(labels))
+
+    def fit_parts(self, parts: Parts) -> object:
+        """Fit on all parts."""
+        return fit_generator(self.generator, [(rows, 0) for rows, _ in parts])
 
     def sample(self, labels: Tensor) -> Tensor:
         """Generate ``(R, n, D)`` rows, whatever the labels ``(R, n)`` are."""
@@ -210,6 +230,11 @@ class SeparateModels:
             own = select_label(rows, labels, label)
             reports.append(generator.fit(own, _one_label(own[..., 0])))
         return reports
+
+    def fit_parts(self, parts: Parts) -> list[object]:
+        """Fit each generator on the parts of its label; return what they return."""
+        own = [[(rows, 0) for rows, found in parts if found == label] for label in range(len(self.generators))]
+        return [fit_generator(generator, mine) for generator, mine in zip(self.generators, own, strict=True)]
 
     def sample(self, labels: Tensor) -> Tensor:
         """Generate one row ``(R, n, D)`` per label ``(R, n)``, each by its label's generator.
