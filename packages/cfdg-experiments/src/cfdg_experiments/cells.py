@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -117,10 +117,17 @@ Listener = Callable[[Event], None]
 
 @dataclass(frozen=True)
 class Workspace:
-    """The folder of a table's files, and the one where datasets are cached (None: the user's cache folder)."""
+    """The folder of a table's files.
+
+    Attributes:
+        folder: of everything.
+        cache: where datasets are cached; None is the user's cache folder.
+        on_saved: told of each checkpoint: its step and its files.
+    """
 
     folder: Path
     cache: Path | None = None
+    on_saved: Callable[[int, Sequence[Path]], None] | None = None
 
     def pretrained(self, cell: Cell) -> Path:
         """Return the offline checkpoint that every arm of a dataset shares, and IQL with PEX."""
@@ -143,6 +150,11 @@ class Workspace:
     def result(self, cell: Cell) -> Path:
         """Return the file of a finished cell's curves."""
         return self.folder / "cells" / f"{_slug(cell.name)}-{cell_key(cell)}.json"
+
+    def saved(self, step: int, files: Sequence[Path]) -> None:
+        """Tell of a checkpoint."""
+        if self.on_saved is not None:
+            self.on_saved(step, files)
 
     def lock(self, name: str) -> Path:
         """Return the lock file of some work."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -37,7 +38,8 @@ from cfdg_rl.pretrain import pretrain
 from cfdg_rl.protocols import Metrics
 from cfdg_rl.streams import Streams
 
-SAVE_SECONDS = 60.0  # a kill loses about this much work, more where a checkpoint takes long
+# A kill loses about this much work, more where a checkpoint takes long; a machine that may vanish wants less.
+SAVE_SECONDS = float(os.environ.get("CFDG_CHECKPOINT_SECONDS", "60"))
 NOTIFY_SECONDS = 1.0  # between progress events
 
 
@@ -62,7 +64,7 @@ def pretrain_cell(cell: Cell, space: Workspace, notify: Listener) -> None:
         if progress.ready():
             notify(Event(cell, "pre-training", step, settings.steps))
         if saver.due():
-            saver.save(partial(learner_state, agent, streams, step))
+            saver.save(partial(learner_state, agent, streams, step), partial(space.saved, step, [draft]))
     about = describe_learner(cell.profile.learner, (data.obs_dim, data.action_dim), cell.profile.seeds)
     save_checkpoint(path, learner_state(agent, streams, settings.steps) | {"learner": about})
     draft.unlink(missing_ok=True)
@@ -100,6 +102,7 @@ class CellRun:
 
     def __init__(self, cell: Cell, space: Workspace, notify: Listener = lambda event: None) -> None:
         self.cell = cell
+        self.space = space
         self.path = space.checkpoint(cell)
         self.notify = notify
         self.device = device_of(cell.profile.device)
@@ -145,7 +148,7 @@ class CellRun:
             elif self.progress.ready():
                 yield self._event()
             if saver.due():
-                saver.save(partial(self.state, files), files.prune)
+                saver.save(partial(self.state, files), partial(self._saved, files))
 
     def evaluate(self, latest: Mapping[str, torch.Tensor]) -> Event:
         """Score the mean policy, and note it with the latest training metrics."""
@@ -213,6 +216,10 @@ class CellRun:
         self.seconds = state["seconds"]
         self.latest = dict(state.get("latest", {}))  # a checkpoint of version 0.3 has none
         self.augmentation.restore(state["augmentation"])
+
+    def _saved(self, files: RingFiles) -> None:
+        files.prune()
+        self.space.saved(self.done, [self.path, *files.files()])
 
     def _evaluates_at(self, step: int) -> bool:
         return step % self.cell.profile.evaluation.every == 0 or step == self.plan.steps

@@ -121,13 +121,13 @@ def _run_study(plan: Plan, out: Path, space: Workspace, jobs: int | None) -> Non
     with tracker, Display(console, plan.header, len(plan.places), plan.keys()) as display:
         _run_missing(plan, space, jobs, display, tracker)
         results = sorted(display.results, key=lambda result: list(plan.places).index(result.key))  # not as they ended
-        tracker.report(_report(plan, results, space, folder))
+        tracker.report(write_product_report(plan, results, space, folder))
     console.print(to_rich(results, plan.header))
     console.print(f"\nTables, pictures and scores: {folder}", highlight=False, soft_wrap=True)
     console.print(tracker.how_to_look(), highlight=False, soft_wrap=True)
 
 
-def _report(plan: Plan, results: Sequence[CellResult], space: Workspace, folder: Path) -> list[Path]:
+def write_product_report(plan: Plan, results: Sequence[CellResult], space: Workspace, folder: Path) -> list[Path]:
     """Write the report with the study's pictures and product; returns the files."""
     product = _product(plan)
     made = product.write(plan.places, plan.header, space, folder) if product else Written([], [])

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from cfdg_experiments.object_store import StoreError
 from cfdg_rl.checkpoint import save_checkpoint
 
 SHARE = 20  # a checkpoint that takes t seconds is followed by 20 t seconds of work: it costs 5 % of the time at most
@@ -58,9 +59,10 @@ class Saver:
         try:
             save_checkpoint(self.path, state())
             then()
-        except OSError as error:
+        except (OSError, StoreError) as error:
             if not self.problem:
-                logger.warning("checkpoint %s cannot be written (%s); the run goes on", self.path, error.strerror)
+                reason = error.strerror if isinstance(error, OSError) else error
+                logger.warning("checkpoint %s cannot be written (%s); the run goes on", self.path, reason)
             self.problem = True
         else:
             self.problem = False
