@@ -163,6 +163,7 @@ def kill_once(command: Command, folder: Path, span: float, rng: random.Random, t
         except ProcessLookupError:
             continue
     tally.kills[victim] += 1
+    print(f"{command.name}: kill {tally.total}, {victim}", flush=True)
     if victim == "one of its processes" and targets != [process.pid]:
         end_or_stop(process)
     process.wait()

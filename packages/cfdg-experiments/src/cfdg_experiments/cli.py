@@ -88,9 +88,21 @@ def _add_study(commands: argparse._SubParsersAction, study: Study) -> None:
     add("--out", type=Path, default=Path("runs"), help="where results and the MLflow store go (default: runs)")
     add("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="change any key of the profile")
     add("--store", metavar="URI", help=f"run in a store: {STORE_HELP}")
-    add("--engine", choices=("local", "none"), default="local", help="of --store: processes here, or the plan alone")
+    _add_engine(parser)
     add("--dry-run", action="store_true", help="print the runs and an estimate of their time, and stop")
     parser.set_defaults(command=functools.partial(_study, study))
+
+
+def _add_engine(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say where the units of a store run."""
+    add = parser.add_argument
+    words = "of --store: processes here (default), a Ray cluster, or the plan alone for jobs of your own"
+    add("--engine", choices=("local", "ray", "none"), default="local", help=words)
+    add("--address", default="auto", help="of Ray: auto (default), HOST:PORT, or local for one in this process")
+    add("--cell-cpus", type=float, default=1.0, metavar="N", help="CPUs of each unit on Ray (default: 1)")
+    add("--cell-gpus", type=float, default=0.0, metavar="N", help="GPUs of each unit on Ray, such as 0.2 (default: 0)")
+    add("--retries", type=int, default=3, metavar="N", help="passing failures of a unit before it is given up")
+    add("--allow-unauthenticated", action="store_true", help="reach a Ray cluster elsewhere without a token")
 
 
 def _add_selection(parser: argparse.ArgumentParser, study: Study) -> None:
@@ -127,10 +139,13 @@ def _study(study: Study, arguments: argparse.Namespace) -> int:
         raise ValueError(f"--jobs is {arguments.jobs}, expected at least 1")
     plan = resolve(study, arguments)
     if arguments.store and not arguments.dry_run:
-        from cfdg_experiments.stored_study import run_stored
+        from cfdg_experiments.stored_study import Place, RaySettings, run_stored
 
-        over = arguments.over if study.over else ()
-        return run_stored(plan, over, arguments.store, arguments.out, arguments.jobs, arguments.engine)
+        given = (arguments.address, arguments.cell_cpus, arguments.cell_gpus, arguments.allow_unauthenticated)
+        where = (arguments.store, arguments.out, arguments.engine, arguments.jobs, arguments.retries)
+        return run_stored(plan, arguments.over if study.over else (), Place(*where, ray=RaySettings(*given)))
+    if arguments.engine != "local":
+        raise ValueError(f"--engine is {arguments.engine}, and there is no --store, expected a shared store")
     run = dry_run if arguments.dry_run else run_study
     run(plan, arguments.out, arguments.jobs)
     return 0

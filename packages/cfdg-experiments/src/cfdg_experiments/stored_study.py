@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -17,6 +18,7 @@ from cfdg_experiments.fleet import Patience, drive, only_driver
 from cfdg_experiments.object_store import Store
 from cfdg_experiments.plan import Plan
 from cfdg_experiments.policy_store import FOLDER
+from cfdg_experiments.ray_engine import RayEngine, RaySettings
 from cfdg_experiments.report import to_rich
 from cfdg_experiments.stored_cell import CURVES
 from cfdg_experiments.stored_plan import Unit, load_plan, save_plan, units_of
@@ -25,34 +27,58 @@ from cfdg_experiments.text_table import rich_table
 from cfdg_experiments.tracking import Tracker
 
 
-def run_stored(plan: Plan, over: Sequence[str], uri: str, out: Path, jobs: int | None, engine: str) -> int:
+@dataclass(frozen=True)
+class Place:
+    """Where and how a stored plan runs.
+
+    Attributes:
+        uri: of the store.
+        out: folder of the report and of MLflow's store.
+        engine: "local", "ray", or "none" to write the plan alone.
+        jobs: units at once of the local engine; None is one per core, or one on a GPU.
+        retries: passing failures of a unit before it is given up.
+        ray: what a unit is given on a Ray cluster.
+    """
+
+    uri: str
+    out: Path
+    engine: str = "local"
+    jobs: int | None = None
+    retries: int = 3
+    ray: RaySettings = field(default_factory=RaySettings)
+
+
+def run_stored(plan: Plan, over: Sequence[str], place: Place) -> int:
     """Run a plan in a store, report it and log it; returns 1 if a unit failed for good.
 
     Args:
         plan: of the study.
         over: words of its grid.
-        uri: of the store.
-        out: folder of the report and of MLflow's store.
-        jobs: units at once.
-        engine: "local", or "none" to write the plan alone.
+        place: where it runs.
 
     Raises:
         ValueError: if the store has another plan.
         BusyError: if another driver is at work.
     """
     console = Console()
-    store = Store(uri)
+    store = Store(place.uri)
     with only_driver(store):
         save_plan(plan, over, store)
         units = units_of(plan)
-        if engine == "none":
-            console.print(f"{uri} has a plan of {len(units)} units; run each with: cfdg cell RUN_ID --store {uri}")
+        if place.engine == "none":
+            words = f"run each with: cfdg cell RUN_ID --store {place.uri}"
+            console.print(f"{place.uri} has a plan of {len(units)} units; {words}", soft_wrap=True)
             return 0
-        chosen: Engine = LocalEngine(uri, jobs or default_jobs(plan.profile, len(plan.cells())))
-        say = lambda text: console.print(text, highlight=False, soft_wrap=True)  # noqa: E731
-        failed = drive(units, store, chosen, Patience(), say=say)
-    report_stored(uri, out, track=True)
+        say = partial(console.print, highlight=False, soft_wrap=True)
+        failed = drive(units, store, _engine(plan, place), Patience(place.retries), say=say)
+    report_stored(place.uri, place.out, track=True)
     return _say_failures(units, failed, console)
+
+
+def _engine(plan: Plan, place: Place) -> Engine:
+    if place.engine == "ray":
+        return RayEngine(place.uri, place.ray)
+    return LocalEngine(place.uri, place.jobs or default_jobs(plan.profile, len(plan.cells())))
 
 
 def report_stored(uri: str, out: Path, *, track: bool = False) -> None:
