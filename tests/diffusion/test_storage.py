@@ -16,6 +16,7 @@ from cfdg_diffusion import storage
 from cfdg_diffusion.cli.table_files import write_text, written
 from cfdg_diffusion.quality import report
 from cfdg_diffusion.storage import atomic_write, leaves, nested
+from cfdg_diffusion.tabular.early_stopping import Checkpoint
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
 
@@ -193,3 +194,13 @@ def test_partial_files_of_ended_processes_are_removed_with_the_next_one(tmp_path
     names = sorted(found.name for found in tmp_path.iterdir())
     kept = [f".s.csv.00000000-{ended.pid}.partial", f".s.csv.{os.getppid()}.partial", "s.csv"]
     assert names == sorted(kept), "that of another machine and that of a living process stay"
+
+
+def test_a_fit_goes_on_without_its_checkpoint_when_the_disk_is_full(tmp_path, small_files):
+    checkpoint = Checkpoint(tmp_path / "half", 0.0, {"seed": 0})
+    checkpoint.write({"a": torch.zeros(1)})
+    told = pytest.warns(RuntimeWarning, match=r"half cannot be written \(File too large\); the fit goes on")
+    with small_files(1000), told:
+        checkpoint.write({"a": torch.zeros(9999)})
+        checkpoint.write({"a": torch.zeros(9999)})  # told once
+    assert storage.load(tmp_path / "half")["a"].shape == (1,)

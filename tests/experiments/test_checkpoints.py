@@ -7,20 +7,23 @@ import numpy as np
 import pytest
 import torch
 
-from cfdg_experiments import throttle
+from cfdg_experiments import ring_files, throttle
 from cfdg_experiments.agents import load_learner, offline_learner, save_learner
 from cfdg_experiments.cells import Cell, Workspace
 from cfdg_experiments.profile import profile_for
 from cfdg_experiments.profile_files import load_profile
+from cfdg_experiments.ring_files import RingFiles
 from cfdg_experiments.run import CellRun, pretrain_cell
 from cfdg_experiments.throttle import SHARE, Saver
 from cfdg_rl.agents.apl import APLSettings
 from cfdg_rl.agents.capture import make_capturable
 from cfdg_rl.agents.iql import IQLSettings
 from cfdg_rl.agents.td3_bc import TD3BCSettings
+from cfdg_rl.buffer import Ring
 from cfdg_rl.checkpoint import load_checkpoint, save_checkpoint
 from cfdg_rl.mixing import OFFLINE, Batch
 from cfdg_rl.streams import Streams
+from cfdg_rl.tensor_files import write_tensors
 from cfdg_rl.transitions import Transitions
 
 HOPPER = "recorded:hopper-medium"
@@ -144,3 +147,77 @@ def test_a_cell_of_another_device_goes_on_here(space, tmp_path):
     assert np.array_equal(second.result().scores[:, :2], first.result().scores)
     assert len(second.pools.online) == 40
     assert dataclasses.asdict(second.plan) == dataclasses.asdict(first.plan)
+
+
+@pytest.mark.parametrize("capacity", [5, 8, 100])
+def test_rings_come_back_from_their_pieces(tmp_path, capacity, monkeypatch):
+    """Rows are written once, also by a ring that wraps; a cleared ring begins anew; what is not needed goes."""
+    monkeypatch.setattr(ring_files, "PIECE", 4)
+    numbers = torch.Generator().manual_seed(0)
+    ring = Ring(2, capacity, 3)
+    files = RingFiles(tmp_path / "rings")
+    for count in (3, 1, 0, 7, 2, -1, 4, 2, 9):
+        if count < 0:
+            ring.clear()
+        else:
+            ring.add(torch.randn(2, count, 3, generator=numbers))
+        saved = files.save({"online": ring})
+        files.prune()
+        copy = Ring(2, capacity, 3)
+        RingFiles(tmp_path / "rings").load({"online": copy}, saved)
+        assert torch.equal(copy.view(), ring.view())
+        assert (copy.cursor, copy.size, copy.added) == (ring.cursor, ring.size, ring.added)
+        assert sorted((tmp_path / "rings").iterdir()) == sorted(files.files())
+    lengths = [piece.last - piece.first for piece in files.pieces["online"]]
+    assert all(length >= 4 for length in lengths[:-1])
+
+
+def test_a_piece_that_is_missing_damaged_or_another_one_is_refused(tmp_path):
+    ring = Ring(1, 9, 2)
+    ring.add(torch.ones(1, 4, 2))
+    files = RingFiles(tmp_path)
+    saved = files.save({"online": ring})
+    (path,) = files.files()
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(ValueError, match=r"online-0-0-4\.safetensors is damaged"):
+        files.load({"online": Ring(1, 9, 2)}, saved)
+    write_tensors(path, {"rows": torch.zeros(1, 4, 2)}, {"format": "1"})
+    with pytest.raises(ValueError, match="are other ones than its checkpoint lists"):
+        files.load({"online": Ring(1, 9, 2)}, saved)
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match="online-0-0-4"):
+        files.load({"online": Ring(1, 9, 2)}, saved)
+
+
+class Stopped(Exception):
+    pass
+
+
+@pytest.mark.parametrize("stop", [3, 18, 37])
+def test_a_run_that_is_killed_continues_from_its_own_files(space, tmp_path, monkeypatch, stop):
+    monkeypatch.setattr("cfdg_experiments.run.SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(throttle, "SHARE", 0)
+    whole = CellRun(CELL, space)
+    whole.path = tmp_path / "whole.safetensors"
+    list(whole.run())
+    first = CellRun(CELL, space)
+    first.path = tmp_path / "state.safetensors"
+    collect = first.collector.step
+
+    def dying(agent):
+        if len(first.pools.online) == stop:
+            raise Stopped
+        return collect(agent)
+
+    monkeypatch.setattr(first.collector, "step", dying)
+    with pytest.raises(Stopped):
+        list(first.run())
+    second = CellRun(CELL, space)
+    second.path = first.path
+    list(second.run())
+    assert np.array_equal(second.result().scores, whole.result().scores)
+    for name in ("online", "online_synthetic", "offline_synthetic"):
+        assert torch.equal(getattr(second.pools, name).view(), getattr(whole.pools, name).view()), name
+    names = {path.name for path in first.path.with_suffix(".rings").iterdir()}
+    assert names == {path.name for path in whole.path.with_suffix(".rings").iterdir()}

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from dataclasses import replace
@@ -72,6 +73,30 @@ def test_spoilt_files_are_refused_by_name(tmp_path, made_up, spoil, message):
     with pytest.raises(ValueError, match=message) as caught:
         CellResult.from_json(path)
     assert "cell.json" in str(caught.value)
+
+
+def test_a_flipped_bit_is_refused_or_changes_nothing(tmp_path, made_up):
+    """White space between numbers is no content; everything else is under the checksum."""
+    path = tmp_path / "cell.json"
+    made_up.cell().to_json(path)
+    whole = path.read_bytes()
+    content = json.loads(whole)
+    for place in range(0, 8 * len(whole), 5):
+        damaged = bytearray(whole)
+        damaged[place // 8] ^= 1 << place % 8
+        path.write_bytes(damaged)
+        with contextlib.suppress(ValueError):
+            CellResult.from_json(path)
+            assert json.loads(damaged) == content
+
+
+def test_a_result_of_before_the_checksums_is_read(tmp_path, made_up):
+    path = tmp_path / "cell.json"
+    made_up.cell().to_json(path)
+    values = json.loads(path.read_text())
+    del values["sha256"]
+    path.write_text(json.dumps(values))
+    assert np.array_equal(CellResult.from_json(path).scores, made_up.cell().scores)
 
 
 def test_a_missing_file_is_named(tmp_path):

@@ -5,6 +5,7 @@ import os
 import socket
 import ssl
 import stat
+import sys
 import time
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,9 +19,9 @@ import pytest
 
 from cfdg_experiments import server
 from cfdg_experiments.logged import flatten
-from cfdg_experiments.mlflow_runs import connect, look_at
+from cfdg_experiments.mlflow_runs import connect, look_at, open_experiment
 from cfdg_experiments.results import Evaluation
-from cfdg_experiments.store import QUIET, TrackingError, check_tracking, tracking_uri
+from cfdg_experiments.store import QUIET, TrackingError, check_tracking, readable, tracking_uri
 from cfdg_experiments.tracking import Tracker
 
 pytestmark = [  # MLflow and what it imports use things that their dependencies have deprecated
@@ -248,9 +249,7 @@ def test_the_goodbye_names_the_store_where_it_is_not_the_folders_own(tmp_path, m
     assert own == f"Compare the runs: cfdg ui --out runs, then http://127.0.0.1:5000/{page}"
     elsewhere = look_at("sqlite:///other.db", Path("runs"), page)
     assert elsewhere.startswith(f"Compare the runs: MLFLOW_TRACKING_URI=sqlite:///{tmp_path}/other.db cfdg ui")
-    assert (
-        look_at("http://user:secret@host:5/", Path("runs"), page) == f"Compare the runs: http://user:***@host:5/{page}"
-    )
+    assert look_at("http://user:secret@host:5/", Path("runs"), page) == f"Compare the runs: http://***@host:5/{page}"
     assert "databricks" in look_at("databricks", Path("runs"), page)
 
 
@@ -496,3 +495,57 @@ def test_header_of_the_run_says_what_made_it(table):
     tracker = table()
     tags = tracker.client.get_run(tracker.table).data.tags
     assert tags["mlflow.note.content"].startswith("Profile quick, recorded data")
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("http://me:secret@host:5000/a@b", "http://***@host:5000/a@b"),
+        ("https://host/x", "https://host/x"),
+        ("sqlite:////a/b@c.db", "sqlite:////a/b@c.db"),
+        ("postgresql://u:p@ss@host/db", "postgresql://***@host/db"),
+    ],
+)
+def test_a_password_is_never_shown(address, shown):
+    assert readable(address) == shown
+
+
+def test_a_password_is_neither_in_errors_nor_in_the_goodbye(tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@127.0.0.1:9")
+    with pytest.raises(TrackingError, match=r"no MLflow server answers at http://\*\*\*@127\.0\.0\.1:9") as caught:
+        check_tracking(tmp_path)
+    assert "secret" not in str(caught.value)
+    said = []
+    assert server.serve_ui(tmp_path, say=said.append) == 0
+    assert "secret" not in said[0]
+
+
+def test_the_web_page_ends_with_its_processes_when_it_is_terminated(tmp_path, monkeypatch, folder):
+    """SIGTERM is what a service manager and a closed terminal send."""
+    words = [sys.executable, "-c", "import os, signal, time; os.kill(os.getppid(), signal.SIGTERM); time.sleep(99)"]
+    monkeypatch.setattr(server, "ui_command", lambda *_: words)
+    began = []
+    start = server.subprocess.Popen
+    monkeypatch.setattr(server.subprocess, "Popen", lambda *a, **k: began.append(start(*a, **k)) or began[0])
+    assert server.serve_ui(folder, _free_port()) == 0
+    assert began[0].poll() is not None
+
+
+def test_two_commands_that_make_the_same_experiment_share_it(folder):
+    client = connect(tracking_uri(folder))
+    made = open_experiment(client, "twice", None)
+
+    class Late:
+        """A client that does not see the experiment the first time."""
+
+        def __init__(self):
+            self.asked = 0
+
+        def get_experiment_by_name(self, name):
+            self.asked += 1
+            return client.get_experiment_by_name(name) if self.asked > 1 else None
+
+        def create_experiment(self, name, artifact_location):
+            return client.create_experiment(name, artifact_location)
+
+    assert open_experiment(Late(), "twice", None) == made

@@ -109,5 +109,5 @@ def test_a_replica_learns_alone_and_restarts_alone():
 
 
 def test_a_setting_of_zero_is_refused():
-    with pytest.raises(ValueError, match="negatives is 0, expected more than 0"):
+    with pytest.raises(ValueError, match="negatives is 0, expected at least 1"):
         EnergySettings(negatives=0)

@@ -16,7 +16,7 @@ from cfdg_rl.agents.iql import IQL, IQLSettings
 from cfdg_rl.agents.pex import PEX, PEXSettings
 from cfdg_rl.agents.td3_bc import TD3BC, TD3BCSettings
 from cfdg_rl.buffer import FixedRows, Ring
-from cfdg_rl.composition import branches
+from cfdg_rl.composition import branches, split
 from cfdg_rl.datasets.load import Dataset
 from cfdg_rl.finetune import FinetunePlan
 from cfdg_rl.mixing import Bernoulli, Concatenated, Pools
@@ -104,16 +104,16 @@ def offline_pools(data: Dataset, reward: RewardMap, replicas: int, device: torch
 def online_pools(pools: Pools, plan: FinetunePlan, replay: ReplaySettings | None, augments: bool) -> Pools:
     """Make the four buffers of a plan, and APL's archive; without a generator its rings hold one row."""
     replicas, _, columns = pools.online.rows.shape
-    synthetic = plan.synthetic_rows if augments else 1
+    on, off = split(plan.synthetic_rows, plan.online_share, 1 - plan.online_share) if augments else (1, 1)
 
     def ring(rows: int) -> Ring:
-        return Ring(replicas, rows, columns, pools.offline.rows.device)
+        return Ring(replicas, max(1, rows), columns, pools.offline.rows.device)
 
     return replace(
         pools,
         online=ring(min(plan.steps, replay.online_rows if replay else ONLINE_ROWS)),
-        offline_synthetic=ring(synthetic),
-        online_synthetic=ring(synthetic),
+        offline_synthetic=ring(off),
+        online_synthetic=ring(on),
         archive=ring(min(plan.steps, ARCHIVE_ROWS)) if replay and replay.offline_gets_online else None,
     )
 

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from cfdg_experiments.arms import Arm, find_arm
 from cfdg_experiments.generators.fitted import Schedule
+from cfdg_experiments.locks import remove_free_locks
 from cfdg_experiments.profile import PRETRAINED_AS, CellProfile, Profile, datasets_of, profile_for
 from cfdg_experiments.results import CellKey, CellResult, Evaluation
+from cfdg_experiments.ring_files import remove_rings
 from cfdg_rl.composition import Composition
 from cfdg_rl.datasets.load import content_digest, environment_of
 from cfdg_rl.datasets.recorded.recording import plan_recording
 from cfdg_rl.envs.simulate import has_simulator
+from cfdg_rl.files import remove_drafts
 
 SAMPLING = ("guidance_weight", "sampler", "sampling_steps", "chunk_rows")  # settings that no fit depends on
 Phase = Literal["pre-training", "fine-tuning"]
@@ -121,10 +124,17 @@ Listener = Callable[[Event], None]
 
 @dataclass(frozen=True)
 class Workspace:
-    """The folder of a table's files, and the one where datasets are cached (None: the user's cache folder)."""
+    """The folder of a table's files.
+
+    Attributes:
+        folder: of everything.
+        cache: where datasets are cached; None is the user's cache folder.
+        on_saved: told of each checkpoint: its step and its files.
+    """
 
     folder: Path
     cache: Path | None = None
+    on_saved: Callable[[int, Sequence[Path]], None] | None = None
 
     def pretrained(self, cell: Cell) -> Path:
         """Return the offline checkpoint that every arm of a dataset shares, and IQL with PEX."""
@@ -140,9 +150,38 @@ class Workspace:
         """Return the file of an unfinished cell's state."""
         return self.folder / "unfinished" / f"{_slug(cell.name)}-{cell_key(cell)}.safetensors"
 
+    def rings(self, cell: Cell) -> Path:
+        """Return the folder of an unfinished cell's rings, beside its checkpoint."""
+        return self.checkpoint(cell).with_suffix(".rings")
+
+    def discard(self, cell: Cell) -> None:
+        """Remove the unfinished state of a cell."""
+        self.checkpoint(cell).unlink(missing_ok=True)
+        remove_rings(self.rings(cell))
+
     def result(self, cell: Cell) -> Path:
         """Return the file of a finished cell's curves."""
         return self.folder / "cells" / f"{_slug(cell.name)}-{cell_key(cell)}.json"
+
+    def saved(self, step: int, files: Sequence[Path]) -> None:
+        """Tell of a checkpoint."""
+        if self.on_saved is not None:
+            self.on_saved(step, files)
+
+    def lock(self, name: str) -> Path:
+        """Return the lock file of some work."""
+        return self.folder / "unfinished" / f"{name}.lock"
+
+    def sweep(self, cells: Iterable[Cell]) -> None:
+        """Remove what killed processes left: drafts, free locks, and unfinished states of what is finished."""
+        for cell in cells:
+            if self.result(cell).exists() or not self.checkpoint(cell).exists():
+                self.discard(cell)
+            if self.pretrained(cell).exists():
+                self.pretrained(cell).with_suffix(".partial").unlink(missing_ok=True)
+        for folder in (self.folder, *(path for path in self.folder.glob("**/") if path != self.folder)):
+            remove_drafts(folder)
+        remove_free_locks(self.folder / "unfinished")
 
 
 def finished_cells(cells: Iterable[Cell], space: Workspace) -> dict[Cell, CellResult]:

@@ -20,18 +20,19 @@ ARM_NAMES = (
     "of your own. Without a generator: base, base-share, base-updates. Real rows in place of generated ones: repeat, "
     "jitter. With the simulator: simulated, cfdg-simulated"
 )
+STORE_HELP = "a folder that all machines see, or an address such as s3://bucket/runs"
 COLUMNS = 100  # of the help's paragraphs
 CONTINUES = "A finished cell is never run twice, and a killed command continues where it was when you type it again."
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit status: 0, 2 for bad input in one sentence, 130 after Ctrl-C."""
+    """Run one command; returns the exit status: 0, 2 or 75 (try again later) with one sentence, 130 after Ctrl-C."""
     arguments = build_parser().parse_args(argv)
     try:
         return int(arguments.command(arguments) or 0)
     except (ValueError, OSError, RuntimeError, ImportError) as error:
         sys.stderr.write(f"cfdg: error: {error}\n{getattr(error, 'details', '')}")
-        return 2
+        return int(getattr(error, "status", 2))
     except KeyboardInterrupt:
         sys.stderr.write("cfdg: stopped; type the same command again to continue\n")
         return 130
@@ -47,8 +48,24 @@ def build_parser() -> argparse.ArgumentParser:
     ui.add_argument("--out", type=Path, default=Path("runs"), help="the folder of the runs (default: runs)")
     ui.add_argument("--port", type=int, default=5000, help="loopback port (default: 5000)")
     ui.set_defaults(command=_ui)
+    _add_store(commands)
     policies.add_commands(commands)
     return parser
+
+
+def _add_store(commands: argparse._SubParsersAction) -> None:
+    """Add the commands on a store."""
+    cell = commands.add_parser("cell", help="run one unit of a stored plan, on any machine that sees the store")
+    cell.add_argument("run_id", metavar="RUN_ID", help="as 'cfdg status' shows it")
+    cell.add_argument("--scratch", type=Path, help="where work is done (default: a temporary folder)")
+    cell.set_defaults(command=_cell)
+    status = commands.add_parser("status", help="what is done, running, failed and waiting in a store")
+    status.set_defaults(command=_status)
+    report = commands.add_parser("report", help="tables and pictures of the finished cells of a store, at any time")
+    report.add_argument("--out", type=Path, default=Path("runs"), help="where they go (default: runs)")
+    report.set_defaults(command=_report)
+    for command in (cell, status, report):
+        command.add_argument("--store", required=True, metavar="URI", help=STORE_HELP)
 
 
 def _add_study(commands: argparse._SubParsersAction, study: Study) -> None:
@@ -70,8 +87,22 @@ def _add_study(commands: argparse._SubParsersAction, study: Study) -> None:
     add("--device", help="auto (default), cpu, cuda or cuda:K")
     add("--out", type=Path, default=Path("runs"), help="where results and the MLflow store go (default: runs)")
     add("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="change any key of the profile")
+    add("--store", metavar="URI", help=f"run in a store: {STORE_HELP}")
+    _add_engine(parser)
     add("--dry-run", action="store_true", help="print the runs and an estimate of their time, and stop")
     parser.set_defaults(command=functools.partial(_study, study))
+
+
+def _add_engine(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say where the units of a store run."""
+    add = parser.add_argument
+    words = "of --store: processes here (default), a Ray cluster, or the plan alone for jobs of your own"
+    add("--engine", choices=("local", "ray", "none"), default="local", help=words)
+    add("--address", default="auto", help="of Ray: auto (default), HOST:PORT, or local for one in this process")
+    add("--cell-cpus", type=float, default=1.0, metavar="N", help="CPUs of each unit on Ray (default: 1)")
+    add("--cell-gpus", type=float, default=0.0, metavar="N", help="GPUs of each unit on Ray, such as 0.2 (default: 0)")
+    add("--retries", type=int, default=3, metavar="N", help="passing failures of a unit before it is given up")
+    add("--allow-unauthenticated", action="store_true", help="reach a Ray cluster elsewhere without a token")
 
 
 def _add_selection(parser: argparse.ArgumentParser, study: Study) -> None:
@@ -107,8 +138,39 @@ def _study(study: Study, arguments: argparse.Namespace) -> int:
     if arguments.jobs is not None and arguments.jobs < 1:
         raise ValueError(f"--jobs is {arguments.jobs}, expected at least 1")
     plan = resolve(study, arguments)
+    if arguments.store and not arguments.dry_run:
+        from cfdg_experiments.stored_study import Place, RaySettings, run_stored
+
+        given = (arguments.address, arguments.cell_cpus, arguments.cell_gpus, arguments.allow_unauthenticated)
+        where = (arguments.store, arguments.out, arguments.engine, arguments.jobs, arguments.retries)
+        return run_stored(plan, arguments.over if study.over else (), Place(*where, ray=RaySettings(*given)))
+    if arguments.engine != "local":
+        raise ValueError(f"--engine is {arguments.engine}, and there is no --store, expected a shared store")
     run = dry_run if arguments.dry_run else run_study
     run(plan, arguments.out, arguments.jobs)
+    return 0
+
+
+def _cell(arguments: argparse.Namespace) -> int:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    from cfdg_experiments.stored_cell import run_unit, set_threads
+
+    set_threads()
+    sys.stdout.write(run_unit(arguments.run_id, arguments.store, arguments.scratch) + "\n")
+    return 0
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    from cfdg_experiments.stored_study import print_status
+
+    print_status(arguments.store)
+    return 0
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from cfdg_experiments.stored_study import report_stored
+
+    report_stored(arguments.store, arguments.out)
     return 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import queue
+import signal
 import threading
 import traceback
 import warnings
@@ -22,6 +23,7 @@ from typing import Any
 import torch
 
 from cfdg_experiments.cells import Cell, Event, Listener, Workspace
+from cfdg_experiments.locks import locked
 from cfdg_experiments.results import CellResult
 from cfdg_experiments.run import pretrain_cell, run_cell
 from cfdg_rl.datasets.dataset import DataWarning
@@ -60,7 +62,8 @@ def run_grid(
         events = manager.Queue()
         try:
             _drive(pool, _Job(space, events, task), cells, lambda wait: _forward(events, notify, wait), finished)
-        except BrokenProcessPool as error:
+        except (BrokenProcessPool, EOFError, ConnectionError) as error:
+            ours.close()
             raise RuntimeError(
                 "a worker process died (out of memory?); run the same command again to continue"
             ) from error
@@ -72,7 +75,7 @@ def run_grid(
 def _manager(context: SpawnContext, lifeline: Connection) -> SyncManager:
     """Start the process that holds the queue of events."""
     manager = SyncManager(ctx=context)
-    manager.start(_end_with, (lifeline,))
+    manager.start(_start_manager, (lifeline,))
     return manager
 
 
@@ -86,13 +89,17 @@ class _Job:
 
     def pretrain(self, cell: Cell) -> None:
         """Make the offline checkpoint."""
-        with _told(cell.pretraining):
+        path = self.space.pretrained(cell)
+        with _told(cell.pretraining), locked(self.space.lock(path.stem), cell.pretraining, wait=True):
             pretrain_cell(cell, self.space, self.events.put)
 
     def run(self, cell: Cell) -> CellResult:
         """Fine-tune and return the curves."""
-        with _told(cell.name):
-            return self.task(cell, self.space, self.events.put)
+        path = self.space.result(cell)
+        with _told(cell.name), locked(self.space.lock(path.stem), cell.name, wait=True):
+            result = self.task(cell, self.space, self.events.put)  # which another command may have finished meanwhile
+            self.space.discard(cell)
+        return result
 
 
 @contextmanager
@@ -140,8 +147,14 @@ def _forward(events: queue.Queue[Event], notify: Listener, wait: float) -> None:
 
 def _start_worker(threads: int, lifeline: Connection) -> None:
     """Prepare a worker process: its threads, and its end together with its parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent ends them
     torch.set_num_threads(threads)
     warnings.filterwarnings("ignore", category=DataWarning)  # the parent process has said it
+    _end_with(lifeline)
+
+
+def _start_manager(lifeline: Connection) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     _end_with(lifeline)
 
 

@@ -18,6 +18,7 @@ from cfdg_experiments.generators.interface import State
 from cfdg_experiments.generators.simulated import Outcomes
 from cfdg_rl.mixing import Pools
 from cfdg_rl.protocols import Metrics
+from cfdg_rl.ranges import PLURAL, SWITCH, check_ranges
 from cfdg_rl.streams import Streams
 from cfdg_rl.transitions import Transitions
 
@@ -42,9 +43,7 @@ class InspectionSettings:
     projections: int = 100
 
     def __post_init__(self) -> None:
-        for name in ("rows", "neighbours", "queries", "projections"):
-            if getattr(self, name) < 2:
-                raise ValueError(f"{name} is {getattr(self, name)}, expected at least 2")
+        check_ranges(self, enabled=SWITCH, rows=PLURAL, neighbours=PLURAL, queries=PLURAL, projections=PLURAL)
 
 
 class Inspection:

@@ -23,8 +23,9 @@ from cfdg_experiments.store import (
     database_path,
     is_own_store,
     readable,
-    without_password,
+    without_credentials,
 )
+from cfdg_rl.files import draft_name, remove_drafts
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -68,7 +69,12 @@ def open_experiment(client: MlflowClient, name: str, location: str | None) -> st
     """
     found = client.get_experiment_by_name(name)
     if found is None:
-        return client.create_experiment(name, artifact_location=location)
+        try:
+            return client.create_experiment(name, artifact_location=location)
+        except Exception:  # of MLflow: another command may have made it in between
+            found = client.get_experiment_by_name(name)
+            if found is None:
+                raise
     if found.lifecycle_stage == "deleted":
         client.restore_experiment(found.experiment_id)
     return found.experiment_id
@@ -150,7 +156,7 @@ class Runs:
 
 def first_line(error: BaseException, uri: str = "") -> str:
     """Return the first line of an error's message without the address's password, or its type if it has none."""
-    return without_password((str(error).strip() or type(error).__name__).splitlines()[0], uri)
+    return without_credentials((str(error).strip() or type(error).__name__).splitlines()[0], uri)
 
 
 def look_at(uri: str, folder: Path, page: str) -> str:
@@ -172,7 +178,8 @@ def look_at(uri: str, folder: Path, page: str) -> str:
 def _create_database(path: Path, client: type[MlflowClient]) -> None:
     """Make the tables under a temporary name: they take 10 s, and a kill or a second command in between spoils them."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    remove_drafts(path.parent, path.stem)
+    temporary = path.with_name(draft_name(path.stem) + path.suffix)
     try:
         client(tracking_uri=f"sqlite:///{temporary.absolute().as_posix()}").search_experiments(max_results=1)
         _keep_first(temporary, path)

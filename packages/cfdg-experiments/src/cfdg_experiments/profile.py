@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -17,6 +18,7 @@ from cfdg_rl.agents.pex import PEXSettings
 from cfdg_rl.agents.td3_bc import TD3BCSettings
 from cfdg_rl.datasets.load import is_sparse
 from cfdg_rl.finetune import FinetunePlan
+from cfdg_rl.ranges import COUNT, NATURAL, OPTIONAL_COUNT, SHARE, SWITCH, check_ranges
 
 PRETRAINED_AS = {"iql": "iql", "pex": "iql", "apl": "apl"}  # algorithms of one value share their offline checkpoints
 ALGORITHMS = tuple(PRETRAINED_AS)
@@ -34,6 +36,9 @@ class DataSettings:
     rows: int | None = None  # rows to record or to keep; null is the source's default
     seed: int = 0  # of the recorder; the agents' seeds do not change the data
 
+    def __post_init__(self) -> None:
+        check_ranges(self, rows=OPTIONAL_COUNT, seed=NATURAL)
+
 
 @dataclass(frozen=True)
 class PretrainSettings:
@@ -41,6 +46,9 @@ class PretrainSettings:
 
     steps: int = 1_000_000  # paper, section 4.1
     batch_size: int = 256
+
+    def __post_init__(self) -> None:
+        check_ranges(self, steps=COUNT, batch_size=COUNT)
 
 
 @dataclass(frozen=True)
@@ -53,6 +61,9 @@ class MixingSettings:
     gate: bool = False  # held-out rows judge each refresh of a learnt generator; see generators.gate
     adaptive: bool = False  # keep the share of generated rows that counts as on-policy; see generators.on_policy
 
+    def __post_init__(self) -> None:
+        check_ranges(self, synthetic_ratio=SHARE)
+
 
 @dataclass(frozen=True)
 class EvaluationSettings:
@@ -60,6 +71,9 @@ class EvaluationSettings:
 
     every: int = 10_000  # environment steps; PEX
     episodes: int = 10  # PEX; the final score averages them
+
+    def __post_init__(self) -> None:
+        check_ranges(self, every=COUNT, episodes=COUNT)
 
 
 @dataclass(frozen=True)
@@ -80,6 +94,7 @@ class ReplaySettings:
     offline_gets_online: bool = True  # offline batches are drawn from all online rows too
 
     def __post_init__(self) -> None:
+        check_ranges(self, probability=SHARE, gate=NATURAL, online_rows=COUNT, offline_gets_online=SWITCH)
         if not 0 <= self.gate < self.online_rows:
             raise ValueError(f"gate is {self.gate}, expected 0 or more and less than online_rows, {self.online_rows}")
 
@@ -146,9 +161,9 @@ class Profile:
             raise ValueError(f"seeds is {list(self.seeds)}, expected distinct integers >= 0")
         if not self.data.datasets:
             raise ValueError("data.datasets is empty, expected at least one dataset")
-        for key, value in (("pretrain.steps", self.pretrain.steps), ("evaluation.every", self.evaluation.every)):
-            if value < 1:
-                raise ValueError(f"{key} is {value}, expected at least 1")
+        check_ranges(self, capture=SWITCH)
+        _check_once(arms=self.arms, algorithms=self.algorithms)
+        _check_words(self.name, self.device)
 
 
 @dataclass(frozen=True)
@@ -234,6 +249,20 @@ def profile_for(profile: Profile, dataset: str, algorithm: str) -> CellProfile:
 
 def _apl_learner(apl: APLProfile) -> LearnerSettings:
     return apl.td3_bc if apl.learner == "td3-bc" else apl.conservative
+
+
+def _check_once(**lists: Sequence[str]) -> None:
+    for name, values in lists.items():
+        if twice := [value for value in values if values.count(value) > 1]:
+            raise ValueError(f"{name} has {twice[0]!r} {values.count(twice[0])} times, expected every name once")
+
+
+def _check_words(name: str, device: str) -> None:
+    """Refuse a name that is no plain folder name, and a device that PyTorch is not asked for here."""
+    if name and not re.fullmatch(r"\w[\w.+ -]*", name):
+        raise ValueError(f"name is {name!r}, expected letters, digits and . + - _, for it names a folder")
+    if not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", device):
+        raise ValueError(f"device is {device!r}, expected auto, cpu, cuda or cuda:K")
 
 
 def _check_members(name: str, found: Sequence[str], known: Sequence[str]) -> None:

@@ -12,9 +12,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, get_type_hints
 
-import yaml
 from pydantic import TypeAdapter, ValidationError
 
+from cfdg_experiments.plain_yaml import check_plain, dump_yaml, parse_yaml
 from cfdg_experiments.profile import Profile, near_names
 
 PROFILES = ("quick", "reduced", "paper")
@@ -36,10 +36,7 @@ def load_profile(
         FileNotFoundError: if there is no such file.
     """
     where, text = _read(name_or_path)
-    try:
-        tree = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ValueError(f"{where} is not YAML: {' '.join(str(error).split())}") from error
+    tree = parse_yaml(text, where)
     if not isinstance(tree, dict):
         raise ValueError(f"{where} is a {type(tree).__name__}, expected keys and values")
     tree = {**(defaults or {}), **tree}
@@ -55,7 +52,7 @@ def with_overrides(profile: Profile, overrides: Mapping[str, Any], where: str) -
     Raises:
         ValueError: if a key, a type or a value is wrong; the message begins with ``where``.
     """
-    tree = yaml.safe_load(dump_profile(profile))
+    tree = parse_yaml(dump_profile(profile), where)
     for key, value in overrides.items():
         _set(tree, key, value)
     return build_profile(tree, where)
@@ -67,6 +64,7 @@ def build_profile(tree: Mapping[str, Any], where: str) -> Profile:
     Raises:
         ValueError: if a key, a type or a value is wrong; the message begins with ``where``.
     """
+    check_plain(tree, where)
     _check_keys(Profile, tree, where, "")
     whole = _merged(json.loads(json.dumps(asdict(Profile(name="")))), tree)
     try:
@@ -83,7 +81,7 @@ def _adapter() -> TypeAdapter[Profile]:
 
 def dump_profile(profile: Profile) -> str:
     """Write the profile as YAML that :func:`load_profile` reads back unchanged."""
-    return yaml.safe_dump(json.loads(json.dumps(asdict(profile))), sort_keys=False)
+    return dump_yaml(json.loads(json.dumps(asdict(profile))))
 
 
 def parse_overrides(pairs: Sequence[str]) -> dict[str, Any]:
@@ -98,9 +96,10 @@ def parse_overrides(pairs: Sequence[str]) -> dict[str, Any]:
         if not equals or not key:
             raise ValueError(f"override is {pair!r}, expected key=value, such as finetune.steps=2000")
         try:
-            found[key] = _number(yaml.safe_load(value))
-        except yaml.YAMLError as error:
+            found[key] = _number(parse_yaml(value, ""))
+        except ValueError as error:
             raise ValueError(f"override {key} is {value!r}, expected a YAML value") from error
+        check_plain({key: found[key]}, "override")
     return found
 
 
@@ -123,11 +122,16 @@ def _read(name_or_path: str) -> tuple[str, str]:
         raise ValueError(f"profile is {name_or_path!r}{near}, expected {', '.join(PROFILES)} or a .yaml file")
     if not path.exists():
         raise FileNotFoundError(f"profile {path} does not exist")
-    return f"profile {path}", path.read_text(encoding="utf-8")
+    try:
+        return f"profile {path}", path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"profile {path} is not UTF-8 text, expected YAML") from error
 
 
 def _set(tree: dict[str, Any], key: str, value: object) -> None:
     *groups, last = key.split(".")
+    if not all((*groups, last)):
+        raise ValueError(f"override key is {key!r}, expected words between the dots, such as finetune.steps")
     for group in groups:
         tree = tree.setdefault(group, {})
         if not isinstance(tree, dict):
@@ -169,7 +173,8 @@ def _sentence(error: ValidationError) -> str:
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] == "value_error":
         message = first["msg"].removeprefix("Value error, ")
-        return f"{key}: {message}" if key else message
+        joint = "." if re.match(r"\w+( \(\w+\))? is ", message) else ": "  # a setting of the group, or the group
+        return f"{key}{joint}{message}" if key else message
     if first["type"] == "missing":
         return f"{key} is missing in {first['input']!r}, expected a value"
     return f"{key} is {first['input']!r}, expected {_SHOULD.sub('', first['msg'])}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections import defaultdict
@@ -13,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cfdg_rl.files import atomic_write
+from cfdg_rl.tensor_files import CHECKSUM
 
 FORMAT = 1
 LATE_EVALUATIONS = 10  # evaluations averaged by CellResult.late
@@ -124,10 +126,9 @@ class CellResult:
         return online[:, -LATE_EVALUATIONS:].mean(axis=1) if online.shape[1] else self.final
 
     def to_json(self, path: Path) -> None:
-        """Write the cell; NaN becomes null."""
-        values = {item.name: getattr(self, item.name) for item in fields(self)}
-        values["metrics"] = {key: plain(curve) for key, curve in self.metrics.items()}
-        write_json(path, {"format": FORMAT} | {key: plain(value) for key, value in values.items()})
+        """Write the cell with a SHA-256 of its content; NaN becomes null."""
+        values = {"format": FORMAT} | {item.name: plain(getattr(self, item.name)) for item in fields(self)}
+        write_json(path, values | {CHECKSUM: _digest(values)})
 
     @classmethod
     def from_json(cls, path: Path) -> CellResult:
@@ -135,15 +136,19 @@ class CellResult:
 
         Raises:
             FileNotFoundError: if there is no such file.
-            ValueError: if the file is no JSON, of another format, or lacks a key or has one too many.
+            ValueError: if the file is no JSON, of another format, damaged, or lacks a key or has one too many.
         """
         values = _read_object(path)
+        written = values.pop(CHECKSUM, None)  # a file of version 0.3 has none
+        digest = _digest(values)
         if (found := values.pop("format", None)) != FORMAT:
             raise ValueError(f"result {path} has format {found!r}, expected {FORMAT}")
         expected = {item.name for item in fields(cls)}
         if values.keys() != expected:
             wrong = sorted(values.keys() ^ expected)
             raise ValueError(f"result {path} has missing or unknown keys {wrong}, expected {sorted(expected)}")
+        if written not in (None, digest):
+            raise ValueError(f"result {path} is damaged: its content does not have the SHA-256 that is written in it")
         try:
             return cls(**_arrays(values))
         except (ValueError, TypeError, AttributeError) as error:
@@ -208,6 +213,12 @@ def _read_object(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise ValueError(f"result {path} is a {type(values).__name__}, expected an object")
     return values
+
+
+def _digest(values: Mapping[str, Any]) -> str:
+    """Hash JSON values whatever the order of their keys and the white space between them."""
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _arrays(values: dict[str, Any]) -> dict[str, Any]:

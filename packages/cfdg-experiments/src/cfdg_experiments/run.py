@@ -2,47 +2,45 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from cfdg_experiments.agents import (
-    choose_device,
-    load_learner,
-    make_mixer,
-    offline_learner,
-    offline_pools,
-    online_learner,
-    online_pools,
-    plan_of,
-    reward_map,
-    save_learner,
-)
+from cfdg_experiments.agents import choose_device, load_learner, make_mixer, online_pools, plan_of, reward_map
 from cfdg_experiments.augmentation import Augmentation
+from cfdg_experiments.cell_parts import (
+    captured,
+    learner_state,
+    load_data,
+    pools_of,
+    pretrained_learner,
+    resume,
+    untrained,
+)
 from cfdg_experiments.cells import Cell, Event, Listener, Workspace
 from cfdg_experiments.offline_fit import load_start
 from cfdg_experiments.policy_store import PolicyKeeper, describe_learner
 from cfdg_experiments.results import CellResult, Curves, Evaluation
+from cfdg_experiments.ring_files import RingFiles
 from cfdg_experiments.throttle import Saver, Throttle
-from cfdg_rl.agents.capture import Captured
 from cfdg_rl.buffer import Ring
 from cfdg_rl.checkpoint import load_checkpoint, save_checkpoint
 from cfdg_rl.collect import EnvCollector
-from cfdg_rl.datasets.load import Dataset, content_digest, load_dataset
 from cfdg_rl.evaluate import Evaluator
 from cfdg_rl.finetune import finetune
 from cfdg_rl.mixing import Batch, Bernoulli, Pools
 from cfdg_rl.pretrain import pretrain
-from cfdg_rl.protocols import Learner, Metrics
+from cfdg_rl.protocols import Metrics
 from cfdg_rl.streams import Streams
 
-SAVE_SECONDS = 60.0  # a kill loses about this much work, more where a checkpoint takes long
+# A kill loses about this much work, more where a checkpoint takes long; a machine that may vanish wants less.
+SAVE_SECONDS = float(os.environ.get("CFDG_CHECKPOINT_SECONDS", "60"))
 NOTIFY_SECONDS = 1.0  # between progress events
 
 
@@ -53,13 +51,13 @@ def pretrain_cell(cell: Cell, space: Workspace, notify: Listener) -> None:
         return
     settings = cell.profile.pretrain
     device = choose_device(cell.profile.device)
-    data = _load_data(cell, space)
-    agent = _captured(_untrained(cell, data, device), cell)
+    data = load_data(cell, space)
+    agent = captured(untrained(cell, data, device), cell)
     agent.fit_scaler(data.transitions.obs.to(device))
     streams = Streams(cell.profile.seeds, "pretrain", device)
     draft = path.with_suffix(".partial")
-    start = _resume(draft, agent, streams, device)
-    pools = _offline_pools(cell, data, device)
+    start = resume(draft, agent, streams, device)
+    pools = pools_of(cell, data, device)
     progress = Throttle(NOTIFY_SECONDS)
     saver = Saver(draft, SAVE_SECONDS)
     loop = pretrain(agent, pools, streams, steps=settings.steps, batch_size=settings.batch_size, start=start)
@@ -67,9 +65,9 @@ def pretrain_cell(cell: Cell, space: Workspace, notify: Listener) -> None:
         if progress.ready():
             notify(Event(cell, "pre-training", step, settings.steps))
         if saver.due():
-            saver.save(partial(_learner_state, agent, streams, step))
+            saver.save(partial(learner_state, agent, streams, step), partial(space.saved, step, [draft]))
     about = describe_learner(cell.profile.learner, (data.obs_dim, data.action_dim), cell.profile.seeds)
-    save_checkpoint(path, _learner_state(agent, streams, settings.steps) | {"learner": about})
+    save_checkpoint(path, learner_state(agent, streams, settings.steps) | {"learner": about})
     draft.unlink(missing_ok=True)
 
 
@@ -87,7 +85,7 @@ def run_cell(cell: Cell, space: Workspace, notify: Listener) -> CellResult:
         run.close()
     result = run.result()
     result.to_json(path)
-    space.checkpoint(cell).unlink(missing_ok=True)
+    space.discard(cell)
     return result
 
 
@@ -105,14 +103,15 @@ class CellRun:
 
     def __init__(self, cell: Cell, space: Workspace, notify: Listener = lambda event: None) -> None:
         self.cell = cell
+        self.space = space
         self.path = space.checkpoint(cell)
         self.notify = notify
         self.device = choose_device(cell.profile.device)
-        self.data = _load_data(cell, space)
+        self.data = load_data(cell, space)
         reward = reward_map(cell.profile.learner, self.data)
         self.plan = plan_of(cell.profile.finetune, cell.augmentation, self.data, reward)
         pretrained = load_checkpoint(space.pretrained(cell), self.device)
-        self.agent = _pretrained(cell, self.data, pretrained["agent"], self.device)
+        self.agent = pretrained_learner(cell, self.data, pretrained["agent"], self.device)
         self.pools = self._pools()
         self.collector, self.evaluator = self._environments()
         self.streams = Streams(cell.profile.seeds, "batches", self.device)  # the same for all arms until T_diff
@@ -129,8 +128,9 @@ class CellRun:
 
     def run(self) -> Iterator[Event]:
         """Fine-tune, evaluate and save; yields progress and evaluations."""
+        files = RingFiles(self.path.with_suffix(".rings"))
         if self.path.exists():
-            self.restore(load_checkpoint(self.path, self.device))
+            self.restore(load_checkpoint(self.path, self.device), files)
         began = time.perf_counter() - self.seconds
         saver = Saver(self.path, SAVE_SECONDS)
         if not self.curves.steps:
@@ -150,7 +150,7 @@ class CellRun:
             elif self.progress.ready():
                 yield self._event()
             if saver.due():
-                saver.save(self.state)
+                saver.save(partial(self.state, files), partial(self._saved, files))
 
     def evaluate(self, latest: Mapping[str, torch.Tensor]) -> Event:
         """Score the mean policy, and note it with the latest training metrics."""
@@ -175,11 +175,15 @@ class CellRun:
         behaviour_score = float(self.data.behaviour_score)
         return self.curves.result(self.cell.key, behaviour_score=behaviour_score, seconds=self.seconds)
 
-    def state(self) -> dict[str, Any]:
-        """Collect everything that changes: a restored run continues bit for bit."""
+    def state(self, files: RingFiles | None = None) -> dict[str, Any]:
+        """Collect everything that changes: a restored run continues bit for bit.
+
+        With ``files`` the rows of the rings are in files of their own, of which the new ones are written.
+        """
+        rings = self._rings()
         state: dict[str, Any] = {
-            **_learner_state(self.agent, self.streams, self.done),
-            "rings": {name: ring.state_dict() for name, ring in self._rings().items()},
+            **learner_state(self.agent, self.streams, self.done),
+            "rings": files.save(rings) if files else {name: ring.state_dict() for name, ring in rings.items()},
             "collector": self.collector.state(),
             **self.curves.state(),
             "seconds": self.seconds,
@@ -190,8 +194,8 @@ class CellRun:
             state["coin"] = self.mixer.coin.state()
         return state
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Continue where :meth:`state` was taken.
+    def restore(self, state: Mapping[str, Any], files: RingFiles | None = None) -> None:
+        """Continue where :meth:`state` was taken, with the same files.
 
         Raises:
             ValueError: if an earlier version of this package wrote it.
@@ -200,8 +204,12 @@ class CellRun:
             raise ValueError(f"checkpoint {self.path} is of an earlier version, expected one of this; delete it")
         load_learner(self.agent, state["agent"])
         self.streams.restore(state["streams"])
-        for name, ring in self._rings().items():
-            ring.load_state_dict(state["rings"][name])
+        rings = self._rings()
+        if files and all("pieces" in own for own in state["rings"].values()):
+            files.load(rings, state["rings"])
+        else:
+            for name, ring in rings.items():
+                ring.load_state_dict(state["rings"][name])
         if isinstance(self.mixer, Bernoulli):
             self.mixer.coin.restore(state["coin"])
         self.collector.restore({key: _numpy(value) for key, value in state["collector"].items()})
@@ -210,6 +218,10 @@ class CellRun:
         self.seconds = state["seconds"]
         self.latest = dict(state.get("latest", {}))  # a checkpoint of version 0.3 has none
         self.augmentation.restore(state["augmentation"])
+
+    def _saved(self, files: RingFiles) -> None:
+        files.prune()
+        self.space.saved(self.done, [self.path, *files.files()])
 
     def _evaluates_at(self, step: int) -> bool:
         return step % self.cell.profile.evaluation.every == 0 or step == self.plan.steps
@@ -234,7 +246,7 @@ class CellRun:
         return rings if self.pools.archive is None else rings | {"archive": self.pools.archive}
 
     def _pools(self) -> Pools:
-        offline = _offline_pools(self.cell, self.data, self.device)
+        offline = pools_of(self.cell, self.data, self.device)
         return online_pools(offline, self.plan, self.cell.profile.replay, self.cell.augmentation.augments)
 
     def _environments(self) -> tuple[EnvCollector, Evaluator]:
@@ -252,46 +264,6 @@ class CellRun:
         reward = reward_map(own.learner, self.data)
         arm = self.cell.augmentation
         return Augmentation(arm, own, self.data, agent=self.agent, reward=reward, device=self.device, start=start)
-
-
-def _untrained(cell: Cell, data: Dataset, device: torch.device) -> Learner:
-    return offline_learner(cell.profile.learner, (data.obs_dim, data.action_dim), cell.profile.seeds, device)
-
-
-def _pretrained(cell: Cell, data: Dataset, state: Mapping[str, Any], device: torch.device) -> Learner:
-    """Make the learner of the online phase from the offline checkpoint."""
-    offline = _untrained(cell, data, device)
-    load_learner(offline, state)
-    return _captured(online_learner(offline, cell.profile.pex), cell)
-
-
-def _captured(agent: Learner, cell: Cell) -> Learner:
-    """Replay the learner's updates as CUDA graphs where the profile asks for it; a CPU refuses."""
-    return Captured(agent) if cell.profile.capture else agent
-
-
-def _offline_pools(cell: Cell, data: Dataset, device: torch.device) -> Pools:
-    return offline_pools(data, reward_map(cell.profile.learner, data), len(cell.profile.seeds), device)
-
-
-def _learner_state(agent: Learner, streams: Streams, step: int) -> dict[str, Any]:
-    return {"agent": save_learner(agent), "streams": streams.state(), "step": step}
-
-
-def _resume(path: Path, agent: Learner, streams: Streams, device: torch.device) -> int:
-    """Restore an interrupted pre-training; returns the number of updates that are done."""
-    if not path.exists():
-        return 0
-    state = load_checkpoint(path, device)
-    load_learner(agent, state["agent"])
-    streams.restore(state["streams"])
-    return int(state["step"])
-
-
-def _load_data(cell: Cell, space: Workspace) -> Dataset:
-    if cell.content and content_digest(cell.dataset) != cell.content:
-        raise ValueError(f"{cell.dataset} has changed since the command began, expected the same files; run it again")
-    return load_dataset(cell.dataset, rows=cell.profile.rows, seed=cell.profile.data_seed, cache=space.cache)
 
 
 def _numpy(value: object) -> object:

@@ -13,7 +13,7 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
-from cfdg_experiments.store import QUIET, TrackingError, check_tracking, database_path, tracking_uri
+from cfdg_experiments.store import QUIET, TrackingError, check_tracking, database_path, readable, tracking_uri
 
 START_SECONDS = 180.0  # a busy machine was seen to need 70
 GRACE_SECONDS = 10.0  # for the server to end by itself
@@ -33,13 +33,14 @@ def serve_ui(folder: Path, port: int = 5000, host: str = "127.0.0.1", say: Calla
     """
     uri = tracking_uri(folder)
     if uri.startswith(("http://", "https://")):
-        say(f"MLFLOW_TRACKING_URI is set: the runs are at {uri}")
+        say(f"MLFLOW_TRACKING_URI is set: the runs are at {readable(uri)}")
         return 0
     check_tracking(folder)
     if uri.startswith("sqlite:///") and not (path := database_path(uri)).exists():
         raise TrackingError(f"there is no MLflow database {path}; `cfdg table1` makes it")
     _check_port(host, port)
     say("Starting MLflow, which takes up to a minute ...")
+    before = signal.signal(signal.SIGTERM, _interrupt)  # a closed terminal or a service manager ends the server too
     server = subprocess.Popen(
         ui_command(uri, port, host), env={**os.environ, **QUIET}, start_new_session=True, stdout=subprocess.DEVNULL
     )
@@ -51,6 +52,11 @@ def serve_ui(folder: Path, port: int = 5000, host: str = "127.0.0.1", say: Calla
         return 0
     finally:
         _stop(server)
+        signal.signal(signal.SIGTERM, before)
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def _check_port(host: str, port: int) -> None:

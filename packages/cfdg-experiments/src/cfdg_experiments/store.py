@@ -7,7 +7,6 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from urllib.parse import urlsplit
 
 DATABASE = "mlflow.db"
 ID_FILE = "folder-id"
@@ -18,6 +17,7 @@ QUIET = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",  # seconds; MLflow's 120 with 7 retries would hold a training run for minutes
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # ten processes and a minute, for nothing that is used here
 }
 IMPATIENT = {  # of the check before the work: a server that is silent for longer counts as absent
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "4",
@@ -74,17 +74,15 @@ def absolute_uri(uri: str) -> str:
 
 
 def readable(uri: str) -> str:
-    """Write an address as it may be shown: without its password."""
-    return without_password(uri, uri)
+    """Write an address as it may be shown: without its user name and password."""
+    return without_credentials(uri, uri)
 
 
-def without_password(text: str, uri: str) -> str:
-    """Leave the password of ``uri`` out of a text."""
-    try:
-        password = urlsplit(uri).password
-    except ValueError:  # no address
-        return text
-    return text.replace(f":{password}@", ":***@") if password else text
+def without_credentials(text: str, uri: str) -> str:
+    """Leave the user name and password of ``uri`` out of a text."""
+    host = uri.partition("://")[2].partition("/")[0]
+    credentials = host.rpartition("@")[0]
+    return text.replace(f"{credentials}@", "***@") if credentials else text
 
 
 def database_path(uri: str) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import tempfile
 import warnings
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from cfdg_experiments.cells import Cell, Event, Workspace, cell_key, finished_ce
 from cfdg_experiments.display import Display, unfinished
 from cfdg_experiments.grid import Task, run_grid
 from cfdg_experiments.header import count
+from cfdg_experiments.locks import locked
 from cfdg_experiments.plan import Plan, make_plan, refresh_steps
 from cfdg_experiments.product import Product, Written
 from cfdg_experiments.profile import DataSettings, Profile, has_cell
@@ -107,10 +109,18 @@ def _plan_table(plan: Plan, done: Collection[Cell]) -> Table:
 
 def run_study(plan: Plan, out: Path, jobs: int | None) -> None:
     """Run the missing cells, showing progress, and leave tables, pictures and MLflow runs behind."""
-    console = Console()
     space = workspace(out)
     check_writable(out)
     check_tracking(out)
+    check_device(plan.profile)
+    with locked(space.lock(plan.name), f"{plan.name} in {out}", wait=False):
+        space.sweep(plan.cells())
+        _run_study(plan, out, space, jobs)
+
+
+def _run_study(plan: Plan, out: Path, space: Workspace, jobs: int | None) -> None:
+    """Run what is missing, in a folder that is writable and this command's own."""
+    console = Console()
     jobs = jobs or default_jobs(plan.profile, len(plan.cells()))
     _prepare_data(plan.cells(), space, jobs, console)
     for sentence in left_out(plan.profile):
@@ -122,13 +132,13 @@ def run_study(plan: Plan, out: Path, jobs: int | None) -> None:
     with tracker, Display(console, plan.header, len(plan.places), plan.keys()) as display:
         _run_missing(plan, space, jobs, display, tracker)
         results = sorted(display.results, key=lambda result: list(plan.places).index(result.key))  # not as they ended
-        tracker.report(_report(plan, results, space, folder))
+        tracker.report(write_product_report(plan, results, space, folder))
     console.print(to_rich(results, plan.header))
     console.print(f"\nTables, pictures and scores: {folder}", highlight=False, soft_wrap=True)
     console.print(tracker.how_to_look(), highlight=False, soft_wrap=True)
 
 
-def _report(plan: Plan, results: Sequence[CellResult], space: Workspace, folder: Path) -> list[Path]:
+def write_product_report(plan: Plan, results: Sequence[CellResult], space: Workspace, folder: Path) -> list[Path]:
     """Write the report with the study's pictures and product; returns the files."""
     product = _product(plan)
     made = product.write(plan.places, plan.header, space, folder) if product else Written([], [])
@@ -253,6 +263,27 @@ def check_writable(out: Path) -> None:
         parent = parent.parent
     if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
         raise PermissionError(f"folder {out} cannot be written: {parent} is not a writable folder")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            pass
+    except OSError as error:
+        raise PermissionError(f"folder {out} cannot be written: {error.strerror}") from error
+
+
+def check_device(profile: Profile) -> None:
+    """Refuse a device that there is none of, and graphs on a CPU, before the data are read.
+
+    Raises:
+        ValueError: with the device, and how many there are.
+    """
+    name = profile.device
+    count = torch.cuda.device_count()
+    index = int(name.partition(":")[2] or 0)
+    if name.startswith("cuda") and index >= count:
+        raise ValueError(f"device is {name!r}, and PyTorch sees {count} CUDA devices here, expected one of them or cpu")
+    if profile.capture and (name == "cpu" or not count):
+        raise ValueError("capture is true on a CPU, expected a CUDA device for CUDA graphs")
 
 
 def duration(seconds: float) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from cfdg_experiments.object_store import StoreError
 from cfdg_rl.checkpoint import save_checkpoint
 
 SHARE = 20  # a checkpoint that takes t seconds is followed by 20 t seconds of work: it costs 5 % of the time at most
@@ -52,14 +53,16 @@ class Saver:
         """Tell if a checkpoint should be written now."""
         return time.perf_counter() - self.ended >= max(self.seconds, SHARE * self.took)
 
-    def save(self, state: Callable[[], Mapping[str, Any]]) -> None:
-        """Write what ``state`` returns, and note how long both took."""
+    def save(self, state: Callable[[], Mapping[str, Any]], then: Callable[[], None] = lambda: None) -> None:
+        """Write what ``state`` returns, call ``then`` once that is done, and note how long all took."""
         began = time.perf_counter()
         try:
             save_checkpoint(self.path, state())
-        except OSError as error:
+            then()
+        except (OSError, StoreError) as error:
             if not self.problem:
-                logger.warning("checkpoint %s cannot be written (%s); the run goes on", self.path, error.strerror)
+                reason = error.strerror if isinstance(error, OSError) else error
+                logger.warning("checkpoint %s cannot be written (%s); the run goes on", self.path, reason)
             self.problem = True
         else:
             self.problem = False

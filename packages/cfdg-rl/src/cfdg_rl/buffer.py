@@ -39,6 +39,8 @@ class FixedRows:
 class Ring:
     """A ring buffer: the latest ``capacity`` rows of each of R replicas, on one device.
 
+    The memory of rows that were not added yet is reserved, and on a CPU not in use.
+
     Args:
         replicas: R.
         capacity: rows kept per replica, at least 1.
@@ -52,9 +54,11 @@ class Ring:
     def __init__(self, replicas: int, capacity: int, columns: int, device: str | torch.device = "cpu") -> None:
         if capacity < 1:
             raise ValueError(f"capacity is {capacity}, expected at least 1 row")
-        self.rows = torch.zeros(replicas, capacity, columns, device=device)
+        self.rows = torch.empty(replicas, capacity, columns, device=device)  # on a CPU memory comes with the rows
         self.size = 0
         self.cursor = 0  # where the next row goes; the oldest row once the ring is full
+        self.added = 0  # rows since the last clearing; row i is at place i modulo the capacity
+        self.clearings = 0
 
     def __len__(self) -> int:
         """Return the rows held per replica, at most the capacity."""
@@ -72,10 +76,31 @@ class Ring:
         self.rows.index_copy_(1, slots, rows.to(self.rows))
         self.cursor = (self.cursor + rows.shape[1]) % self.capacity
         self.size = min(self.size + rows.shape[1], self.capacity)
+        self.added += rows.shape[1]
 
     def clear(self) -> None:
         """Drop every row."""
-        self.size = self.cursor = 0
+        self.size = self.cursor = self.added = 0
+        self.clearings += 1
+
+    def between(self, first: int, last: int) -> Tensor:
+        """Return rows ``(R, last - first, D)`` by their numbers since the last clearing, if possible without a copy.
+
+        Raises:
+            ValueError: if some of them are not held.
+        """
+        if not self.added - self.size <= first <= last <= self.added:
+            held = f"{self.added - self.size} to {self.added}"
+            raise ValueError(f"rows {first} to {last} were asked for, expected some of {held}")
+        start = first % self.capacity
+        if start + last - first <= self.capacity:
+            return self.rows[:, start : start + last - first]
+        return self.rows[:, torch.arange(first, last, device=self.rows.device) % self.capacity]
+
+    def place(self, first: int, rows: Tensor) -> None:
+        """Write rows ``(R, n, D)`` under their numbers since the last clearing, in a ring that is being restored."""
+        slots = torch.arange(first, first + rows.shape[1], device=self.rows.device) % self.capacity
+        self.rows.index_copy_(1, slots, rows.to(self.rows))
 
     def view(self) -> Tensor:
         """Return the rows held ``(R, size, D)`` without a copy; oldest first only until the ring wraps."""
@@ -92,15 +117,23 @@ class Ring:
         first = torch.arange(len(streams), device=self.rows.device)[:, None] * self.capacity
         return self.rows.flatten(0, 1)[first + streams.integers(self.size, count)]
 
+    def resume(self, *, added: int, size: int, clearings: int) -> None:
+        """Take the counters of a saved ring, whose rows are to be written by :meth:`place`."""
+        self.added = added
+        self.size = size
+        self.clearings = clearings
+        self.cursor = added % self.capacity
+
     def state_dict(self) -> dict[str, Tensor]:
-        """Return rows and position, for a checkpoint."""
-        return {"rows": self.view().clone(), "cursor": torch.tensor(self.cursor)}
+        """Return rows, without a copy, and position, for a checkpoint."""
+        return {"rows": self.view(), "cursor": torch.tensor(self.cursor)}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Restore what :meth:`state_dict` returned."""
         self.size = state["rows"].shape[1]
         self.rows[:, : self.size] = state["rows"].to(self.rows)
         self.cursor = int(state["cursor"])
+        self.added = self.size + self.cursor if self.size == self.capacity else self.size
 
 
 class JoinedRows:

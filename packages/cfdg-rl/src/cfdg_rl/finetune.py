@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import time
 from collections.abc import Callable, Iterator
@@ -11,10 +12,14 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from cfdg_rl.buffer import Ring
 from cfdg_rl.composition import split
 from cfdg_rl.mixing import OFFLINE, ONLINE, Pools
-from cfdg_rl.protocols import Agent, Collector, Generator, Metrics, Mixer
+from cfdg_rl.protocols import Agent, Collector, Generator, Metrics, Mixer, Parts, PartsGenerator
+from cfdg_rl.ranges import COUNT, NATURAL, NOT_NEGATIVE, SHARE, SWITCH, check_ranges
 from cfdg_rl.transitions import Transitions, to_rows
+
+SCREENED = 16_384  # generated rows of a replica that are screened together
 
 
 @dataclass(frozen=True)
@@ -40,9 +45,11 @@ class FinetunePlan:
     sparse_reward: tuple[float, float] | Literal[False] = False
 
     def __post_init__(self) -> None:
-        for name in ("steps", "refresh_every", "batch_size", "synthetic_rows", "round_steps", "updates_per_round"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
+        check_ranges(
+            self, steps=COUNT, refresh_every=COUNT, warm_up=NATURAL, round_steps=COUNT, updates_per_round=COUNT
+        )
+        check_ranges(self, restart_rounds=SWITCH, batch_size=COUNT, synthetic_rows=COUNT)
+        check_ranges(self, online_share=SHARE, margin=NOT_NEGATIVE)
         if self.refresh_every > self.steps:
             raise ValueError(
                 f"refresh_every (T_diff) is {self.refresh_every}, expected at most the {self.steps} steps of the run"
@@ -102,34 +109,77 @@ def refresh(generator: Generator, pools: Pools, plan: FinetunePlan) -> Metrics:
         ValueError: if some replica has no valid generated row.
     """
     clock = [time.perf_counter()]
-    online = pools.online.view()
-    offline = pools.offline.view().expand(len(online), -1, -1)
-    rows = torch.cat([offline, online], dim=1)
-    generator.fit(rows, _labels(rows, offline.shape[1]))
+    parts = [(pools.offline.view(), OFFLINE), (pools.online.view(), ONLINE)]
+    fit_generator(generator, parts)
     clock.append(time.perf_counter())
     on, off = split(plan.synthetic_rows, plan.online_share, 1 - plan.online_share)
-    drawn = generator.sample(_labels(rows[:, :1].expand(-1, off + on, -1), off))
-    low, high = bounds(rows, plan.margin)
-    rejected = torch.zeros(len(online), device=rows.device)
+    drawn = generator.sample(_labels(pools, off, on))
+    limits = joint_bounds(parts, plan.margin)
+    rejected = torch.zeros(len(drawn), device=drawn.device)
     for ring, part in zip(
         (pools.offline_synthetic, pools.online_synthetic), drawn.split([off, on], dim=1), strict=True
     ):
         ring.clear()
         if part.shape[1]:
-            storable, valid = screen(part, low, high, pools, plan.sparse_reward)
-            ring.add(keep_valid(storable, valid))
-            rejected += (~valid).sum(1)
+            rejected += fill(ring, part, lambda rows: screen(rows, *limits, pools, plan.sparse_reward))
     clock.append(time.perf_counter())
     fit, sample = (torch.full_like(rejected, after - before) for before, after in itertools.pairwise(clock))
     rejected /= plan.synthetic_rows
     return {"refresh/rejected": rejected, "refresh/fit_seconds": fit, "refresh/sample_seconds": sample}
 
 
+def fit_generator(generator: Generator, parts: Parts) -> object:
+    """Fit a generator on parts where it takes them, which copies no row, and else on all rows joined."""
+    if isinstance(generator, PartsGenerator):
+        return generator.fit_parts(parts)
+    return generator.fit(*join(parts))
+
+
+def join(parts: Parts) -> tuple[Tensor, Tensor]:
+    """Join parts to rows ``(R, N, D)`` and labels ``(R, N)``; parts ``(N, D)`` are shared by all replicas."""
+    replicas = max(len(rows) if rows.dim() == 3 else 1 for rows, _ in parts)
+    rows = torch.cat([part.expand(replicas, -1, -1) for part, _ in parts], dim=1)
+    labels = torch.cat([torch.full(part.shape[-2:-1], label, device=rows.device) for part, label in parts])
+    return rows, labels.expand(replicas, -1)
+
+
 def bounds(rows: Tensor, margin: float) -> tuple[Tensor, Tensor]:
     """Compute each replica's and column's range of ``(R, N, D)`` rows, widened on both sides: two ``(R, 1, D)``."""
-    low = rows.amin(1, keepdim=True)
-    high = rows.amax(1, keepdim=True)
+    return joint_bounds([(rows, OFFLINE)], margin)
+
+
+def joint_bounds(parts: Parts, margin: float) -> tuple[Tensor, Tensor]:
+    """Compute the range as :func:`bounds` does, over all parts."""
+    found = [rows if rows.dim() == 3 else rows[None] for rows, _ in parts if rows.shape[-2]]
+    low = functools.reduce(torch.minimum, [rows.amin(1, keepdim=True) for rows in found])
+    high = functools.reduce(torch.maximum, [rows.amax(1, keepdim=True) for rows in found])
     return low - margin * (high - low), high + margin * (high - low)
+
+
+def fill(ring: Ring, rows: Tensor, screened: Callable[[Tensor], tuple[Tensor, Tensor]]) -> Tensor:
+    """Fill an empty ring with generated rows ``(R, n, D)``, some at a time; return how many were replaced ``(R,)``.
+
+    Args:
+        ring: has room for all of them, or keeps the last.
+        rows: as generated.
+        screened: makes rows storable and tells which are valid.
+
+    Raises:
+        ValueError: if some replica has no valid row.
+    """
+    if rows.shape[1] > ring.capacity:
+        storable, valid = screened(rows)
+        ring.add(keep_valid(storable, valid))
+        return (~valid).sum(1)
+    valid = torch.empty(rows.shape[:2], dtype=torch.bool, device=rows.device)
+    for start in range(0, rows.shape[1], SCREENED):
+        part = slice(start, start + SCREENED)
+        storable, valid[:, part] = screened(rows[:, part])
+        ring.add(storable)
+    for own, kept in zip(ring.view(), valid, strict=True):
+        if not bool(kept.all()):
+            own.copy_(keep_valid(own[None], kept[None])[0])
+    return (~valid).sum(1)
 
 
 def keep_valid(rows: Tensor, valid: Tensor) -> Tensor:
@@ -167,8 +217,9 @@ def snap(data: Transitions, elsewhere: float, goal: float) -> Transitions:
     return replace(data, reward=rewards, terminal=reached.to(data.reward))
 
 
-def _labels(rows: Tensor, offline: int) -> Tensor:
-    """Make labels ``(R, N)`` of rows ``(R, N, D)``: OFFLINE for the first ``offline`` rows, ONLINE for the others."""
-    labels = torch.full(rows.shape[1:2], ONLINE, device=rows.device)
-    labels[:offline] = OFFLINE
+def _labels(pools: Pools, off: int, on: int) -> Tensor:
+    """Make labels ``(R, off + on)``: OFFLINE for the first ``off`` rows, ONLINE for the others."""
+    rows = pools.online.view()
+    labels = torch.full((off + on,), ONLINE, device=rows.device)
+    labels[:off] = OFFLINE
     return labels.expand(len(rows), -1)

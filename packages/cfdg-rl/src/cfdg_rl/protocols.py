@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 from torch.optim import Adam
@@ -11,6 +11,7 @@ from torch.optim import Adam
 from cfdg_rl.mixing import Batch, Pools
 from cfdg_rl.streams import Streams
 
+Parts = Sequence[tuple[Tensor, int]]  # rows (N, D) or (R, N, D) with their label
 Metrics = Mapping[str, Tensor]  # name -> (R,), one value per replica, detached
 
 
@@ -65,6 +66,15 @@ class Generator(Protocol):
 
     def sample(self, labels: Tensor) -> Tensor:
         """Generate one float32 row ``(R, n, D)`` for each label ``(R, n)``."""
+        ...
+
+
+@runtime_checkable
+class PartsGenerator(Protocol):
+    """A generator that can be fitted on parts as they are stored, without a copy of every row for every replica."""
+
+    def fit_parts(self, parts: Parts) -> object:
+        """Learn rows ``(N, D)``, shared by all replicas, or ``(R, N, D)``, each part with its one label."""
         ...
 
 

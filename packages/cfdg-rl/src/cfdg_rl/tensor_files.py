@@ -110,6 +110,6 @@ def _bytes(tensor: Tensor) -> Iterator[memoryview]:
     if sys.byteorder != "little":
         raise RuntimeError("this machine is big-endian, expected a little-endian one: so are the files")
     row = tensor.as_strided((tensor.numel(),), (1,), tensor.storage_offset())  # one number may have a stride of 0
-    flat = memoryview(row.view(torch.uint8).numpy())
+    flat = row.view(torch.uint8).numpy().data
     for start in range(0, len(flat), _CHUNK):
         yield flat[start : start + _CHUNK]

@@ -20,17 +20,20 @@ from cfdg_diffusion.edm import checks
 from cfdg_diffusion.edm.batches import BalancedRows
 from cfdg_diffusion.edm.denoiser import Denoiser
 from cfdg_diffusion.edm.gaussians import LabelGaussians
+from cfdg_diffusion.edm.generation import generate
 from cfdg_diffusion.edm.guidance import EnergyGradient, guided, tilted
 from cfdg_diffusion.edm.learner import Learner, cosine
 from cfdg_diffusion.edm.losses import FitReport, check_losses, looks
 from cfdg_diffusion.edm.normaliser import Normaliser, measure
 from cfdg_diffusion.edm.outputs import Category
+from cfdg_diffusion.edm.parts import LabelledParts, Part
 from cfdg_diffusion.edm.replay import replayed
-from cfdg_diffusion.edm.sampler import generate, schedule
+from cfdg_diffusion.edm.sampler import schedule
 from cfdg_diffusion.edm.settings import DiffusionSettings
 from cfdg_diffusion.edm.streams import Streams
 
 Array = Tensor | np.ndarray
+Rows = Array | Sequence[Part]
 
 
 class ConditionalDiffusion:
@@ -84,7 +87,9 @@ class ConditionalDiffusion:
         self._label_counts = torch.zeros(len(self.seeds), self.num_labels, dtype=torch.long)
         self._denoiser.gaussians = None
 
-    def fit(self, rows: Array, labels: Array, *, steps: int | None = None, progress: bool = False) -> FitReport:
+    def fit(
+        self, rows: Rows, labels: Array | None = None, *, steps: int | None = None, progress: bool = False
+    ) -> FitReport:
         """Train for ``steps`` gradient steps, see :meth:`training`; ``progress`` shows a bar.
 
         Raises:
@@ -100,7 +105,7 @@ class ConditionalDiffusion:
         return FitReport(steps, time.perf_counter() - began, loss_steps, losses, self._label_counts)
 
     def training(
-        self, rows: Array, labels: Array, *, steps: int | None = None, start: int = 0
+        self, rows: Rows, labels: Array | None = None, *, steps: int | None = None, start: int = 0
     ) -> Iterator[tuple[int, Tensor]]:
         """Yield ``(step, losses (R,))`` after each gradient step; nothing is noted, judged or saved here.
 
@@ -109,6 +114,7 @@ class ConditionalDiffusion:
 
         Args:
             rows: ``(N, D)`` shared by all replicas or ``(R, N, D)``, in original units; checked before the first step.
+                Or parts of one label each, which are not copied and tell the labels themselves.
             labels: ``(N,)`` or ``(R, N)`` integers in [0, L). Batches hold equally many rows of every label present.
             steps: number of the last gradient step; None takes the settings'.
             start: steps done before; with the state of that step, training continues bit for bit.
@@ -123,9 +129,13 @@ class ConditionalDiffusion:
         rates = (cosine(step, steps) * self.settings.learning_rate for step in range(start, steps))
         return ((step, self._learner.follow(compute, rate)) for step, rate in enumerate(rates, start + 1))
 
-    def _measured(self, rows: Array, labels: Array) -> BalancedRows:
+    def _measured(self, rows: Rows, labels: Array | None) -> BalancedRows | LabelledParts:
         """Check the data of a training and take their statistics."""
         replicas = len(self.seeds)
+        if not isinstance(rows, Tensor | np.ndarray):
+            return self._measured_parts(rows)
+        if labels is None:
+            raise ValueError("labels is None, expected one per row")
         rows = checks.check_rows(rows, self.columns, replicas, self.device)
         labels = checks.check_labels(labels, self.num_labels, replicas, self.device)
         checks.check_pairs(rows, labels)
@@ -137,7 +147,15 @@ class ConditionalDiffusion:
         self._label_counts = data.counts.expand(replicas, -1).cpu().clone()
         return data
 
-    def _gradient(self, data: BalancedRows) -> tuple[Tensor, Tensor]:
+    def _measured_parts(self, parts: Sequence[Part]) -> LabelledParts:
+        data = LabelledParts(parts, self.columns, self.num_labels, len(self.seeds))
+        if self.settings.gaussian_rows and not self._label_counts.any():
+            raise ValueError(f"gaussian_rows is {self.settings.gaussian_rows}, expected 0 for rows in parts")
+        self.normaliser = data.measure([*self.raw_columns, *self._denoiser.heads.categorical])
+        self._label_counts = data.counts.expand(len(self.seeds), -1).cpu().clone()
+        return data
+
+    def _gradient(self, data: BalancedRows | LabelledParts) -> tuple[Tensor, Tensor]:
         """Compute the losses ``(R,)`` of a batch and their gradient ``(R, P)``."""
         rows, labels = data.draw(self._training, self.settings.batch_size)
         clean = self.normaliser.encode(rows)
@@ -202,7 +220,7 @@ class ConditionalDiffusion:
         cells = None if known is None else self.normaliser.encode(checks.check_known(known, asked, self.columns))
         denoiser = self._denoiser.with_weights(self._learner.average)
         columns = checks.check_columns(guided_columns, self.columns, self.device)
-        chunks = []
+        rows = torch.empty(*asked.shape, self.columns, device=self.device)
         for start in range(0, asked.shape[1], self.settings.chunk_rows):
             part = slice(start, start + self.settings.chunk_rows)
             own = weight[:, part] if isinstance(weight, Tensor) else weight
@@ -210,8 +228,7 @@ class ConditionalDiffusion:
             denoise = denoise if energy_gradient is None else tilted(denoise, energy_gradient)
             given = None if cells is None else cells[:, part]
             normal = partial((streams or self._sampling).normal, asked[:, part].shape[1], self.columns)
-            chunks.append(generate(self.settings.sampler, denoise, sigmas, given, normal))
-        rows = self.normaliser.decode(torch.cat(chunks, dim=1))
+            rows[:, part] = self.normaliser.decode(generate(self.settings.sampler, denoise, sigmas, given, normal))
         return rows[0] if len(self.seeds) == 1 and np.ndim(labels) == 1 else rows
 
     def sampling_streams(self, seeds: Sequence[int]) -> Streams:

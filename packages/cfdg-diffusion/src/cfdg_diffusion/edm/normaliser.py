@@ -53,12 +53,19 @@ def measure(rows: Tensor, shares: Tensor, raw_columns: Sequence[int]) -> Normali
         _moments(rows[replica % len(rows)][:, measured].double(), shares[replica % len(shares)])
         for replica in range(replicas)
     ]
-    found_mean, found_std = (torch.stack(parts) for parts in zip(*moments, strict=True))
-    found_std[found_std <= _CONSTANT * torch.hypot(found_mean, found_std)] = 0
-    mean = found_mean.new_zeros(replicas, rows.shape[2])
-    std = found_std.new_ones(replicas, rows.shape[2])
-    mean[:, measured] = found_mean
-    std[:, measured] = found_std
+    mean = rows.new_zeros(replicas, rows.shape[2], dtype=torch.double)
+    std = torch.ones_like(mean)
+    mean[:, measured], std[:, measured] = (torch.stack(parts) for parts in zip(*moments, strict=True))
+    return as_normaliser(mean, std, raw_columns)
+
+
+def as_normaliser(mean: Tensor, std: Tensor, raw_columns: Sequence[int]) -> Normaliser:
+    """Make a normaliser of measured moments ``(R, D)``; raw columns stay as they are."""
+    raw = list(raw_columns)
+    std = torch.where(std <= _CONSTANT * torch.hypot(mean, std), 0.0, std)
+    std[:, raw] = 1
+    mean = mean.clone()
+    mean[:, raw] = 0
     return Normaliser(mean.float(), std.float())
 
 

@@ -10,7 +10,6 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from cfdg_diffusion.edm.guidance import inpaint
 from cfdg_diffusion.edm.noise import Denoise
 from cfdg_diffusion.edm.settings import DiffusionSettings, Sampler
 
@@ -165,14 +164,3 @@ def _heun_step(denoise: Denoise, x: Tensor, sigma: float, following: float) -> T
 def _level(x: Tensor, sigma: float) -> Tensor:
     """One noise level for all rows of ``x (..., N, D)``, of shape ``(1, ..., 1)`` that broadcasts to ``(..., N)``."""
     return x.new_full((1,) * (x.dim() - 1), sigma)
-
-
-def generate(
-    sampler: Sampler, denoise: Denoise, sigmas: Tensor, known: Tensor | None, normal: Callable[[], Tensor]
-) -> Tensor:
-    """Generate rows ``(R, n, D)`` in model space, one per draw of ``normal``, with the finite numbers of ``known``."""
-    x = normal() * float(sigmas[0])
-    if known is None:
-        return solve(sampler, denoise, x, sigmas, normal)
-    denoise = inpaint(denoise, known.nan_to_num(), known.isfinite(), normal())
-    return solve("heun-stochastic", denoise, x, sigmas, normal)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -111,6 +112,7 @@ class Checkpoint:
         self.every = every
         self.run = dict(run)
         self._written = time.perf_counter()
+        self._told = False
 
     def read(self) -> dict[str, Any] | None:
         """Read the tree that was written last; None if there is no file.
@@ -136,8 +138,14 @@ class Checkpoint:
         return time.perf_counter() - self._written >= self.every
 
     def write(self, state: Mapping[str, Any]) -> None:
-        """Write the tree ``state``."""
-        storage.save(self.path, {"kind": _KIND, "run": self.run, **state})
+        """Write the tree ``state``; where that fails, say so once, keep the last file and let the fit go on."""
+        try:
+            storage.save(self.path, {"kind": _KIND, "run": self.run, **state})
+        except OSError as error:
+            if not self._told:
+                message = f"checkpoint {self.path} cannot be written ({error.strerror}); the fit goes on"
+                warnings.warn(message, RuntimeWarning, stacklevel=2)
+            self._told = True
         self._written = time.perf_counter()
 
 

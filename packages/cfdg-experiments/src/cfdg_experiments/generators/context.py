@@ -21,6 +21,7 @@ from cfdg_experiments.generators.pgr import PgrSettings
 from cfdg_experiments.generators.simulated import Outcomes, SimulatedSettings
 from cfdg_experiments.generators.split import Split
 from cfdg_rl.envs.simulate import make_simulator
+from cfdg_rl.ranges import NOT_NEGATIVE, check_ranges
 from cfdg_rl.rewards import RewardMap
 from cfdg_rl.streams import Streams
 from cfdg_rl.transitions import row_width
@@ -45,8 +46,7 @@ class GeneratorSettings:
     updates_per_fit_step: float = 2.0  # base-updates: further updates for a generator's gradient step
 
     def __post_init__(self) -> None:
-        if self.updates_per_fit_step < 0:
-            raise ValueError(f"updates_per_fit_step is {self.updates_per_fit_step}, expected at least 0")
+        check_ranges(self, updates_per_fit_step=NOT_NEGATIVE)
 
 
 @dataclass(frozen=True)

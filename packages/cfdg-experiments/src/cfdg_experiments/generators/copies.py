@@ -10,6 +10,7 @@ from torch import Tensor
 
 from cfdg_experiments.generators.interface import State
 from cfdg_experiments.generators.rows import LabelledRows, fitted_rows
+from cfdg_rl.ranges import NOT_NEGATIVE, check_ranges
 from cfdg_rl.streams import Streams
 from cfdg_rl.transitions import from_rows, to_rows
 
@@ -62,8 +63,7 @@ class JitterSettings:
     noise: float = 0.01  # standard deviation, in standard deviations of each column
 
     def __post_init__(self) -> None:
-        if self.noise < 0:
-            raise ValueError(f"noise is {self.noise}, expected at least 0")
+        check_ranges(self, noise=NOT_NEGATIVE)
 
 
 class Jitter:

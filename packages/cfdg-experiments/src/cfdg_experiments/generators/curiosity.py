@@ -11,6 +11,7 @@ from torch import Tensor
 from cfdg_experiments.distances import Scale
 from cfdg_experiments.generators.interface import State
 from cfdg_rl.agents.networks import StackedMLP, adam, descend
+from cfdg_rl.ranges import COUNT, POSITIVE, check_ranges
 from cfdg_rl.streams import Streams
 from cfdg_rl.transitions import from_rows
 
@@ -29,9 +30,7 @@ class CuriositySettings:
     learning_rate: float = 1e-3
 
     def __post_init__(self) -> None:
-        for name in ("width", "steps", "batch_size", "learning_rate"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} is {getattr(self, name)}, expected more than 0")
+        check_ranges(self, width=COUNT, steps=COUNT, batch_size=COUNT, learning_rate=POSITIVE)
 
 
 class Curiosity:

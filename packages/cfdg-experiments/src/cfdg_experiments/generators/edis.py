@@ -24,6 +24,7 @@ from cfdg_experiments.generators.fitted import Fitted, Schedule, select_label
 from cfdg_experiments.generators.interface import State
 from cfdg_rl.mixing import OFFLINE, ONLINE
 from cfdg_rl.protocols import Metrics
+from cfdg_rl.ranges import COUNT, NOT_NEGATIVE, check_ranges
 from cfdg_rl.streams import Streams
 
 Policy = Callable[[Tensor], Tensor]  # observations (R, B, S) -> sampled actions (R, B, A)
@@ -53,12 +54,8 @@ class EdisSettings:
         for name, allowed in (("source", ("merged", "offline")), ("negatives", ("pool", "clamped"))):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} is {getattr(self, name)!r}, expected one of {', '.join(allowed)}")
-        for name in ("pool_rows", "recent", "first_steps", "steps"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
-        for name in ("state_weight", "action_weight", "transition_weight"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} is {getattr(self, name)}, expected at least 0")
+        check_ranges(self, pool_rows=COUNT, recent=COUNT, first_steps=COUNT, steps=COUNT)
+        check_ranges(self, state_weight=NOT_NEGATIVE, action_weight=NOT_NEGATIVE, transition_weight=NOT_NEGATIVE)
 
 
 class Edis:

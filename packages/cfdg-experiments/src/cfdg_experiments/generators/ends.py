@@ -20,6 +20,7 @@ from cfdg_diffusion import Streams
 from cfdg_diffusion.edm.batches import BalancedRows
 from cfdg_diffusion.edm.learner import Learner, cosine
 from cfdg_experiments.generators.perceptron import Perceptron
+from cfdg_rl.ranges import COUNT, NOT_NEGATIVE, POSITIVE, check_ranges
 
 _HELD_OUT_EVERY = 10  # one row in so many judges the rule
 _FEWEST_ENDS = 2  # a range that fewer ends leave could be chance
@@ -39,6 +40,10 @@ class EndSettings:
     batch_size: int = 256
     learning_rate: float = 5e-3
     ranges_suffice: float = 0.98  # F1 of the ranges on held-out rows from which on no classifier is trained
+
+    def __post_init__(self) -> None:
+        check_ranges(self, width=COUNT, layers=COUNT, steps=COUNT, batch_size=COUNT, learning_rate=POSITIVE)
+        check_ranges(self, ranges_suffice=NOT_NEGATIVE)  # above 1 a classifier is always trained
 
 
 class EndRule:

@@ -20,6 +20,7 @@ from cfdg_diffusion.edm.noise import c_in, c_noise
 from cfdg_diffusion.edm.sampler import karras_sigmas
 from cfdg_diffusion.edm.streams import Streams as WeightStreams
 from cfdg_experiments.generators.interface import State
+from cfdg_rl.ranges import COUNT, POSITIVE, check_ranges
 from cfdg_rl.streams import Streams
 
 
@@ -42,9 +43,8 @@ class EnergySettings:
     noise_levels: int = 128  # of EDM's schedule, drawn from uniformly; EDIS takes every 16th
 
     def __post_init__(self) -> None:
-        for name in ("width", "blocks", "learning_rate", "batch_size", "negatives", "noise_levels"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} is {getattr(self, name)}, expected more than 0")
+        check_ranges(self, width=COUNT, blocks=COUNT, learning_rate=POSITIVE)
+        check_ranges(self, batch_size=COUNT, negatives=COUNT, noise_levels=COUNT)
 
 
 class Energy:

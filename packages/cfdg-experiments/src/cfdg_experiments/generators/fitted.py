@@ -11,9 +11,13 @@ import torch
 from torch import Tensor
 
 from cfdg_diffusion import ConditionalDiffusion, DiffusionSettings
+from cfdg_diffusion.edm.parts import Part
 from cfdg_experiments.generators.calls import calls_per_row
 from cfdg_experiments.generators.interface import ResumableGenerator, State
 from cfdg_experiments.generators.split import Split
+from cfdg_rl.finetune import fit_generator, join
+from cfdg_rl.protocols import Parts
+from cfdg_rl.ranges import COUNT, NATURAL, SWITCH, check_ranges
 
 
 class Model(Protocol):
@@ -54,11 +58,7 @@ class Schedule:
     offline_steps: int = 0  # of one fit on the offline rows, which cfdg and cfdg-split start from; 0: no such fit
 
     def __post_init__(self) -> None:
-        for name in ("first_steps", "steps"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
-        if self.offline_steps < 0:
-            raise ValueError(f"offline_steps is {self.offline_steps}, expected at least 0")
+        check_ranges(self, first_steps=COUNT, steps=COUNT, warm_start=SWITCH, offline_steps=NATURAL)
         if self.offline_steps and not self.warm_start:
             raise ValueError(f"offline_steps is {self.offline_steps} without warm_start, expected 0 or a warm start")
 
@@ -101,10 +101,20 @@ class Fitted:
 
     def fit(self, rows: Tensor, labels: Tensor) -> object:
         """Train on rows ``(R, N, D)`` with labels ``(R, N)``; return the model's report."""
+        return self.model.fit(rows, labels, steps=self._begin())
+
+    def fit_parts(self, parts: Parts) -> object:
+        """Train on parts, without a copy where the model takes them; return the model's report."""
+        if isinstance(self.model, ConditionalDiffusion) and not self.model.settings.gaussian_rows:
+            return self.model.fit([Part(rows, label) for rows, label in parts], steps=self._begin())
+        return self.fit(*join(parts))
+
+    def _begin(self) -> int:
+        """Count a fit, forget the last one if the schedule says so, and return the gradient steps."""
         if self.fits and not self.schedule.warm_start:
             self.model.reset()
         self.fits += 1
-        return self.model.fit(rows, labels, steps=self.schedule.steps_at(self.fits))
+        return self.schedule.steps_at(self.fits)
 
     def sample(self, labels: Tensor) -> Tensor:
         """Generate one row ``(R, n, D)`` per label ``(R, n)``."""
@@ -161,6 +171,10 @@ class OnlyLabel:
         own = select_label(rows, labels, self.label)
         return self.generator.fit(own, _one_label(own[..., 0]))
 
+    def fit_parts(self, parts: Parts) -> object:
+        """Fit on the parts of the label."""
+        return fit_generator(self.generator, [(rows, 0) for rows, label in parts if label == self.label])
+
     def sample(self, labels: Tensor) -> Tensor:
         """Generate ``(R, n, D)`` rows, whatever the labels ``(R, n)`` are."""
         return self.generator.sample(torch.zeros_like(labels))
@@ -198,6 +212,10 @@ class Unlabelled:
     def fit(self, rows: Tensor, labels: Tensor) -> object:
         """Fit on all rows ``(R, N, D)``."""
         return self.generator.fit(rows, _one_label(labels))
+
+    def fit_parts(self, parts: Parts) -> object:
+        """Fit on all parts."""
+        return fit_generator(self.generator, [(rows, 0) for rows, _ in parts])
 
     def sample(self, labels: Tensor) -> Tensor:
         """Generate ``(R, n, D)`` rows, whatever the labels ``(R, n)`` are."""
@@ -242,6 +260,11 @@ class SeparateModels:
             own = select_label(rows, labels, label)
             reports.append(generator.fit(own, _one_label(own[..., 0])))
         return reports
+
+    def fit_parts(self, parts: Parts) -> list[object]:
+        """Fit each generator on the parts of its label; return what they return."""
+        own = [[(rows, 0) for rows, found in parts if found == label] for label in range(len(self.generators))]
+        return [fit_generator(generator, mine) for generator, mine in zip(self.generators, own, strict=True)]
 
     def sample(self, labels: Tensor) -> Tensor:
         """Generate one row ``(R, n, D)`` per label ``(R, n)``, each by its label's generator.

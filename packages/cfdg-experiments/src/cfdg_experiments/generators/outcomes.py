@@ -18,6 +18,7 @@ from cfdg_diffusion.edm.normaliser import measure
 from cfdg_diffusion.edm.replay import replayed
 from cfdg_experiments.generators.ends import EndRule, EndSettings
 from cfdg_experiments.generators.perceptron import Perceptron
+from cfdg_rl.ranges import BELOW_ONE, COUNT, POSITIVE, SWITCH, check_ranges
 from cfdg_rl.transitions import row_width
 
 _RIDGE = 1e-6  # keeps least squares solvable where a column is constant; in units of standardised columns
@@ -43,12 +44,8 @@ class OutcomeSettings:
     ends: EndSettings = field(default_factory=EndSettings)
 
     def __post_init__(self) -> None:
-        for name in ("width", "layers", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
-        for name in ("steps_share", "learning_rate"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} is {getattr(self, name)}, expected a number > 0")
+        check_ranges(self, width=COUNT, layers=COUNT, batch_size=COUNT, steps_share=POSITIVE, learning_rate=POSITIVE)
+        check_ranges(self, gradient_clip=POSITIVE, ema_decay=BELOW_ONE, waves=SWITCH)
 
 
 class OutcomeModel:

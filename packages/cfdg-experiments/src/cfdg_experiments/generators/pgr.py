@@ -16,6 +16,7 @@ from cfdg_diffusion import DiffusionSettings
 from cfdg_experiments.generators.fitted import Fitted, Model, Schedule, select_label
 from cfdg_experiments.generators.interface import State
 from cfdg_rl.mixing import ONLINE
+from cfdg_rl.ranges import PLURAL, POSITIVE_SHARE, check_ranges
 from cfdg_rl.streams import Streams
 
 
@@ -54,10 +55,7 @@ class PgrSettings:
     def __post_init__(self) -> None:
         if self.source not in ("online", "merged"):
             raise ValueError(f"source is {self.source!r}, expected one of online, merged")
-        if self.classes < 2:
-            raise ValueError(f"classes is {self.classes}, expected at least 2")
-        if not 0 < self.top_fraction <= 1:
-            raise ValueError(f"top_fraction is {self.top_fraction}, expected more than 0 and at most 1")
+        check_ranges(self, classes=PLURAL, top_fraction=POSITIVE_SHARE)
 
     @property
     def top_classes(self) -> int:

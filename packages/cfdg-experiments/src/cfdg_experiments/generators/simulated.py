@@ -16,6 +16,7 @@ from torch import Tensor
 from cfdg_experiments.generators.copies import Repeat
 from cfdg_experiments.generators.interface import ResumableGenerator, State
 from cfdg_rl.envs.simulate import Simulator
+from cfdg_rl.ranges import NOT_NEGATIVE, check_ranges
 from cfdg_rl.rewards import RewardMap
 from cfdg_rl.streams import Streams
 from cfdg_rl.transitions import Transitions, from_rows, to_rows
@@ -33,9 +34,7 @@ class SimulatedSettings:
     action_noise: float = 0.05
 
     def __post_init__(self) -> None:
-        for name in ("state_noise", "action_noise"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} is {getattr(self, name)}, expected at least 0")
+        check_ranges(self, state_noise=NOT_NEGATIVE, action_noise=NOT_NEGATIVE)
 
 
 class Outcomes:

@@ -26,6 +26,7 @@ from cfdg_rl.agents.networks import (
 from cfdg_rl.agents.policies import TanhGaussian
 from cfdg_rl.mixing import OFFLINE, ONLINE, Batch
 from cfdg_rl.protocols import Metrics
+from cfdg_rl.ranges import COUNT, NOT_NEGATIVE, POSITIVE, POSITIVE_SHARE, RISING, SHARE, SIZES, SWITCH, check_ranges
 from cfdg_rl.rewards import check_choice
 from cfdg_rl.streams import Streams
 from cfdg_rl.transitions import Transitions
@@ -55,6 +56,9 @@ class APLSettings:
 
     def __post_init__(self) -> None:
         check_choice(self, precision=DTYPES)
+        check_ranges(self, critics=COUNT, target_critics=COUNT, conservatism=NOT_NEGATIVE, sampled_actions=COUNT)
+        check_ranges(self, discount=SHARE, polyak_rate=POSITIVE_SHARE, learning_rate=POSITIVE)
+        check_ranges(self, policy_learning_rate=POSITIVE, hidden=SIZES, log_std_range=RISING, normalise_obs=SWITCH)
         if not 1 <= self.target_critics <= self.critics:
             raise ValueError(f"target_critics is {self.target_critics}, expected 1 to {self.critics} (critics)")
 

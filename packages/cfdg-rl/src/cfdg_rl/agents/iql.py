@@ -12,6 +12,7 @@ from cfdg_rl.agents.networks import DTYPES, INITS, StackedMLP, Standardiser, ada
 from cfdg_rl.agents.policies import GaussianPolicy
 from cfdg_rl.mixing import Batch
 from cfdg_rl.protocols import Metrics
+from cfdg_rl.ranges import INSIDE, NOT_NEGATIVE, POSITIVE, POSITIVE_SHARE, RISING, SHARE, SIZES, SWITCH, check_ranges
 from cfdg_rl.rewards import check_choice
 from cfdg_rl.streams import Streams
 from cfdg_rl.transitions import Transitions
@@ -22,7 +23,7 @@ class IQLSettings:
     """Hyper-parameters; the defaults are the PEX repository's, which the paper ran as "IQL".
 
     Raises:
-        ValueError: if ``expectile``, ``policy_init``, ``reward`` or ``precision`` is outside its range.
+        ValueError: if a value is outside its range.
     """
 
     expectile: float = 0.9  # tau; PEX README, both task families (official MuJoCo: 0.7)
@@ -41,8 +42,9 @@ class IQLSettings:
 
     def __post_init__(self) -> None:
         check_choice(self, policy_init=INITS, precision=DTYPES)
-        if not 0 < self.expectile < 1:
-            raise ValueError(f"expectile is {self.expectile}, expected above 0 and below 1")
+        check_ranges(self, expectile=INSIDE, inverse_temperature=NOT_NEGATIVE, maximum_weight=POSITIVE, discount=SHARE)
+        check_ranges(self, polyak_rate=POSITIVE_SHARE, learning_rate=POSITIVE, online_learning_rate=POSITIVE)
+        check_ranges(self, hidden=SIZES, log_std_range=RISING, normalise_obs=SWITCH)
 
 
 PEX_REPOSITORY = IQLSettings()

@@ -11,6 +11,7 @@ from cfdg_rl.agents.iql import IQL, advantage_weight, new_policy
 from cfdg_rl.agents.networks import adam, descend, polyak, q_values
 from cfdg_rl.mixing import Batch
 from cfdg_rl.protocols import Metrics
+from cfdg_rl.ranges import NOT_NEGATIVE, SHARE, check_ranges
 from cfdg_rl.streams import Streams
 
 
@@ -26,8 +27,7 @@ class PEXSettings:
     epsilon: float = 0.1  # evaluation: chance of sampling, of the fresh policy's action and of the choice each
 
     def __post_init__(self) -> None:
-        if not 0 <= self.epsilon <= 1:
-            raise ValueError(f"epsilon is {self.epsilon}, expected 0 to 1")
+        check_ranges(self, selection_temperature=NOT_NEGATIVE, epsilon=SHARE)
 
 
 def selection_probabilities(q: Tensor, selection_temperature: float) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from cfdg_rl.agents.networks import DTYPES, StackedMLP, Standardiser, adam, descend, polyak, q_values
 from cfdg_rl.mixing import OFFLINE, Batch
 from cfdg_rl.protocols import Metrics
+from cfdg_rl.ranges import COUNT, NOT_NEGATIVE, POSITIVE, POSITIVE_SHARE, SHARE, SIZES, SWITCH, check_ranges
 from cfdg_rl.rewards import check_choice
 from cfdg_rl.streams import Streams
 from cfdg_rl.transitions import Transitions
@@ -38,8 +39,9 @@ class TD3BCSettings:
 
     def __post_init__(self) -> None:
         check_choice(self, precision=DTYPES)
-        if self.policy_delay < 1:
-            raise ValueError(f"policy_delay is {self.policy_delay}, expected at least 1")
+        check_ranges(self, alpha=NOT_NEGATIVE, target_noise=NOT_NEGATIVE, noise_clip=NOT_NEGATIVE, policy_delay=COUNT)
+        check_ranges(self, exploration_noise=NOT_NEGATIVE, discount=SHARE, polyak_rate=POSITIVE_SHARE)
+        check_ranges(self, learning_rate=POSITIVE, hidden=SIZES, normalise_obs=SWITCH)
 
 
 class TD3BC(nn.Module):

@@ -1,0 +1,329 @@
+"""Stores, attempts and checkpoints of cells, a unit that is killed and goes on elsewhere, and how a driver judges."""
+
+import json
+import os
+import signal
+import sys
+import textwrap
+import time
+import uuid
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from cfdg_experiments import cell_store, engines, throttle
+from cfdg_experiments.cell_store import CellFolder, FencedError, RunningError
+from cfdg_experiments.cells import Workspace
+from cfdg_experiments.cli import main
+from cfdg_experiments.engines import Ended, LocalEngine
+from cfdg_experiments.fleet import DRIVER, Patience, classify, drive, only_driver
+from cfdg_experiments.locks import BusyError
+from cfdg_experiments.object_store import Store, StoreError
+from cfdg_experiments.plan import make_plan
+from cfdg_experiments.profile_files import load_profile
+from cfdg_experiments.results import CellResult
+from cfdg_experiments.run import CellRun, run_cell
+from cfdg_experiments.stored_cell import UnitRun, WaitingError, run_unit
+from cfdg_experiments.stored_plan import Unit, load_plan, save_plan, units_of
+from cfdg_experiments.stored_study import print_status
+from cfdg_experiments.study import STUDIES, TABLE_1
+
+HOPPER = "recorded:hopper-medium"
+TINY = {
+    "seeds": [0, 1], "data.rows": 3000, "data.datasets": [HOPPER], "iql.hidden": [8], "pretrain.steps": 6,
+    "finetune.steps": 40, "finetune.warm_up": 5, "finetune.refresh_every": 15, "finetune.synthetic_rows": 32,
+    "diffusion.width": 8, "diffusion.blocks": 1, "diffusion.sampling_steps": 3, "refresh.first_steps": 4,
+    "refresh.steps": 2, "inspection.enabled": False, "evaluation.every": 20, "evaluation.episodes": 1,
+    "algorithms": ["iql"], "arms": ["cfdg"],
+}  # fmt: skip
+
+
+@pytest.fixture(params=["folder", "memory", "s3"])
+def uri(request, tmp_path):
+    """Return the address of an empty store; S3 is a server on this machine, where its libraries are installed."""
+    if request.param == "folder":
+        return str(tmp_path / "store")
+    if request.param == "memory":
+        return f"memory://{uuid.uuid4().hex}"
+    return request.getfixturevalue("bucket") + f"/{uuid.uuid4().hex}"
+
+
+@pytest.fixture(scope="module")
+def bucket():
+    server = pytest.importorskip("moto.server")
+    s3fs = pytest.importorskip("s3fs")
+    with pytest.MonkeyPatch.context() as patch:
+        running = server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+        running.start()
+        host, port = running.get_host_and_port()
+        for key in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            patch.setenv(key, "test")
+        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        s3fs.S3FileSystem().mkdir("bucket")
+        yield "s3://bucket"
+        running.stop()
+
+
+def test_texts_and_files_come_back_and_what_is_there_is_not_created_again(uri, tmp_path):
+    store = Store(uri)
+    assert store.read("a/b.json") is None
+    assert store.names("a") == []
+    assert store.create("a/b.json", {"x": 1})
+    assert not store.create("a/b.json", {"x": 2})
+    assert store.read("a/b.json") == {"x": 1}
+    store.write("a/b.json", {"x": 3})
+    assert store.read("a/b.json") == {"x": 3}
+    (tmp_path / "file").write_bytes(b"content")
+    facts = store.put(tmp_path / "file", "a/c/file")
+    assert facts["size"] == 7
+    assert store.names("a") == ["b.json", "c"]
+    store.get("a/c/file", tmp_path / "copy", facts)
+    assert (tmp_path / "copy").read_bytes() == b"content"
+    with pytest.raises(ValueError, match="a/c/file is damaged"):
+        store.get("a/c/file", tmp_path / "copy", facts | {"sha256": "0"})
+    with pytest.raises(StoreError, match="failed at a/none"):
+        store.get("a/none", tmp_path / "copy", facts)
+    store.remove("a")
+    store.remove("a")
+    assert not store.exists("a/b.json")
+
+
+def test_only_the_highest_attempt_writes_and_a_living_one_is_not_overtaken(uri, tmp_path, monkeypatch):
+    folder = CellFolder(Store(uri), "cells/x")
+    (tmp_path / "state").write_text("1")
+    first = folder.begin()
+    with pytest.raises(RunningError, match=f"run by process {os.getpid()} on .*, attempt 1; wait for its end"):
+        folder.begin()
+    folder.save(first, 10, [tmp_path / "state"], tmp_path)
+    folder.note(first, state="failed", error="x")
+    second = CellFolder(Store(uri), "cells/x").begin()
+    assert second.number == 2
+    with pytest.raises(FencedError, match="attempt 1 was overtaken by attempt 2"):
+        folder.save(first, 20, [tmp_path / "state"], tmp_path)
+    assert [manifest["step"] for manifest in folder.manifests()] == [10], "without a manifest it does not count"
+    with pytest.raises(FencedError, match="overtaken"):
+        folder.finish(first, {"state": tmp_path / "state"})
+    monkeypatch.setattr(cell_store.socket, "gethostname", lambda: "elsewhere")
+    assert folder.latest().is_alive, "its heartbeat is fresh"
+    monkeypatch.setattr(cell_store, "SILENT_SECONDS", 0.0)
+    assert not folder.latest().is_alive
+
+
+def test_the_last_two_checkpoints_stay_and_a_damaged_one_is_passed_over(uri, tmp_path):
+    store = Store(uri)
+    folder = CellFolder(store, "cells/x")
+    attempt = folder.begin()
+    place = tmp_path / "work"
+    (place / "a.rings").mkdir(parents=True)
+    for step in (1, 2, 3):
+        (place / "a").write_text(f"state {step}")
+        (place / "a.rings" / f"piece{step}").write_text(f"rows {step}")
+        pieces = [place / "a.rings" / f"piece{n}" for n in (step - 1, step) if n]
+        folder.save(attempt, step, [place / "a", *pieces], place)
+    assert store.names("cells/x/ckpt") == ["000000002", "000000003"]
+    assert store.names("cells/x/rings") == ["piece1", "piece2", "piece3"]
+    assert CellFolder(store, "cells/x").restore(tmp_path / "copy") == 3
+    assert (tmp_path / "copy" / "a.rings" / "piece2").read_text() == "rows 2"
+    store.write_text("cells/x/ckpt/000000003/a", "state 4")
+    assert CellFolder(store, "cells/x").restore(tmp_path / "copy") == 2
+    assert (tmp_path / "copy" / "a").read_text() == "state 2"
+    folder.finish(attempt, {"cell.json": place / "a"})
+    assert store.names("cells/x") == ["attempt-0001.json", "cell.json", "result.json"]
+    assert CellFolder(store, "cells/y").restore(tmp_path / "copy") is None
+
+
+@pytest.fixture
+def planned(uri):
+    plan = make_plan(TABLE_1, load_profile("quick", TINY))
+    save_plan(plan, [], Store(uri))
+    return plan
+
+
+def test_a_plan_comes_back_and_a_store_has_one_for_good(planned, uri):
+    assert load_plan(Store(uri)).cells() == planned.cells()
+    save_plan(planned, [], Store(uri))
+    other = make_plan(TABLE_1, load_profile("quick", {**TINY, "seeds": [3]}))
+    with pytest.raises(ValueError, match="holds another plan"):
+        save_plan(other, [], Store(uri))
+    with pytest.raises(ValueError, match="run id is 'x', expected one of the plan's 2, such as"):
+        run_unit("x", uri)
+    with pytest.raises(ValueError, match=r"has no plan\.json"):
+        run_unit("x", "memory://none")
+
+
+class Killed(BaseException):
+    pass
+
+
+def test_a_unit_that_is_killed_goes_on_elsewhere_to_the_same_result(planned, uri, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("CFDG_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("cfdg_experiments.run.SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(throttle, "SHARE", 0)
+    whole = run_cell(planned.cells()[0], Workspace(tmp_path / "whole"), lambda event: None)
+    offline, cell = units_of(planned)
+    with pytest.raises(WaitingError, match=r"its pre-training .* is not done"):
+        run_unit(cell.run_id, uri)
+    assert "is done, attempt 1" in run_unit(offline.run_id, uri)
+    assert "is done already" in run_unit(offline.run_id, uri)
+    save = UnitRun.save
+
+    def dying(self, step, files):
+        if step == 27:
+            raise Killed
+        save(self, step, files)
+
+    monkeypatch.setattr(UnitRun, "save", dying)
+    with pytest.raises(Killed):
+        run_unit(cell.run_id, uri)
+    monkeypatch.setattr(UnitRun, "save", save)
+    folder = CellFolder(Store(uri), cell.folder)
+    assert (folder.latest().state, folder.manifests()[-1]["step"]) == ("stopped", 26)
+    begun = []
+    restore = CellRun.restore
+    monkeypatch.setattr(CellRun, "restore", lambda self, *state: restore(self, *state) or begun.append(self.done))
+    assert "is done, attempt 2" in run_unit(cell.run_id, uri)
+    assert begun == [26]
+    folder.fetch("cell.json", tmp_path / "cell.json")
+    assert np.array_equal(CellResult.from_json(tmp_path / "cell.json").scores, whole.scores)
+    lines = Store(uri).read_text(folder.at("metrics.jsonl")).splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [0, 20, 40]
+    policies = {name for name in folder.result()["files"] if name.startswith("policies/")}
+    assert policies == {f"policies/seed{seed}-{kind}.safetensors" for seed in (0, 1) for kind in ("best", "final")}
+    print_status(uri)
+    assert "2 done" in capsys.readouterr().out
+    assert main(["report", "--store", uri, "--out", str(tmp_path / "runs")]) == 0
+    assert (tmp_path / "runs" / "table1-quick" / "scores.csv").exists()
+
+
+def test_the_second_driver_is_refused(uri):
+    store = Store(uri)
+    with (
+        only_driver(store),
+        pytest.raises(BusyError, match=f"is being run by process {os.getpid()} on"),
+        only_driver(store),
+    ):
+        pass
+    if store.local is None:
+        store.write(DRIVER, {"host": "elsewhere", "pid": 1, "heartbeat": time.time() - 1e4})
+    with only_driver(store):
+        pass
+    assert store.names("") == []
+
+
+def units(*pairs):
+    return [
+        Unit(run_id, SimpleNamespace(name=run_id, pretraining=run_id), int(bool(needs)), needs)
+        for run_id, needs in pairs
+    ]
+
+
+class Scripted:
+    """An engine that ends each unit as a script says, one after the other."""
+
+    def __init__(self, **script):
+        self.script = {run_id: list(ends) for run_id, ends in script.items()}
+        self.started = []
+        self.running = []
+
+    def free(self):
+        return 2 - len(self.running)
+
+    def start(self, run_id):
+        self.started.append(run_id)
+        self.running.append(run_id)
+
+    def wait(self, seconds):
+        if not self.running:
+            time.sleep(0.01)
+            return []
+        run_id = self.running.pop(0)
+        return [Ended(run_id, self.script[run_id].pop(0), f"why {run_id}")]
+
+    def close(self):
+        self.running.clear()
+
+
+QUICK = Patience(retries=2, losses=3, seconds=0.01)
+
+
+def test_arms_wait_for_their_pre_training_and_passing_failures_are_tried_again(tmp_path):
+    engine = Scripted(p=[-9, 0], q=[0], a=[75, None, 0], b=[0])
+    failed = drive(units(("p", ""), ("q", ""), ("a", "p"), ("b", "q")), Store(str(tmp_path)), engine, QUICK)
+    assert failed == {}
+    assert engine.started.index("a") > engine.started.index("p", engine.started.index("p") + 1)
+    assert sorted(engine.started) == ["a", "a", "a", "b", "p", "p", "q"]
+
+
+def test_lasting_failures_are_marked_and_the_others_go_on(tmp_path):
+    engine = Scripted(p=[2], q=[0], b=[75, 75, 75], c=[0])
+    failed = drive(units(("p", ""), ("q", ""), ("a", "p"), ("b", "q"), ("c", "q")), Store(str(tmp_path)), engine, QUICK)
+    assert failed == {"p": "why p", "a": "its pre-training p failed", "b": "why b"}
+    assert engine.started.count("b") == 3
+
+
+def test_a_unit_that_is_lost_again_and_again_is_given_up(tmp_path):
+    engine = Scripted(p=[-9] * 9)
+    assert drive(units(("p", "")), Store(str(tmp_path)), engine, QUICK) == {"p": "why p"}
+    assert engine.started == ["p"] * 4
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "kind"),
+    [
+        (None, "", "infrastructure"), (-9, "", "infrastructure"), (137, "", "infrastructure"),
+        (143, "", "infrastructure"),
+        (75, "store failed", "transient"), (2, "CUDA error: x", "transient"), (2, "rows is 0", "deterministic"),
+        (1, "", "deterministic"),
+    ],
+)  # fmt: skip
+def test_failures_are_told_apart(status, message, kind):
+    assert classify(Ended("x", status, message)) == kind
+
+
+TOY = """
+import pathlib, sys, time
+place = pathlib.Path(sys.argv[2]) / sys.argv[1]
+place.mkdir(exist_ok=True)
+log = place / "log"
+if sys.argv[1] == "bad":
+    sys.exit("cfdg: error: bad is bad")
+for step in range(len(log.read_text()) if log.exists() else 0, 30):
+    with log.open("a") as file:
+        file.write("x")
+    time.sleep(0.01)
+"""
+
+
+def test_killed_processes_of_the_local_engine_go_on_and_no_process_stays(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        engines, "cell_command", lambda run_id, uri: [sys.executable, "-c", textwrap.dedent(TOY), run_id, uri]
+    )
+    engine = LocalEngine(str(tmp_path), 2)
+    wait = engine.wait
+    kills = []
+
+    def killing(seconds):
+        if engine.running and len(kills) < 8:
+            process = next(iter(engine.running.values()))[0]
+            time.sleep(0.05)
+            os.kill(process.pid, signal.SIGKILL)
+            kills.append(process.pid)
+        return wait(seconds)
+
+    monkeypatch.setattr(engine, "wait", killing)
+    said = []
+    names = [("a", ""), ("bad", ""), ("b", ""), ("c", "a"), ("d", "bad")]
+    failed = drive(units(*names), Store(str(tmp_path)), engine, Patience(seconds=0.01), say=said.append)
+    assert failed["d"] == "its pre-training bad failed"
+    assert set(failed) <= {"bad", "d"}
+    assert all((tmp_path / name / "log").read_text() == "x" * 30 for name in "abc")
+    assert not engine.running
+    assert any(line.startswith("again") for line in said)
+
+
+def test_all_studies_can_be_stored():
+    assert len({study.name for study in STUDIES}) == len(STUDIES)
+    assert Path(engines.cell_command("x", "y")[0]) == Path(sys.executable)
