@@ -258,8 +258,9 @@ def _captions(figure: Figure, source: Axes, header: ReportHeader, reading: str) 
     """Write the legend above; below, the run, how to read it, and a warning where it is not the paper's protocol."""
     handles, labels = source.get_legend_handles_labels()
     if handles:
-        room = int(figure.get_figwidth() * 13) // (max(map(len, labels)) + 6)  # entries that fit in a line
-        ncols = max(1, min(len(labels), room))
+        sizes = [len(label) + 7 for label in labels]  # with the line before it
+        room = int(figure.get_figwidth() * 13)  # characters in a line
+        ncols = len(labels) if sum(sizes) <= room else max(1, room // max(sizes))
         figure.legend(handles, labels, loc="outside upper center", ncols=ncols, frameon=False, fontsize=9)
     warning = "Not a reproduction of the paper. " if deviations(header) else ""
     text = f"{warning}{caption(header)} {reading[0].upper()}{reading[1:]}."
