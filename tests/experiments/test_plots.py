@@ -43,8 +43,19 @@ def test_curves_are_means_with_their_intervals(made_up):
         np.testing.assert_array_equal(drawn.get_xdata(), cell.steps)
         np.testing.assert_allclose(drawn.get_ydata(), cell.scores.mean(0))
     assert line(axes, "dataset's own episodes").get_ydata()[0] == 38.5
+
+
+def test_five_seeds_have_a_band_and_fewer_a_line_each(made_up):
+    header = made_up.header(datasets=("recorded:hopper-medium",))
+    few = made_up.cell()
+    axes = learning_curves([few], header).axes[0]
+    assert not axes.collections
+    drawn = np.stack([one.get_ydata() for one in axes.lines if one.get_linewidth() < 1])
+    np.testing.assert_array_equal(drawn, few.scores)
+    many = made_up.cell(seeds=range(5))
+    axes = learning_curves([many], made_up.header(datasets=("recorded:hopper-medium",), seeds=tuple(range(5)))).axes[0]
     band = axes.collections[0].get_paths()[0].vertices
-    _, low, high = mean_band(cells[2].scores)
+    _, low, high = mean_band(many.scores)
     assert band[:, 1].min() == pytest.approx(low.min())
     assert band[:, 1].max() == pytest.approx(high.max())
 

@@ -99,7 +99,7 @@ def test_every_key_can_be_overridden():
         ("arms=[cfgd]", r"arms is 'cfgd' \(did you mean cfdg"),
         ("algorithms=[sac]", "algorithms is 'sac', expected some of iql, pex, apl"),
         ("data.datasets=[]", "data.datasets is empty"),
-        ("finetune.refresh_every=6000", "T_diff.* is 6000, expected at most the 3000 steps"),
+        ("finetune.refresh_every=6000", "T_diff.* is 6000, expected at most the 2500 steps"),
         ("iql.expectile=1.5", "expectile is 1.5, expected above 0"),
         ("diffusion.width=0", "width is 0"),
         ("apl.replay.gate=20000", "gate is 20000, expected .*less than online_rows, 20000"),

@@ -123,8 +123,8 @@ def test_a_dry_run_lists_the_columns_and_writes_nothing(tmp_path, capsys, monkey
         (["ablation", "--over", "online_share=0,two"], "finetune.online_share is 'two', expected"),
         (["figure1", "--arms", "base"], "arms is base, expected one that generates rows, such as cfdg"),
         (
-            ["figure1", "--arms", "cfdg", "--set", "finetune.refresh_every=3000"],
-            "refresh_every is 3000, expected less than the steps of the run",
+            ["figure1", "--arms", "cfdg", "--set", "finetune.refresh_every=2500"],
+            "refresh_every is 2500, expected less than the steps of the run",
         ),
     ],
 )

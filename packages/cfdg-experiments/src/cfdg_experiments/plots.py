@@ -33,6 +33,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 PANEL = (3.4, 2.5)  # inches
 FOOT = 0.42  # inches
 COLUMNS = 4  # panels in a row at most
+BAND_SEEDS = 5  # a band of fewer seeds would be wider than the panel
 DOTS_PER_INCH = 150
 
 
@@ -66,7 +67,7 @@ def learning_curves(
     refresh_steps: Mapping[str, Sequence[int]] | None = None,
     over: Abscissa = STEPS,
 ) -> Figure:
-    """Draw mean scores with the 95 % t interval over seeds, a panel per dataset.
+    """Draw mean scores with the 95 % t interval over seeds, of few seeds each one, a panel per dataset.
 
     Args:
         results: the finished cells; panels of unfinished datasets say so.
@@ -193,9 +194,11 @@ def _curve_panel(axes: Axes, arms: dict[str, CellResult], header: ReportHeader, 
         style = _line_style(header.arms.index(arm))
         places = over.of(cell)
         axes.plot(places, mean, label=arm, linewidth=1.6, **style)
-        if len(cell.seeds) > 1:
+        if len(cell.seeds) >= BAND_SEEDS:
             axes.fill_between(places, low, high, color=style["color"], alpha=0.15, linewidth=0)
-            axes.plot(places, np.stack([low, high], axis=1), color=style["color"], alpha=0.45, linewidth=0.6)
+        thin = np.stack([low, high]) if len(cell.seeds) >= BAND_SEEDS else cell.scores
+        if len(cell.seeds) > 1:
+            axes.plot(places, thin.T, color=style["color"], alpha=0.45, linewidth=0.6)
     if not arms:
         axes.text(0.5, 0.5, "pending", transform=axes.transAxes, ha="center", va="center", color=GREY)
         axes.set(xticks=[], yticks=[])
@@ -207,7 +210,7 @@ def _curve_panel(axes: Axes, arms: dict[str, CellResult], header: ReportHeader, 
 
 
 def _limit_to_scores(axes: Axes, cells: Sequence[CellResult], behaviour: float) -> None:
-    """Show every seed's score; a band of two or three seeds may be wider than the panel and is cut there."""
+    """Show every seed's score; a band that is wider than the panel is cut there."""
     values = np.concatenate([*[cell.scores.ravel() for cell in cells], [behaviour] if math.isfinite(behaviour) else []])
     margin = 0.12 * max(float(np.ptp(values)), 1.0)
     axes.set_ylim(float(values.min()) - margin, float(values.max()) + margin)
@@ -241,7 +244,8 @@ def _finish(figure: Figure, panels: dict[tuple[str, str], Axes], header: ReportH
         if column == 0:
             axes.set_ylabel("normalised score", fontsize=9)
     fullest = max(panels.values(), key=lambda axes: len(axes.get_legend_handles_labels()[1]))
-    _captions(figure, fullest, header, "band: 95 % t interval over seeds, cut at the panel")
+    band = "band: 95 % t interval over seeds, cut at the panel"
+    _captions(figure, fullest, header, band if len(header.seeds) >= BAND_SEEDS else "thin lines: seeds")
 
 
 def _tidy(axes: Axes) -> None:
@@ -254,14 +258,10 @@ def _captions(figure: Figure, source: Axes, header: ReportHeader, reading: str) 
     """Write the legend above; below, the run, how to read it, and a warning where it is not the paper's protocol."""
     handles, labels = source.get_legend_handles_labels()
     if handles:
-        figure.legend(
-            handles,
-            labels,
-            loc="outside upper center",
-            ncols=4 if figure.get_figwidth() > 7 else 2,
-            frameon=False,
-            fontsize=9,
-        )
+        sizes = [len(label) + 7 for label in labels]  # with the line before it
+        room = int(figure.get_figwidth() * 13)  # characters in a line
+        ncols = len(labels) if sum(sizes) <= room else max(1, room // max(sizes))
+        figure.legend(handles, labels, loc="outside upper center", ncols=ncols, frameon=False, fontsize=9)
     warning = "Not a reproduction of the paper. " if deviations(header) else ""
     text = f"{warning}{caption(header)} {reading[0].upper()}{reading[1:]}."
     width = int(figure.get_figwidth() * 16)  # characters of 8 points to a line

@@ -54,9 +54,10 @@ def _measured(cell: CellResult, row: Row, header: ReportHeader) -> dict[str, obj
     estimates = asdict(row.arms[cell.arm])
     if cell.arm in row.differences:
         estimates["difference"] = asdict(row.differences[cell.arm])
+    updates = {offline[cell.algorithm] for offline, _ in header.grid_steps} or {header.offline_steps[cell.algorithm]}
     return {
         "seeds": len(cell.seeds),
-        "offline_updates": header.offline_steps[cell.algorithm],
+        "offline_updates": updates.pop() if len(updates) == 1 else None,  # a grid may vary them
         "environment_steps": int(cell.steps[-1]),
         "seconds": cell.seconds,
         "behaviour_score": cell.behaviour_score,
