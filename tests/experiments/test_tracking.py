@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import datetime
+import importlib
 import os
 import socket
 import ssl
@@ -248,9 +249,7 @@ def test_the_goodbye_names_the_store_where_it_is_not_the_folders_own(tmp_path, m
     assert own == f"Compare the runs: cfdg ui --out runs, then http://127.0.0.1:5000/{page}"
     elsewhere = look_at("sqlite:///other.db", Path("runs"), page)
     assert elsewhere.startswith(f"Compare the runs: MLFLOW_TRACKING_URI=sqlite:///{tmp_path}/other.db cfdg ui")
-    assert (
-        look_at("http://user:secret@host:5/", Path("runs"), page) == f"Compare the runs: http://user:***@host:5/{page}"
-    )
+    assert look_at("http://user:secret@host:5/", Path("runs"), page) == f"Compare the runs: http://***@host:5/{page}"
     assert "databricks" in look_at("databricks", Path("runs"), page)
 
 
@@ -318,6 +317,7 @@ def test_a_dead_server_is_one_sentence_within_seconds(tmp_path, monkeypatch, mad
         free.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{free.getsockname()[1]}"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    importlib.import_module("mlflow.store.tracking.rest_store")  # takes seconds, which are not what is timed
     start = time.monotonic()
     with pytest.raises(TrackingError, match="no MLflow server answers at http://127") as caught:
         Tracker.open(tmp_path, "x", made_up.header(), SETTINGS)
@@ -366,7 +366,7 @@ def test_a_server_is_what_mlflows_own_client_reaches(tmp_path):
     with serving(type("Secret", (MlflowServer,), secret)) as port:
         for host in ("127.0.0.1", "localhost"):
             check_tracking(tmp_path, f"http://user:secret@{host}:{port}")
-            with pytest.raises(TrackingError, match=r"no MLflow server answers at http://user:\*\*\*@") as error:
+            with pytest.raises(TrackingError, match=r"no MLflow server answers at http://\*\*\*@") as error:
                 check_tracking(tmp_path, f"http://user:wrong@{host}:{port}")
             assert "wrong" not in str(error.value)
     with (

@@ -22,7 +22,7 @@ from cfdg_experiments.store import (
     absolute_uri,
     database_path,
     is_own_store,
-    readable,
+    public,
     without_password,
 )
 
@@ -54,7 +54,7 @@ def connect(uri: str) -> MlflowClient:
         client = MlflowClient(tracking_uri=uri)
         client.search_experiments(max_results=1)
     except Exception as error:  # of SQLAlchemy, requests or MLflow
-        raise TrackingError(f"MLflow store {readable(uri)} cannot be used: {first_line(error, uri)}") from error
+        raise TrackingError(f"MLflow store {public(uri)} cannot be used: {first_line(error, uri)}") from error
     return client
 
 
@@ -165,8 +165,8 @@ def look_at(uri: str, folder: Path, page: str) -> str:
         elsewhere = "" if is_own_store(uri, folder) else f"MLFLOW_TRACKING_URI={absolute_uri(uri)} "
         return f"Compare the runs: {elsewhere}cfdg ui --out {folder}, then http://127.0.0.1:5000/{page}"
     if uri.startswith(("http://", "https://")):
-        return f"Compare the runs: {readable(uri).rstrip('/')}/{page}"
-    return f"Compare the runs in MLflow's store {readable(uri)}"
+        return f"Compare the runs: {public(uri).rstrip('/')}/{page}"
+    return f"Compare the runs in MLflow's store {public(uri)}"
 
 
 def _create_database(path: Path, client: type[MlflowClient]) -> None:

@@ -7,7 +7,6 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from urllib.parse import urlsplit
 
 DATABASE = "mlflow.db"
 ID_FILE = "folder-id"
@@ -44,9 +43,18 @@ def check_tracking(folder: Path, uri: str | None = None) -> None:
     if address.startswith("sqlite:///"):
         _check_database(database_path(address))
     elif _is_folder(address):
-        raise TrackingError(f"MLflow address {address!r} is a folder, expected sqlite:///FILE.db or http://HOST:PORT")
+        raise TrackingError(
+            f"MLflow address {public(address)!r} is a folder, expected sqlite:///FILE.db or http://HOST:PORT"
+        )
     else:
         _check_client(address)
+
+
+def public(address: str) -> str:
+    """Return an address without its user name and password, for messages and logs."""
+    scheme, mark, rest = address.partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}{mark}***@{host.rpartition('@')[2]}{slash}{path}" if "@" in host else address
 
 
 def _is_folder(address: str) -> bool:
@@ -73,18 +81,9 @@ def absolute_uri(uri: str) -> str:
     return f"sqlite:///{database_path(uri).absolute().as_posix()}" if uri.startswith("sqlite:///") else uri
 
 
-def readable(uri: str) -> str:
-    """Write an address as it may be shown: without its password."""
-    return without_password(uri, uri)
-
-
 def without_password(text: str, uri: str) -> str:
-    """Leave the password of ``uri`` out of a text."""
-    try:
-        password = urlsplit(uri).password
-    except ValueError:  # no address
-        return text
-    return text.replace(f":{password}@", ":***@") if password else text
+    """Leave user name and password of ``uri`` out of a text."""
+    return text.replace(uri.rstrip("/"), public(uri).rstrip("/"))
 
 
 def database_path(uri: str) -> Path:
@@ -116,7 +115,7 @@ def _check_client(address: str) -> None:
         except TrackingError as error:
             reason = str(error).rpartition("Caused by ")[2].rpartition("cannot be used: ")[2].rstrip(")\"'")
             raise TrackingError(
-                f"no MLflow server answers at {readable(address)} ({reason}); start it, or unset MLFLOW_TRACKING_URI "
+                f"no MLflow server answers at {public(address)} ({reason}); start it, or unset MLFLOW_TRACKING_URI "
                 "to log to a file"
             ) from error
 
