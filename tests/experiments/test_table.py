@@ -16,7 +16,8 @@ from cfdg_experiments.cli import main
 from cfdg_experiments.plan import refresh_steps
 from cfdg_experiments.profile_files import load_profile
 from cfdg_experiments.selection import choose_datasets
-from cfdg_experiments.table import duration
+from cfdg_experiments.table import describe_data, duration
+from cfdg_rl.datasets.load import load_dataset
 
 TINY = [
     "data.rows=10000", "iql.hidden=[16,16]", "pretrain.steps=20", "finetune.steps=60", "finetune.warm_up=10",
@@ -242,6 +243,40 @@ def test_refreshes_are_marked_where_they_happen():
 
 def test_durations_read_well():
     assert [duration(s) for s in (5, 600, 36_000, 864_000)] == ["1 min", "10 min", "10.0 h", "10.0 days"]
+
+
+def pendulum_file(folder, **changed):
+    rng = np.random.default_rng(0)
+    columns = {
+        "observations": rng.normal(size=(400, 3)).astype(np.float32),
+        "actions": rng.uniform(-2, 2, (400, 1)),
+        "rewards": -rng.uniform(size=400),
+        "terminals": np.zeros(400, bool),
+        "timeouts": np.arange(400) % 200 == 199,
+    } | changed
+    with h5py.File(folder / "mine.hdf5", "w") as file:
+        for name, column in columns.items():
+            file[name] = column
+    return folder / "mine.hdf5"
+
+
+@pytest.mark.parametrize(
+    ("changed", "found"),
+    [({"timeouts": np.zeros(400, bool)}, "0 complete episodes"), ({"rewards": -np.ones(400)}, "2 complete episodes")],
+)
+def test_returns_without_a_range_are_refused_before_the_work(changed, found, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("cfdg_experiments.table.Tracker.open", lambda *_, **__: pytest.fail("the store was made"))
+    path = pendulum_file(tmp_path, **changed)
+    words = ["table1", "--file", str(path), "--env", "Pendulum-v1", "--algorithms", "iql", "--arms", "base"]
+    assert main([*words, "--out", str(tmp_path / "runs")]) == 2
+    error = capsys.readouterr().err.strip()
+    assert f"mine.hdf5@Pendulum-v1: the return range of {found} is 0" in error
+    assert "--set iql.reward=raw" in error
+
+
+def test_data_without_complete_episodes_are_described_without_a_number(tmp_path):
+    data = load_dataset(f"hdf5:{pendulum_file(tmp_path, timeouts=np.zeros(400, bool))}@Pendulum-v1")
+    assert describe_data(data).endswith("399 transitions, 0 complete episodes, no return is known")
 
 
 def test_a_file_and_an_environment_of_ones_own(tmp_path, cache):

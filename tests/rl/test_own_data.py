@@ -3,6 +3,7 @@
 import warnings
 
 import gymnasium
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -364,12 +365,11 @@ def test_property_of_action_boxes(dtype, corners, seed):
     np.testing.assert_allclose(back, own, rtol=1e-4, atol=1e-4)
 
 
-def test_a_link_to_nothing_is_said(tmp_path):
-    import h5py
-
+@pytest.mark.parametrize("link", [h5py.SoftLink, h5py.ExternalLink])
+def test_a_link_to_nothing_is_said(link, tmp_path):
     columns = joined(episodes([50]))
     name = written(tmp_path, {key: column for key, column in columns.items() if key != "rewards"})
     with h5py.File(tmp_path / "own.hdf5", "a") as file:
-        file["rewards"] = h5py.SoftLink("/nowhere")
+        file["rewards"] = link("/nowhere") if link is h5py.SoftLink else link("nowhere.hdf5", "/rewards")
     with pytest.raises(ValueError, match="rewards is a group or a link to nothing, expected a dataset"):
         load_dataset(name)

@@ -83,7 +83,7 @@ def number_column(draw):
         cells = pd.Series(draw(st.lists(values, min_size=ROWS, max_size=ROWS)), dtype=dtype)
     else:
         limits = np.iinfo(dtype.lower())
-        whole = st.integers(max(limits.min, -(2**60)), min(limits.max, 2**60))
+        whole = st.integers(limits.min, limits.max) | st.sampled_from([limits.min + 1, limits.max - 1, limits.max])
         cells = pd.Series(draw(st.lists(whole, min_size=ROWS, max_size=ROWS)), dtype=dtype)
     can_miss = dtype[0] in "IF" or dtype == "boolean" or "float" in dtype
     return cells.mask(np.arange(ROWS) % 5 == 4) if can_miss and draw(st.booleans()) else cells

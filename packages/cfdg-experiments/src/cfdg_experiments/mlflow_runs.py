@@ -22,8 +22,8 @@ from cfdg_experiments.store import (
     absolute_uri,
     database_path,
     is_own_store,
-    readable,
-    without_credentials,
+    public,
+    without_password,
 )
 from cfdg_rl.files import draft_name, remove_drafts
 
@@ -55,7 +55,7 @@ def connect(uri: str) -> MlflowClient:
         client = MlflowClient(tracking_uri=uri)
         client.search_experiments(max_results=1)
     except Exception as error:  # of SQLAlchemy, requests or MLflow
-        raise TrackingError(f"MLflow store {readable(uri)} cannot be used: {first_line(error, uri)}") from error
+        raise TrackingError(f"MLflow store {public(uri)} cannot be used: {first_line(error, uri)}") from error
     return client
 
 
@@ -156,7 +156,7 @@ class Runs:
 
 def first_line(error: BaseException, uri: str = "") -> str:
     """Return the first line of an error's message without the address's password, or its type if it has none."""
-    return without_credentials((str(error).strip() or type(error).__name__).splitlines()[0], uri)
+    return without_password((str(error).strip() or type(error).__name__).splitlines()[0], uri)
 
 
 def look_at(uri: str, folder: Path, page: str) -> str:
@@ -171,8 +171,8 @@ def look_at(uri: str, folder: Path, page: str) -> str:
         elsewhere = "" if is_own_store(uri, folder) else f"MLFLOW_TRACKING_URI={absolute_uri(uri)} "
         return f"Compare the runs: {elsewhere}cfdg ui --out {folder}, then http://127.0.0.1:5000/{page}"
     if uri.startswith(("http://", "https://")):
-        return f"Compare the runs: {readable(uri).rstrip('/')}/{page}"
-    return f"Compare the runs in MLflow's store {readable(uri)}"
+        return f"Compare the runs: {public(uri).rstrip('/')}/{page}"
+    return f"Compare the runs in MLflow's store {public(uri)}"
 
 
 def _create_database(path: Path, client: type[MlflowClient]) -> None:

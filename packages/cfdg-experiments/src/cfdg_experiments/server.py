@@ -13,7 +13,7 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
-from cfdg_experiments.store import QUIET, TrackingError, check_tracking, database_path, readable, tracking_uri
+from cfdg_experiments.store import QUIET, TrackingError, check_tracking, database_path, public, tracking_uri
 
 START_SECONDS = 180.0  # a busy machine was seen to need 70
 GRACE_SECONDS = 10.0  # for the server to end by itself
@@ -33,7 +33,7 @@ def serve_ui(folder: Path, port: int = 5000, host: str = "127.0.0.1", say: Calla
     """
     uri = tracking_uri(folder)
     if uri.startswith(("http://", "https://")):
-        say(f"MLFLOW_TRACKING_URI is set: the runs are at {readable(uri)}")
+        say(f"MLFLOW_TRACKING_URI is set: the runs are at {public(uri)}")
         return 0
     check_tracking(folder)
     if uri.startswith("sqlite:///") and not (path := database_path(uri)).exists():

@@ -44,9 +44,18 @@ def check_tracking(folder: Path, uri: str | None = None) -> None:
     if address.startswith("sqlite:///"):
         _check_database(database_path(address))
     elif _is_folder(address):
-        raise TrackingError(f"MLflow address {address!r} is a folder, expected sqlite:///FILE.db or http://HOST:PORT")
+        raise TrackingError(
+            f"MLflow address {public(address)!r} is a folder, expected sqlite:///FILE.db or http://HOST:PORT"
+        )
     else:
         _check_client(address)
+
+
+def public(address: str) -> str:
+    """Return an address without its user name and password, for messages and logs."""
+    scheme, mark, rest = address.partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}{mark}***@{host.rpartition('@')[2]}{slash}{path}" if "@" in host else address
 
 
 def _is_folder(address: str) -> bool:
@@ -73,16 +82,9 @@ def absolute_uri(uri: str) -> str:
     return f"sqlite:///{database_path(uri).absolute().as_posix()}" if uri.startswith("sqlite:///") else uri
 
 
-def readable(uri: str) -> str:
-    """Write an address as it may be shown: without its user name and password."""
-    return without_credentials(uri, uri)
-
-
-def without_credentials(text: str, uri: str) -> str:
-    """Leave the user name and password of ``uri`` out of a text."""
-    host = uri.partition("://")[2].partition("/")[0]
-    credentials = host.rpartition("@")[0]
-    return text.replace(f"{credentials}@", "***@") if credentials else text
+def without_password(text: str, uri: str) -> str:
+    """Leave user name and password of ``uri`` out of a text."""
+    return text.replace(uri.rstrip("/"), public(uri).rstrip("/"))
 
 
 def database_path(uri: str) -> Path:
@@ -114,7 +116,7 @@ def _check_client(address: str) -> None:
         except TrackingError as error:
             reason = str(error).rpartition("Caused by ")[2].rpartition("cannot be used: ")[2].rstrip(")\"'")
             raise TrackingError(
-                f"no MLflow server answers at {readable(address)} ({reason}); start it, or unset MLFLOW_TRACKING_URI "
+                f"no MLflow server answers at {public(address)} ({reason}); start it, or unset MLFLOW_TRACKING_URI "
                 "to log to a file"
             ) from error
 

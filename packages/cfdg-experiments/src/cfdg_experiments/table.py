@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cfdg_experiments.ablation import parse_grid
+from cfdg_experiments.agents import reward_map
 from cfdg_experiments.cells import Cell, Event, Workspace, cell_key, finished_cells
 from cfdg_experiments.display import Display, unfinished
 from cfdg_experiments.grid import Task, run_grid
@@ -217,7 +218,18 @@ def _prepare_data(cells: Sequence[Cell], space: Workspace, jobs: int, console: C
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DataWarning)  # its notes are printed below
             data = load_dataset(name, rows=rows, seed=seed, cache=space.cache, progress=True, jobs=jobs)
+        _check_rewards(cells, data)
         console.print(describe_data(data), highlight=False, soft_wrap=True)
+
+
+def _check_rewards(cells: Sequence[Cell], data: Dataset) -> None:
+    """Refuse data whose returns do not give the reward map that a cell asks for."""
+    try:
+        for cell in cells:
+            if cell.dataset == data.name:
+                reward_map(cell.profile.learner, data)
+    except ValueError as error:
+        raise ValueError(f"{data.name}: {error}") from error
 
 
 def left_out(profile: Profile) -> list[str]:

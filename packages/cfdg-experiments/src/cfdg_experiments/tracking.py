@@ -34,7 +34,7 @@ from cfdg_experiments.logged import (
 from cfdg_experiments.mlflow_runs import Runs, connect, first_line, look_at, open_experiment
 from cfdg_experiments.policy_store import files_of_cell
 from cfdg_experiments.results import CellKey, CellResult, Evaluation
-from cfdg_experiments.store import TrackingError, check_tracking, folder_id, is_own_store, readable, tracking_uri
+from cfdg_experiments.store import TrackingError, check_tracking, folder_id, is_own_store, public, tracking_uri
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -111,7 +111,7 @@ class Tracker:
             tracker = cls(client, open_experiment(client, experiment, location), header, folder)
             tracker._open_table(f"{experiment}:{digest}", settings)
         except Exception as error:
-            raise TrackingError(f"MLflow store {readable(uri)} cannot be used: {first_line(error, uri)}") from error
+            raise TrackingError(f"MLflow store {public(uri)} cannot be used: {first_line(error, uri)}") from error
         tracker.ids = {key: f"{key.name}:{(cell_ids or {}).get(key, digest)}" for key in header.cells()}
         return tracker
 
@@ -175,7 +175,7 @@ class Tracker:
             write()
         except Exception as error:
             if not self.problem:
-                logger.warning("MLflow store %s: %s; the run goes on", readable(self.uri), first_line(error, self.uri))
+                logger.warning("MLflow store %s: %s; the run goes on", public(self.uri), first_line(error, self.uri))
             self.problem = first_line(error, self.uri)
             self._due = time.monotonic() + RETRY_SECONDS
         else:
