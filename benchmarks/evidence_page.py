@@ -121,7 +121,7 @@ def counted(places: Sequence[Place], results: Results) -> str:
 
 def hypothesis(places: Sequence[Place], results: Results) -> str:
     """Make the table of the first hypothesis."""
-    lines = ["| cell | cfdg-split − base-share | Holm p | cfdg-split − repeat | Holm p | verdict |", "|--" * 6 + "|"]
+    lines = ["| cell | cfdg-split − base-share | Holm p | cfdg-split − repeat | Holm p | verdict |", "|" + " -- |" * 6]
     for place, verdict in verdicts(places, results).items():
         parts = [f"{interval(one)} | {p_text(one.holm)}" for one in (verdict.share, verdict.repeat)]
         lines.append(f"| {place.name} | {' | '.join(parts)} | {verdict.word} |")
@@ -145,7 +145,7 @@ def _table(place: Place, cells: Mapping[str, CellResult]) -> str:
     }
     found = compared(gaps, len(gaps))
     head = f"| {place.name} | area | final | − {place.reference} | Holm p | verdict | seeds better |"
-    lines = [head, "|--" * 7 + "|"]
+    lines = [head, "|" + " -- |" * 7]
     for arm, cell in cells.items():
         area, final = (mean_interval(values) for values in (mean_height(cell), cell.final))
         words = [f"{one.mean:.1f} ± {one.half_width:.1f}" for one in (area, final)]

@@ -76,10 +76,12 @@ def test_the_gap_is_of_paired_seeds(page):
     assert page.gap(cells, "cfdg-split", "repeat") is None
 
 
-def test_every_cell_and_arm_is_listed_once_and_the_first_cell_comes_whole(study):
+def test_every_cell_and_arm_is_listed_once_and_references_come_first(study):
     order = study.order()
     assert len(set(order)) == len(order) == sum(len(study.ARMS) - (place.algorithm == "apl") for place in study.PLACES)
-    assert {place for place, _ in order[: len(study.ARMS) - 1]} == {study.PLACES[0]}
+    references = order[: len(study.PLACES)]
+    assert {place for place, _ in references} == set(study.PLACES)
+    assert all(arm == place.reference for place, arm in references)
     for place, arm in order:
         assert place.cell(arm).profile.seeds == tuple(range(10))
 
