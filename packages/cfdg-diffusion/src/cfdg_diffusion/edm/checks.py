@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cfdg_diffusion.edm.settings import DiffusionSettings
 from cfdg_diffusion.storage import Tree, leaves, nested
 
 
@@ -46,12 +47,24 @@ def check_rows(rows: Tensor | np.ndarray, columns: int, replicas: int, device: t
     return found
 
 
-def check_labels(labels: Tensor | np.ndarray, num_labels: int, replicas: int, device: torch.device) -> Tensor:
+def check_no_gaussians(settings: DiffusionSettings) -> None:
+    """Refuse rows in parts for a model that may begin from Gaussians of joined rows.
+
+    Raises:
+        ValueError: if ``gaussian_rows`` is not 0.
+    """
+    if settings.gaussian_rows:
+        raise ValueError(f"gaussian_rows is {settings.gaussian_rows}, expected 0 for rows in parts")
+
+
+def check_labels(labels: Tensor | np.ndarray | None, num_labels: int, replicas: int, device: torch.device) -> Tensor:
     """Return labels as int64 ``(R or 1, n)``.
 
     Raises:
         ValueError: if the shape is neither ``(n,)`` nor ``(R, n)``, n is 0, or a label is no integer in [0, L).
     """
+    if labels is None:
+        raise ValueError("labels is None, expected one per row")
     found = torch.as_tensor(labels).to(device)
     shape = tuple(found.shape)
     if found.is_floating_point() or found.is_complex() or found.dtype == torch.bool:

@@ -131,8 +131,6 @@ class ConditionalDiffusion:
         replicas = len(self.seeds)
         if not isinstance(rows, Tensor | np.ndarray):
             return self._measured_parts(rows)
-        if labels is None:
-            raise ValueError("labels is None, expected one per row")
         rows = checks.check_rows(rows, self.columns, replicas, self.device)
         labels = checks.check_labels(labels, self.num_labels, replicas, self.device)
         checks.check_pairs(rows, labels)
@@ -145,9 +143,8 @@ class ConditionalDiffusion:
         return data
 
     def _measured_parts(self, parts: Sequence[Part]) -> LabelledParts:
+        checks.check_no_gaussians(self.settings)
         data = LabelledParts(parts, self.columns, self.num_labels, len(self.seeds))
-        if self.settings.gaussian_rows and not self._label_counts.any():
-            raise ValueError(f"gaussian_rows is {self.settings.gaussian_rows}, expected 0 for rows in parts")
         self.normaliser = data.measure([*self.raw_columns, *self._denoiser.heads.categorical])
         self._label_counts = data.counts.expand(len(self.seeds), -1).cpu().clone()
         return data
