@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cfdg_diffusion.edm.settings import DiffusionSettings
 from cfdg_diffusion.storage import Tree, leaves, nested
 
 
@@ -45,16 +44,6 @@ def check_rows(rows: Tensor | np.ndarray, columns: int, replicas: int, device: t
         row, column = (~finite).nonzero()[0].tolist()
         raise ValueError(f"rows hold a number that is not finite in column {column} (first in row {row})")
     return found
-
-
-def check_no_gaussians(settings: DiffusionSettings) -> None:
-    """Refuse rows in parts for a model that may begin from Gaussians of joined rows.
-
-    Raises:
-        ValueError: if ``gaussian_rows`` is not 0.
-    """
-    if settings.gaussian_rows:
-        raise ValueError(f"gaussian_rows is {settings.gaussian_rows}, expected 0 for rows in parts")
 
 
 def check_labels(labels: Tensor | np.ndarray | None, num_labels: int, replicas: int, device: torch.device) -> Tensor:
