@@ -34,6 +34,7 @@ from cfdg_diffusion.edm.streams import Streams
 Array = Tensor | np.ndarray
 Rows = Array | Sequence[Part]
 Labels = Array | None
+_ARGUMENTS = ("columns", "num_labels", "seeds", "raw_columns")
 
 
 class ConditionalDiffusion:
@@ -146,11 +147,9 @@ class ConditionalDiffusion:
     def _update(self, data: BalancedRows | LabelledParts, rate: float) -> Tensor:
         """Take one gradient step of every replica; returns the losses ``(R,)``."""
         rows, labels = data.draw(self._training, self.settings.batch_size)
-        losses = self._denoiser.training_loss(
-            self._learner.weights, self.normaliser.encode(rows), labels, self._training
-        )
-        self._learner.step(losses, rate * self.settings.learning_rate)
-        return losses.detach()
+        loss = self._denoiser.training_loss(self._learner.weights, self.normaliser.encode(rows), labels, self._training)
+        self._learner.step(loss, rate * self.settings.learning_rate)
+        return loss.detach()
 
     @torch.no_grad()
     def held_out_loss(self, rows: Array, labels: Array, *, draws: int = 0, seed: int = 0) -> Tensor:
@@ -203,9 +202,8 @@ class ConditionalDiffusion:
         """
         asked = checks.check_labels(labels, self.num_labels, len(self.seeds), self.device).expand(len(self.seeds), -1)
         checks.check_fitted(asked, self._label_counts)
-        weight = checks.check_weights(
-            self.settings.guidance_weight if guidance_weight is None else guidance_weight, asked
-        )
+        default = self.settings.guidance_weight
+        weight = checks.check_weights(default if guidance_weight is None else guidance_weight, asked)
         sigmas = schedule(self.settings, steps, inpaints=known is not None)
         cells = None if known is None else self.normaliser.encode(checks.check_known(known, asked, self.columns))
         denoiser = self._denoiser.with_weights(self._learner.average)
@@ -267,8 +265,7 @@ class ConditionalDiffusion:
         Raises:
             OSError: if the file cannot be written.
         """
-        names = ("columns", "num_labels", "seeds", "raw_columns")
-        arguments = {name: getattr(self, name) for name in names} | {"settings": asdict(self.settings)}
+        arguments = {name: getattr(self, name) for name in _ARGUMENTS} | {"settings": asdict(self.settings)}
         arguments["categories"] = [asdict(part) for part in self.categories]
         storage.save(Path(path), {"arguments": arguments, "state": self.state_dict()})
 
