@@ -32,7 +32,7 @@ Failure = Literal["infrastructure", "transient", "deterministic"]
 
 @dataclass(frozen=True)
 class Patience:
-    """How often a unit is started again.
+    """Limits on how often a unit is started again.
 
     Attributes:
         retries: passing failures, such as of the store.
@@ -47,7 +47,7 @@ class Patience:
 
 @dataclass
 class _Book:
-    """What the driver knows of the units."""
+    """Knowledge of the driver about the units."""
 
     waiting: list[Unit]
     done: set[str] = field(default_factory=set)

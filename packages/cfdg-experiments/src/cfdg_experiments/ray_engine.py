@@ -33,7 +33,7 @@ class PreflightError(RuntimeError):
 
 @dataclass(frozen=True)
 class RaySettings:
-    """What a unit is given.
+    """Share of the cluster that a unit is given.
 
     Attributes:
         address: "local" starts a cluster in this process, "auto" finds the one of this machine, or HOST:PORT.

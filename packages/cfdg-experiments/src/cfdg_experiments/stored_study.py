@@ -29,7 +29,7 @@ from cfdg_experiments.tracking import Tracker
 
 @dataclass(frozen=True)
 class Place:
-    """Where and how a stored plan runs.
+    """Place and manner in which a stored plan runs.
 
     Attributes:
         uri: of the store.

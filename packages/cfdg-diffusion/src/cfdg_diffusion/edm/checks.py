@@ -46,12 +46,14 @@ def check_rows(rows: Tensor | np.ndarray, columns: int, replicas: int, device: t
     return found
 
 
-def check_labels(labels: Tensor | np.ndarray, num_labels: int, replicas: int, device: torch.device) -> Tensor:
+def check_labels(labels: Tensor | np.ndarray | None, num_labels: int, replicas: int, device: torch.device) -> Tensor:
     """Return labels as int64 ``(R or 1, n)``.
 
     Raises:
         ValueError: if the shape is neither ``(n,)`` nor ``(R, n)``, n is 0, or a label is no integer in [0, L).
     """
+    if labels is None:
+        raise ValueError("labels is None, expected one per row")
     found = torch.as_tensor(labels).to(device)
     shape = tuple(found.shape)
     if found.is_floating_point() or found.is_complex() or found.dtype == torch.bool:

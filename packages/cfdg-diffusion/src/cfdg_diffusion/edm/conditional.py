@@ -34,6 +34,8 @@ from cfdg_diffusion.edm.streams import Streams
 
 Array = Tensor | np.ndarray
 Rows = Array | Sequence[Part]
+Labels = Array | None
+_ARGUMENTS = ("columns", "num_labels", "seeds", "raw_columns")
 
 
 class ConditionalDiffusion:
@@ -87,9 +89,7 @@ class ConditionalDiffusion:
         self._label_counts = torch.zeros(len(self.seeds), self.num_labels, dtype=torch.long)
         self._denoiser.gaussians = None
 
-    def fit(
-        self, rows: Rows, labels: Array | None = None, *, steps: int | None = None, progress: bool = False
-    ) -> FitReport:
+    def fit(self, rows: Rows, labels: Labels = None, *, steps: int | None = None, progress: bool = False) -> FitReport:
         """Train for ``steps`` gradient steps, see :meth:`training`; ``progress`` shows a bar.
 
         Raises:
@@ -105,7 +105,7 @@ class ConditionalDiffusion:
         return FitReport(steps, time.perf_counter() - began, loss_steps, losses, self._label_counts)
 
     def training(
-        self, rows: Rows, labels: Array | None = None, *, steps: int | None = None, start: int = 0
+        self, rows: Rows, labels: Labels = None, *, steps: int | None = None, start: int = 0
     ) -> Iterator[tuple[int, Tensor]]:
         """Yield ``(step, losses (R,))`` after each gradient step; nothing is noted, judged or saved here.
 
@@ -114,7 +114,7 @@ class ConditionalDiffusion:
 
         Args:
             rows: ``(N, D)`` shared by all replicas or ``(R, N, D)``, in original units; checked before the first step.
-                Or parts of one label each, which are not copied and tell the labels themselves.
+                Or parts of one label each, never copied nor measured for Gaussians; they tell the labels themselves.
             labels: ``(N,)`` or ``(R, N)`` integers in [0, L). Batches hold equally many rows of every label present.
             steps: number of the last gradient step; None takes the settings'.
             start: steps done before; with the state of that step, training continues bit for bit.
@@ -129,38 +129,29 @@ class ConditionalDiffusion:
         rates = (cosine(step, steps) * self.settings.learning_rate for step in range(start, steps))
         return ((step, self._learner.follow(compute, rate)) for step, rate in enumerate(rates, start + 1))
 
-    def _measured(self, rows: Rows, labels: Array | None) -> BalancedRows | LabelledParts:
+    def _measured(self, rows: Rows, labels: Labels) -> BalancedRows | LabelledParts:
         """Check the data of a training and take their statistics."""
         replicas = len(self.seeds)
+        raw = [*self.raw_columns, *self._denoiser.heads.categorical]
         if not isinstance(rows, Tensor | np.ndarray):
-            return self._measured_parts(rows)
-        if labels is None:
-            raise ValueError("labels is None, expected one per row")
-        rows = checks.check_rows(rows, self.columns, replicas, self.device)
-        labels = checks.check_labels(labels, self.num_labels, replicas, self.device)
-        checks.check_pairs(rows, labels)
-        data = BalancedRows(rows, labels, self.num_labels)
-        found = measure(rows, data.shares, [*self.raw_columns, *self._denoiser.heads.categorical])
-        self.normaliser = Normaliser(found.mean.expand(replicas, -1).clone(), found.std.expand(replicas, -1).clone())
-        if not self._label_counts.any() and rows.shape[1] < self.settings.gaussian_rows:
-            self._denoiser.measure_gaussians(self.normaliser.encode(rows), labels.expand(replicas, -1))
+            data = LabelledParts(rows, self.columns, self.num_labels, replicas)
+            self.normaliser = data.measure(raw)
+        else:
+            rows = checks.check_rows(rows, self.columns, replicas, self.device)
+            labels = checks.check_labels(labels, self.num_labels, replicas, self.device)
+            checks.check_pairs(rows, labels)
+            data = BalancedRows(rows, labels, self.num_labels)
+            self.normaliser = measure(rows, data.shares, raw).expand(replicas)
+            if not self._label_counts.any() and rows.shape[1] < self.settings.gaussian_rows:
+                self._denoiser.measure_gaussians(self.normaliser.encode(rows), labels.expand(replicas, -1))
         self._label_counts = data.counts.expand(replicas, -1).cpu().clone()
-        return data
-
-    def _measured_parts(self, parts: Sequence[Part]) -> LabelledParts:
-        data = LabelledParts(parts, self.columns, self.num_labels, len(self.seeds))
-        if self.settings.gaussian_rows and not self._label_counts.any():
-            raise ValueError(f"gaussian_rows is {self.settings.gaussian_rows}, expected 0 for rows in parts")
-        self.normaliser = data.measure([*self.raw_columns, *self._denoiser.heads.categorical])
-        self._label_counts = data.counts.expand(len(self.seeds), -1).cpu().clone()
         return data
 
     def _gradient(self, data: BalancedRows | LabelledParts) -> tuple[Tensor, Tensor]:
         """Compute the losses ``(R,)`` of a batch and their gradient ``(R, P)``."""
         rows, labels = data.draw(self._training, self.settings.batch_size)
-        clean = self.normaliser.encode(rows)
-        losses = self._denoiser.training_loss(self._learner.weights, clean, labels, self._training)
-        return losses.detach(), self._learner.gradient(losses)
+        loss = self._denoiser.training_loss(self._learner.weights, self.normaliser.encode(rows), labels, self._training)
+        return loss.detach(), self._learner.gradient(loss)
 
     @torch.no_grad()
     def held_out_loss(self, rows: Array, labels: Array, *, draws: int = 0, seed: int = 0) -> Tensor:
@@ -174,9 +165,8 @@ class ConditionalDiffusion:
         replicas = len(self.seeds)
         rows = checks.check_rows(rows, self.columns, replicas, self.device).expand(replicas, -1, -1)
         labels = checks.check_labels(labels, self.num_labels, replicas, self.device).expand(replicas, -1)
-        clean = self.normaliser.encode(rows)
         noise = Streams((seed,) * replicas, "held-out noise", self.device)
-        return self._denoiser.held_out_loss(self._learner.average, clean, labels, noise, draws)
+        return self._denoiser.held_out_loss(self._learner.average, self.normaliser.encode(rows), labels, noise, draws)
 
     @torch.no_grad()  # inference_mode would give tensors that nobody can edit or differentiate through
     def sample(  # noqa: PLR0913 - all but the labels have a default
@@ -276,8 +266,8 @@ class ConditionalDiffusion:
         Raises:
             OSError: if the file cannot be written.
         """
-        arguments = {name: getattr(self, name) for name in ("columns", "num_labels", "seeds", "raw_columns")}
-        arguments |= {"settings": asdict(self.settings), "categories": [asdict(part) for part in self.categories]}
+        arguments = {name: getattr(self, name) for name in _ARGUMENTS} | {"settings": asdict(self.settings)}
+        arguments["categories"] = [asdict(part) for part in self.categories]
         storage.save(Path(path), {"arguments": arguments, "state": self.state_dict()})
 
     @classmethod

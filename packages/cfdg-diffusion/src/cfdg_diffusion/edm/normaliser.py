@@ -26,6 +26,10 @@ class Normaliser:
     mean: Tensor
     std: Tensor
 
+    def expand(self, replicas: int) -> Normaliser:
+        """Copy a normaliser that all replicas share for each of them."""
+        return Normaliser(self.mean.expand(replicas, -1).clone(), self.std.expand(replicas, -1).clone())
+
     def encode(self, rows: Tensor) -> Tensor:
         """Map rows ``(R, N, D)`` from original units to model space."""
         divisor = torch.where(self.std > 0, self.std, 1.0)

@@ -15,7 +15,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from cfdg_diffusion.files import atomic_write
+from cfdg_diffusion.storage.files import atomic_write
 
 CHECKSUM = "sha256"
 _CHUNK = 1 << 22  # bytes that are hashed or written at once

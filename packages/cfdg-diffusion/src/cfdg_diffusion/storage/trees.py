@@ -15,10 +15,8 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from cfdg_diffusion.files import atomic_write as atomic_write  # others take it from here
-from cfdg_diffusion.tensor_files import read_tensors, write_tensors
-from cfdg_diffusion.version_1 import nested as nested
-from cfdg_diffusion.version_1 import tree_of_version_1
+from cfdg_diffusion.storage.tensor_files import read_tensors, write_tensors
+from cfdg_diffusion.storage.version_1 import tree_of_version_1
 
 Tree = dict[str, Any]
 """Nested dictionaries and lists of tensors, arrays and plain JSON values."""

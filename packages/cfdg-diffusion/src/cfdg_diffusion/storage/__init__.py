@@ -1,0 +1,7 @@
+"""Files of models: trees of tensors and plain values, complete or not there at all, with a checksum."""
+
+from cfdg_diffusion.storage.files import atomic_write
+from cfdg_diffusion.storage.trees import Tree, leaves, load, read_header, save
+from cfdg_diffusion.storage.version_1 import nested
+
+__all__ = ["Tree", "atomic_write", "leaves", "load", "nested", "read_header", "save"]
