@@ -8,7 +8,7 @@ import torch
 from cfdg_diffusion import ConditionalDiffusion, DiffusionSettings
 from cfdg_experiments.generators.edis import Edis, EdisSettings
 from cfdg_experiments.generators.energies import EnergySettings
-from cfdg_experiments.generators.fitted import Schedule
+from cfdg_experiments.generators.schedule import Schedule
 from cfdg_rl.transitions import Transitions, from_rows, to_rows
 
 SEEDS = (0, 1)

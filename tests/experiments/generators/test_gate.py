@@ -7,9 +7,10 @@ from cfdg_diffusion import DiffusionSettings
 from cfdg_diffusion.edm.losses import DivergenceError
 from cfdg_experiments.distances import Scale
 from cfdg_experiments.generators.context import row_model
-from cfdg_experiments.generators.fitted import Fitted, OnlyLabel, Schedule
+from cfdg_experiments.generators.fitted import Fitted, OnlyLabel
 from cfdg_experiments.generators.gate import Gate, GateSettings, HoldingOut, is_held_out
 from cfdg_experiments.generators.outcomes import least_squares
+from cfdg_experiments.generators.schedule import Schedule
 from cfdg_experiments.generators.split import Split
 from cfdg_rl.buffer import FixedRows, Ring
 from cfdg_rl.mixing import Pools

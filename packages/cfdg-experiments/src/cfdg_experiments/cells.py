@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cfdg_experiments.arms import Arm, find_arm
-from cfdg_experiments.generators.fitted import Schedule
+from cfdg_experiments.generators.schedule import Schedule
 from cfdg_experiments.locks import remove_free_locks
 from cfdg_experiments.profile import PRETRAINED_AS, CellProfile, Profile, datasets_of, profile_for
 from cfdg_experiments.results import CellKey, CellResult, Evaluation

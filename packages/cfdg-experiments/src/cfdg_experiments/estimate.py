@@ -15,7 +15,8 @@ from cfdg_experiments.cells import Cell
 from cfdg_experiments.generators.context import row_model
 from cfdg_experiments.generators.edis import Edis
 from cfdg_experiments.generators.energies import Contrast, train_energy
-from cfdg_experiments.generators.fitted import Schedule, unconditional
+from cfdg_experiments.generators.fitted import unconditional
+from cfdg_experiments.generators.schedule import Schedule
 from cfdg_experiments.profile import CellProfile
 from cfdg_rl.collect import EnvCollector
 from cfdg_rl.mixing import OFFLINE, ONLINE, Batch

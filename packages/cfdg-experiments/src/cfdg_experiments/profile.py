@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from cfdg_diffusion import DiffusionSettings
 from cfdg_experiments.arms import Match, find_arm
 from cfdg_experiments.generators.context import GeneratorSettings
-from cfdg_experiments.generators.fitted import Schedule
+from cfdg_experiments.generators.schedule import Schedule
 from cfdg_experiments.inspection import InspectionSettings
 from cfdg_experiments.names import near_names as near_names  # others take it from here
 from cfdg_rl.agents.apl import APLSettings

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import tempfile
 import warnings
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,13 +15,13 @@ from rich.console import Console
 from rich.table import Table
 
 from cfdg_experiments.ablation import parse_grid
-from cfdg_experiments.agents import reward_map
 from cfdg_experiments.cells import Cell, Event, Workspace, cell_key, finished_cells
 from cfdg_experiments.display import Display, unfinished
 from cfdg_experiments.grid import Task, run_grid
 from cfdg_experiments.header import count
 from cfdg_experiments.locks import locked
 from cfdg_experiments.plan import Plan, make_plan, refresh_steps
+from cfdg_experiments.preflight import check_device, check_rewards, check_writable
 from cfdg_experiments.product import Product, Written
 from cfdg_experiments.profile import DataSettings, Profile, has_cell
 from cfdg_experiments.profile_files import PROFILES, dump_profile, load_profile, parse_overrides
@@ -218,18 +217,8 @@ def _prepare_data(cells: Sequence[Cell], space: Workspace, jobs: int, console: C
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DataWarning)  # its notes are printed below
             data = load_dataset(name, rows=rows, seed=seed, cache=space.cache, progress=True, jobs=jobs)
-        _check_rewards(cells, data)
+        check_rewards(cells, data)
         console.print(describe_data(data), highlight=False, soft_wrap=True)
-
-
-def _check_rewards(cells: Sequence[Cell], data: Dataset) -> None:
-    """Refuse data whose returns do not give the reward map that a cell asks for."""
-    try:
-        for cell in cells:
-            if cell.dataset == data.name:
-                reward_map(cell.profile.learner, data)
-    except ValueError as error:
-        raise ValueError(f"{data.name}: {error}") from error
 
 
 def left_out(profile: Profile) -> list[str]:
@@ -262,40 +251,6 @@ def default_jobs(profile: Profile, cells: int) -> int:
     if profile.device != "cpu" and torch.cuda.is_available():
         return 1
     return max(1, min(os.cpu_count() or 1, cells))
-
-
-def check_writable(out: Path) -> None:
-    """Refuse a folder that cannot be written before hours are spent.
-
-    Raises:
-        PermissionError: in one sentence.
-    """
-    parent = out.resolve()
-    while not parent.exists():
-        parent = parent.parent
-    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-        raise PermissionError(f"folder {out} cannot be written: {parent} is not a writable folder")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=out):
-            pass
-    except OSError as error:
-        raise PermissionError(f"folder {out} cannot be written: {error.strerror}") from error
-
-
-def check_device(profile: Profile) -> None:
-    """Refuse a device that there is none of, and graphs on a CPU, before the data are read.
-
-    Raises:
-        ValueError: with the device, and how many there are.
-    """
-    name = profile.device
-    count = torch.cuda.device_count()
-    index = int(name.partition(":")[2] or 0)
-    if name.startswith("cuda") and index >= count:
-        raise ValueError(f"device is {name!r}, and PyTorch sees {count} CUDA devices here, expected one of them or cpu")
-    if profile.capture and (name == "cpu" or not count):
-        raise ValueError("capture is true on a CPU, expected a CUDA device for CUDA graphs")
 
 
 def duration(seconds: float) -> str:

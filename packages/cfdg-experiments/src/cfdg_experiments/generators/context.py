@@ -12,12 +12,12 @@ from cfdg_diffusion import ConditionalDiffusion, DiffusionSettings
 from cfdg_experiments.generators.copies import JitterSettings
 from cfdg_experiments.generators.curiosity import CuriositySettings
 from cfdg_experiments.generators.edis import EdisSettings, Policy
-from cfdg_experiments.generators.fitted import Schedule
 from cfdg_experiments.generators.gate import GateSettings
 from cfdg_experiments.generators.interface import ResumableGenerator
 from cfdg_experiments.generators.on_policy import OnPolicySettings
 from cfdg_experiments.generators.outcomes import OutcomeSettings
 from cfdg_experiments.generators.pgr import PgrSettings
+from cfdg_experiments.generators.schedule import Schedule
 from cfdg_experiments.generators.simulated import Outcomes, SimulatedSettings
 from cfdg_experiments.generators.split import Split
 from cfdg_rl.envs.simulate import make_simulator

@@ -20,8 +20,9 @@ from torch import Tensor
 from cfdg_diffusion import ConditionalDiffusion
 from cfdg_diffusion.edm.streams import Streams as WeightStreams
 from cfdg_experiments.generators.energies import Contrast, Energy, EnergySettings, train_energy
-from cfdg_experiments.generators.fitted import Fitted, Schedule, select_label
+from cfdg_experiments.generators.fitted import Fitted, select_label
 from cfdg_experiments.generators.interface import State
+from cfdg_experiments.generators.schedule import Schedule
 from cfdg_rl.mixing import OFFLINE, ONLINE
 from cfdg_rl.protocols import Metrics
 from cfdg_rl.ranges import COUNT, NOT_NEGATIVE, check_ranges

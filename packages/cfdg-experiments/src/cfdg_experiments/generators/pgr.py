@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from cfdg_diffusion import DiffusionSettings
-from cfdg_experiments.generators.fitted import Fitted, Model, Schedule, select_label
+from cfdg_experiments.generators.fitted import Fitted, Model, select_label
 from cfdg_experiments.generators.interface import State
+from cfdg_experiments.generators.schedule import Schedule
 from cfdg_rl.mixing import ONLINE
 from cfdg_rl.ranges import PLURAL, POSITIVE_SHARE, check_ranges
 from cfdg_rl.streams import Streams
