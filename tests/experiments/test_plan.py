@@ -79,6 +79,13 @@ def test_refreshes_are_marked_where_they_happen():
 
 
 @pytest.mark.parametrize("study", STUDIES, ids=lambda study: study.name)
+@pytest.mark.parametrize("algorithm", ["iql", "pex", "apl"])
+def test_every_study_has_quick_cells_of_every_algorithm(study, algorithm):
+    settings = {"arms": ["cfdg"], **study.settings["quick"], "algorithms": [algorithm]}
+    assert make_plan(study, load_profile("quick", settings)).places
+
+
+@pytest.mark.parametrize("study", STUDIES, ids=lambda study: study.name)
 def test_the_settings_of_every_study_are_those_of_a_shipped_profile(study):
     for name, settings in study.settings.items():
         profile = load_profile(name, settings)

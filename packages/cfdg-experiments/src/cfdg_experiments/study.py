@@ -59,8 +59,9 @@ def _on(tasks: Sequence[str] = PAPER_TASKS) -> dict[str, dict[str, Any]]:
         "reduced": [f"recorded:{task}" for task in tasks],
         "paper": [f"d4rl:{task}-v2" for task in tasks],
     }
-    common = {"algorithms": ["iql"], "mixing.match": "share", "data.apl_datasets": None}
-    return {name: {**common, "data.datasets": found} for name, found in datasets.items()}
+    common = {"algorithms": ["iql"], "mixing.match": "share"}
+    found = {name: {**common, "data.datasets": own} for name, own in datasets.items()}
+    return {**found, "reduced": {**found["reduced"], "data.apl_datasets": None}}  # the paper's tasks for APL too
 
 
 def _with(settings: Mapping[str, Mapping[str, Any]], quick: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
