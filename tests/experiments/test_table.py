@@ -292,9 +292,17 @@ def test_a_file_and_an_environment_of_ones_own(tmp_path, cache):
         file["terminals"] = np.zeros(rows, bool)
         file["timeouts"] = np.arange(rows) % 200 == 199
     words = ["table1", "--file", str(tmp_path / "mine.hdf5"), "--env", "Pendulum-v1", "--algorithms", "iql", "--arms"]
-    done = cfdg([*words, "base", "--seeds", "0", "--out", str(tmp_path / "runs"), "--set", *TINY], cache)
+    run = [*words, "base", "--out", str(tmp_path / "runs"), "--set", *TINY, "--seeds", "0"]
+    first = pendulum_scores(cfdg(run, cache), tmp_path)
+    assert {step for _, step in first} == {"0", "30", "60"}
+    assert all(-2000 < score < 0 for score in first.values())
+    again = pendulum_scores(cfdg([*run, "1"], cache), tmp_path)
+    assert {seed for seed, _ in again} == {"0", "1"}
+    assert first.items() <= again.items(), "a seed more trains one seed more"
+    assert len(list((tmp_path / "runs" / "pretrained").iterdir())) == 2
+
+
+def pendulum_scores(done, folder):
     assert done.returncode == 0, done.stderr
-    with (tmp_path / "runs" / "table1-quick" / "scores.csv").open() as file:
-        scores = [float(row["score"]) for row in csv.DictReader(file)]
-    assert len(scores) == 3
-    assert all(-2000 < score < 0 for score in scores)
+    with (folder / "runs" / "table1-quick" / "scores.csv").open() as file:
+        return {(row["seed"], row["step"]): float(row["score"]) for row in csv.DictReader(file)}

@@ -184,6 +184,12 @@ def test_text_dates_in_other_tables_are_refused_with_the_call_that_helps():
     assert model.impute(days)["d"].iloc[0] == datetime.date(2024, 1, 1)
 
 
+@pytest.mark.parametrize("value", [10**400, -(10**400)])
+def test_a_label_beyond_every_float_is_refused(models, value):
+    with pytest.raises(ValueError, match="label column 'age' holds an integer that no float64 holds"):
+        models["age"].sample(2, label=value, steps=1)
+
+
 def test_sentences_show_plain_values():
     table = some_table()
     cases = [

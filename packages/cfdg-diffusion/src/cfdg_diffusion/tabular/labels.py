@@ -226,7 +226,10 @@ def _plain(name: Hashable, series: pd.Series) -> pd.Series:
 
 def _numbers(name: Hashable, series: pd.Series) -> np.ndarray:
     """Convert a binned label column to finite float64 ``(N,)``."""
-    values = pd.to_numeric(series, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    try:
+        values = pd.to_numeric(series, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    except OverflowError as error:  # a whole number of Python of more than 308 digits
+        raise ValueError(f"label column {name!r} holds an integer that no float64 holds, expected less") from error
     if not np.isfinite(values).all():
         found = series[~np.isfinite(values)].iloc[0]
         raise ValueError(f"label column {name!r} holds {found}, expected finite numbers to condition on")
