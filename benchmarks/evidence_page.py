@@ -172,17 +172,18 @@ def draw(results: Results, path: Path) -> None:
     mpl.use("Agg")
     import matplotlib.pyplot as plt
 
+    panels = {place: own for place, cells in results.items() if (own := compared(_gaps(place, cells), 0))}
     columns = 3
-    rows = max(1, math.ceil(len(results) / columns))
-    figure, axes = plt.subplots(rows, columns, figsize=(12, 2.6 * rows), squeeze=False, layout="constrained")
-    for axis in axes.flat[len(results) :]:
+    rows = max(1, math.ceil(len(panels) / columns))
+    figure, axes = plt.subplots(rows, columns, figsize=(12, 2.4 * rows), squeeze=False, layout="constrained")
+    for axis in axes.flat[len(panels) :]:
         axis.axis("off")
-    for axis, (place, cells) in zip(axes.flat, results.items(), strict=False):
-        found = compared(_gaps(place, cells), 0)
+    for axis, (place, found) in zip(axes.flat, panels.items(), strict=False):
         for y, one in enumerate(reversed(found.values())):
             axis.plot([one.difference.low, one.difference.high], [y, y], color="0.5")
             axis.plot(one.difference.mean, y, "o", color="tab:red" if one.arm == ARM else "black")
-        axis.set_yticks(range(len(found)), list(reversed(found)), fontsize=7)
+        axis.set_yticks(range(len(found)), list(reversed(found)), fontsize=8)
+        axis.set_ylim(-0.6, len(found) - 0.4)
         axis.axvline(0, color="0.8", zorder=0)
         axis.set_title(f"{place.name}: area − {place.reference}", fontsize=8)
     figure.savefig(path, dpi=110)

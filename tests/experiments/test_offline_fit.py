@@ -32,6 +32,7 @@ TINY = {
     "diffusion.width": 16,
     "diffusion.blocks": 1,
     "diffusion.sampling_steps": 4,
+    "generators.outcomes.ends.steps": 5,
     "refresh.offline_steps": 6,
     "refresh.first_steps": 4,
     "refresh.steps": 2,

@@ -7,9 +7,10 @@ from cfdg_diffusion import DiffusionSettings
 from cfdg_diffusion.edm.losses import DivergenceError
 from cfdg_experiments.distances import Scale
 from cfdg_experiments.generators.context import row_model
+from cfdg_experiments.generators.ends import EndSettings
 from cfdg_experiments.generators.fitted import Fitted, OnlyLabel
 from cfdg_experiments.generators.gate import Gate, GateSettings, HoldingOut, is_held_out
-from cfdg_experiments.generators.outcomes import least_squares
+from cfdg_experiments.generators.outcomes import OutcomeSettings, least_squares
 from cfdg_experiments.generators.schedule import Schedule
 from cfdg_experiments.generators.split import Split
 from cfdg_rl.buffer import FixedRows, Ring
@@ -115,7 +116,8 @@ def test_a_label_that_the_generator_could_not_make_fails():
 def test_models_complete_rows_from_their_states_and_actions(data):
     schedule = Schedule(40, 4, warm_start=True)
     diffusion = DiffusionSettings(width=16, blocks=1, sampling_steps=4)
-    split = Fitted(Split(*data.dims, seeds=data.seeds, diffusion=diffusion), schedule)
+    outcomes = OutcomeSettings(width=16, ends=EndSettings(steps=5))
+    split = Fitted(Split(*data.dims, seeds=data.seeds, diffusion=diffusion, outcomes=outcomes), schedule)
     joint = Fitted(row_model(diffusion, data.dims, data.seeds, "cpu"), schedule)
     for generator in (split, joint, OnlyLabel(joint, 0)):
         generator.fit(data.rows, data.labels)
