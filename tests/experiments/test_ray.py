@@ -140,9 +140,8 @@ def test_units_of_a_lost_node_go_on_elsewhere_and_a_new_node_is_used(tmp_path):
         assert drive(toys(UNITS), Store(str(tmp_path)), engine, Patience(seconds=0.1)) == {}
     finally:
         cluster.shutdown()
-    starts = {
-        f"toy{k}": sorted(path.read_text() for path in (tmp_path / f"toy{k}").glob("began-*")) for k in range(UNITS)
-    }
+    places = [tmp_path / f"toy{k}" for k in range(UNITS)]
+    starts = {place.name: [path.read_text() for path in sorted(place.glob("began-*"))] for place in places}
     assert lost, "a node was lost while it worked"
     assert all(len(starts[name]) >= 2 and int(starts[name][-1].split()[0]) >= 5 for name in lost[:1])
     assert all((place / "log").read_text() == "x" * 30 for place in places)
