@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import re
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from cfdg_experiments.agents import load_learner, offline_learner, save_learner
 from cfdg_experiments.cells import Cell, Workspace
 from cfdg_experiments.profile import profile_for
 from cfdg_experiments.profile_files import load_profile
+from cfdg_experiments.results import write_text
 from cfdg_experiments.ring_files import RingFiles
 from cfdg_experiments.run import CellRun, pretrain_cell
 from cfdg_experiments.throttle import SHARE, Saver
@@ -21,6 +23,7 @@ from cfdg_rl.agents.iql import IQLSettings
 from cfdg_rl.agents.td3_bc import TD3BCSettings
 from cfdg_rl.buffer import Ring
 from cfdg_rl.checkpoint import load_checkpoint, save_checkpoint
+from cfdg_rl.files import save_arrays
 from cfdg_rl.mixing import OFFLINE, Batch
 from cfdg_rl.streams import Streams
 from cfdg_rl.tensor_files import write_tensors
@@ -221,3 +224,30 @@ def test_a_run_that_is_killed_continues_from_its_own_files(space, tmp_path, monk
         assert torch.equal(getattr(second.pools, name).view(), getattr(whole.pools, name).view()), name
     names = {path.name for path in first.path.with_suffix(".rings").iterdir()}
     assert names == {path.name for path in whole.path.with_suffix(".rings").iterdir()}
+
+
+def big_ring():
+    ring = Ring(2, 500, 9)
+    ring.add(torch.zeros(2, 500, 9))
+    return ring
+
+
+WRITERS = {
+    "result.json": lambda path, cell: cell.to_json(path),
+    "table.md": lambda path, cell: write_text(path, "x" * 9000),
+    "state.safetensors": lambda path, cell: save_checkpoint(path, {"a": torch.zeros(9000)}),
+    "policy.safetensors": lambda path, cell: write_tensors(path, {"a": torch.zeros(9000)}, {}),
+    "arrays.npz": lambda path, cell: save_arrays(path, {"a": np.random.default_rng(0).random(9000)}),
+    "online-0-0-500.safetensors": lambda path, cell: RingFiles(path.parent).save({"online": big_ring()}),
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_a_full_disk_keeps_the_last_good_file_of_every_kind_and_names_it(tmp_path, small_files, made_up, name):
+    path = tmp_path / name
+    path.write_text("the last good one")
+    cell = made_up.cell(steps=tuple(range(0, 20_000, 100)))
+    with small_files(4000), pytest.raises(OSError, match=f"File too large: '.*{re.escape(name)}'"):
+        WRITERS[name](path, cell)
+    assert path.read_text() == "the last good one"
+    assert list(tmp_path.iterdir()) == [path]

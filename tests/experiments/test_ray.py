@@ -3,7 +3,6 @@
 import os
 import sys
 import textwrap
-import time
 from types import SimpleNamespace
 
 import pytest
@@ -14,6 +13,7 @@ from cfdg_experiments.object_store import Store
 from cfdg_experiments.ray_engine import PreflightError, RayEngine, RaySettings, capacity, check_address, preflight
 from cfdg_experiments.stored_plan import Unit
 
+UNITS = int(os.environ.get("CFDG_RAY_UNITS", "8"))
 needs_ray = pytest.mark.skipif(os.environ.get("CFDG_RAY") != "1", reason="CFDG_RAY=1 starts a cluster")
 
 
@@ -136,14 +136,13 @@ def test_units_of_a_lost_node_go_on_elsewhere_and_a_new_node_is_used(tmp_path):
         return wait(seconds)
 
     engine.wait = losing
-    began = time.monotonic()
     try:
-        assert drive(toys(8), Store(str(tmp_path)), engine, Patience(seconds=0.1)) == {}
+        assert drive(toys(UNITS), Store(str(tmp_path)), engine, Patience(seconds=0.1)) == {}
     finally:
         cluster.shutdown()
-    assert time.monotonic() - began < 300
-    starts = {f"toy{k}": sorted(path.read_text() for path in (tmp_path / f"toy{k}").glob("began-*")) for k in range(8)}
+    places = [tmp_path / f"toy{k}" for k in range(UNITS)]
+    starts = {place.name: [path.read_text() for path in sorted(place.glob("began-*"))] for place in places}
     assert lost, "a node was lost while it worked"
     assert all(len(starts[name]) >= 2 and int(starts[name][-1].split()[0]) >= 5 for name in lost[:1])
-    assert all((tmp_path / f"toy{k}" / "log").read_text() == "x" * 30 for k in range(8))
+    assert all((place / "log").read_text() == "x" * 30 for place in places)
     assert any(start.endswith(" c") for found in starts.values() for start in found), "the new node is used"

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from cfdg_experiments.arms import Arm, find_arm
 from cfdg_experiments.generators.schedule import Schedule
-from cfdg_experiments.locks import remove_free_locks
+from cfdg_experiments.locks import BusyError, locked, remove_free_locks
 from cfdg_experiments.profile import PRETRAINED_AS, CellProfile, Profile, datasets_of, profile_for
 from cfdg_experiments.results import CellKey, CellResult, Evaluation
 from cfdg_experiments.ring_files import remove_rings
@@ -173,12 +174,14 @@ class Workspace:
         return self.folder / "unfinished" / f"{name}.lock"
 
     def sweep(self, cells: Iterable[Cell]) -> None:
-        """Remove what killed processes left: drafts, free locks, and unfinished states of what is finished."""
+        """Remove what killed processes left: drafts, free locks, and states of what is finished and nobody works on."""
         for cell in cells:
-            if self.result(cell).exists() or not self.checkpoint(cell).exists():
-                self.discard(cell)
-            if self.pretrained(cell).exists():
-                self.pretrained(cell).with_suffix(".partial").unlink(missing_ok=True)
+            with suppress(BusyError), locked(self.lock(self.result(cell).stem), cell.name, wait=False):
+                if self.result(cell).exists() or not self.checkpoint(cell).exists():
+                    self.discard(cell)
+            with suppress(BusyError), locked(self.lock(self.pretrained(cell).stem), cell.name, wait=False):
+                if self.pretrained(cell).exists():
+                    self.pretrained(cell).with_suffix(".partial").unlink(missing_ok=True)
         for folder in (self.folder, *(path for path in self.folder.glob("**/") if path != self.folder)):
             remove_drafts(folder)
         remove_free_locks(self.folder / "unfinished")
