@@ -104,9 +104,12 @@ def run_study(plan: Plan, out: Path, jobs: int | None) -> None:
     check_writable(out)
     check_tracking(out)
     check_device(plan.profile)
-    with locked(space.lock(plan.name), f"{plan.name} in {out}", wait=False):
-        space.sweep(plan.cells())
-        _run_study(plan, out, space, jobs)
+    try:
+        with locked(space.lock(plan.name), f"{plan.name} in {out}", wait=False):
+            space.sweep(plan.cells())
+            _run_study(plan, out, space, jobs)
+    finally:
+        space.remove_empty()
 
 
 def _run_study(plan: Plan, out: Path, space: Workspace, jobs: int | None) -> None:
@@ -230,8 +233,7 @@ def check_writable(out: Path) -> None:
     if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
         raise PermissionError(f"folder {out} cannot be written: {parent} is not a writable folder")
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=out):
+        with tempfile.TemporaryFile(dir=parent):
             pass
     except OSError as error:
         raise PermissionError(f"folder {out} cannot be written: {error.strerror}") from error
