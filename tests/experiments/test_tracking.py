@@ -18,7 +18,7 @@ from urllib.parse import unquote, urlparse
 import numpy as np
 import pytest
 
-from cfdg_experiments import server
+from cfdg_experiments import server, tracking
 from cfdg_experiments.logged import flatten
 from cfdg_experiments.mlflow_runs import connect, look_at, open_experiment
 from cfdg_experiments.results import Evaluation
@@ -551,3 +551,15 @@ def test_two_commands_that_make_the_same_experiment_share_it(folder):
             return client.create_experiment(name, artifact_location)
 
     assert open_experiment(Late(), "twice", None) == made
+
+
+def test_a_large_table_has_its_seeds_in_a_file_of_each_cell(table, made_up, monkeypatch, tmp_path):
+    monkeypatch.setattr(tracking, "MOST_SEED_RUNS", 5)
+    with table() as tracker:
+        tracker.finished(made_up.cell())
+        runs = tracker.client.search_runs([tracker.experiment])
+        cell = next(run for run in runs if run.data.tags["level"] == "cell")
+        path = Path(tracker.client.download_artifacts(cell.info.run_id, "scores.csv", str(tmp_path)))
+    assert sorted(run.data.tags["level"] for run in runs) == ["cell", "table"]
+    assert len(path.read_text().splitlines()) == 1 + 3 * 3
+    assert cell.data.metrics

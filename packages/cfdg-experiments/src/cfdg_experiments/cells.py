@@ -173,6 +173,12 @@ class Workspace:
         """Return the lock file of some work."""
         return self.folder / "unfinished" / f"{name}.lock"
 
+    def remove_empty(self) -> None:
+        """Remove the folder of unfinished work, and the whole one, where nothing is in them."""
+        with suppress(OSError):
+            self.lock("").parent.rmdir()
+            self.folder.rmdir()
+
     def sweep(self, cells: Iterable[Cell]) -> None:
         """Remove what killed processes left: drafts, free locks, and states of what is finished and nobody works on."""
         for cell in cells:

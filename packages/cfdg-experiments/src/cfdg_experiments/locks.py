@@ -46,9 +46,8 @@ def remove_free_locks(folder: Path) -> None:
 @contextmanager
 def _taken(path: Path, what: str, *, wait: bool) -> Iterator[None]:
     """Open and lock the file, anew where its owner has removed it in between."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     while True:
-        with path.open("a+", encoding="utf-8") as file:
+        with _opened(path) as file:
             if not _lock(file, wait=wait):
                 file.seek(0)
                 owner = file.read().strip() or "another process"
@@ -60,6 +59,14 @@ def _taken(path: Path, what: str, *, wait: bool) -> Iterator[None]:
             file.flush()
             yield
             return
+
+
+def _opened(path: Path) -> IO[str]:
+    """Open the file in its folder, which another process may remove at this moment because it was empty."""
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            return path.open("a+", encoding="utf-8")
 
 
 def _lock(file: IO[str], *, wait: bool) -> bool:

@@ -27,8 +27,7 @@ def check_writable(out: Path) -> None:
     if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
         raise PermissionError(f"folder {out} cannot be written: {parent} is not a writable folder")
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=out):
+        with tempfile.TemporaryFile(dir=parent):
             pass
     except OSError as error:
         raise PermissionError(f"folder {out} cannot be written: {error.strerror}") from error

@@ -113,9 +113,12 @@ def run_study(plan: Plan, out: Path, jobs: int | None) -> None:
     check_writable(out)
     check_tracking(out)
     check_device(plan.profile)
-    with locked(space.lock(plan.name), f"{plan.name} in {out}", wait=False):
-        space.sweep(plan.cells())
-        _run_study(plan, out, space, jobs)
+    try:
+        with locked(space.lock(plan.name), f"{plan.name} in {out}", wait=False):
+            space.sweep(plan.cells())
+            _run_study(plan, out, space, jobs)
+    finally:
+        space.remove_empty()
 
 
 def _run_study(plan: Plan, out: Path, space: Workspace, jobs: int | None) -> None:

@@ -1,4 +1,4 @@
-"""Tracking of a table in MLflow: a run per table, below it one per cell, below that one per seed.
+"""Tracking of a table in MLflow: a run per table, below it one per cell, and of a small table one per seed.
 
 A store that fails in the middle stops no training: unwritten points are kept and tried again, and the results are files
 anyway, from which the same command logs the missing ones.
@@ -33,6 +33,7 @@ from cfdg_experiments.logged import (
 )
 from cfdg_experiments.mlflow_runs import Runs, connect, first_line, look_at, open_experiment
 from cfdg_experiments.policy_store import files_of_cell
+from cfdg_experiments.records import scores_csv
 from cfdg_experiments.results import CellKey, CellResult, Evaluation
 from cfdg_experiments.store import TrackingError, check_tracking, folder_id, is_own_store, public, tracking_uri
 
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
 FLUSH_SECONDS = 5.0  # between writes of live curves; one small write costs SQLite some 25 ms, a point in a batch 0.6 ms
 RETRY_SECONDS = 60.0  # after a failed write
+MOST_SEED_RUNS = 200  # a larger table has runs of its cells alone, each with the seeds' scores as a file
 
 logger = logging.getLogger(__name__)
 
@@ -222,7 +224,8 @@ class Tracker:
         tags = {CELL_TAG: self.ids[key], LEVEL_TAG: "cell", **key._asdict()}
         cell = self.runs.create(run_name(key), tags, self.table)
         self.runs.parameters(cell, {**key._asdict(), "seeds": list(self.header.seeds)})
-        return _CellRuns(cell, {seed: self._open_seed(cell, key, seed) for seed in self.header.seeds})
+        few = len(self.ids) * len(self.header.seeds) <= MOST_SEED_RUNS
+        return _CellRuns(cell, {seed: self._open_seed(cell, key, seed) for seed in self.header.seeds if few})
 
     def _open_seed(self, cell: str, key: CellKey, seed: int) -> str:
         values = {**key._asdict(), "seed": str(seed)}
@@ -235,7 +238,8 @@ class Tracker:
         if cell.finished:
             return
         for seed, curves in seed_curves(result).items():
-            self.runs.points(cell.seeds[seed], curves, result.steps)
+            if seed in cell.seeds:
+                self.runs.points(cell.seeds[seed], curves, result.steps)
         self.runs.points(cell.run, cell_curves(result), result.steps)
 
     def _finish(self, result: CellResult) -> None:
@@ -244,6 +248,7 @@ class Tracker:
             return
         self._log_curves(cell, result)
         self.runs.points(cell.run, totals(result), result.steps[-1:])
+        self.client.log_text(cell.run, scores_csv([result]), "scores.csv")
         for path in files_of_cell(self.folder, self.ids[result.key].rpartition(":")[2]):
             self.client.log_artifact(cell.run, str(path), "policies")
         self._end(cell, "FINISHED")
