@@ -104,7 +104,7 @@ def test_arms_and_algorithms_of_the_same_units_share_a_fit():
     assert generator_key(cell_of("cfdg-split-gated")) == keys["cfdg-split"]
     assert generator_key(cell_of("cfdg", "pex")) == keys["cfdg"]
     assert generator_key(cell_of("cfdg", diffusion__guidance_weight=1.0)) == keys["cfdg"]
-    for changes in ({"iql__reward": "return-range"}, {"data__rows": 999}, {"diffusion__width": 8}, {"seeds": [0]}):
+    for changes in ({"iql__reward": "return-range"}, {"data__rows": 2000}, {"diffusion__width": 8}, {"seeds": [0]}):
         assert generator_key(cell_of("cfdg", **changes)) != keys["cfdg"], changes
     assert generator_key(cell_of("cfdg", generators__outcomes__width=8)) == keys["cfdg"]
     assert generator_key(cell_of("cfdg-split", generators__outcomes__width=8)) != keys["cfdg-split"]

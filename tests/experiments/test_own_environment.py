@@ -127,7 +127,7 @@ def cell_of(folder, arm="cfdg", fault="", **changes):
 def test_a_success_task_has_the_settings_of_a_maze_and_no_apl(lines, tmp_path, capsys):
     """Decided from the rewards, as the dataset itself does, and not from the name."""
     name = cell_of(lines).dataset
-    profile = load_profile("quick", {"data.datasets": [name], "algorithms": ["iql", "apl"]})
+    profile = load_profile("quick", {"data.datasets": [name], "data.apl_datasets": None, "algorithms": ["iql", "apl"]})
     assert load_dataset(name).sparse
     assert is_sparse(name)
     assert suite(name) == "custom"

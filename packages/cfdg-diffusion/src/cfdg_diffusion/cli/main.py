@@ -63,7 +63,7 @@ def separated(argv: Sequence[str]) -> list[str]:
 
     Columns that are named like a table's file are given as ``--keep-range=COLUMNS``.
     """
-    pairs = zip(argv, [*argv[1:], ""], strict=True)
+    pairs = zip(argv, [*argv, ""][1:], strict=True)
     return [f"{word}=" if word == "--keep-range" and is_table(after) else word for word, after in pairs]
 
 
