@@ -28,8 +28,39 @@ TINY = [
     "apl.finetune.updates_per_round=5", "apl.finetune.refresh_every=20", "apl.finetune.synthetic_rows=64",
     "apl.refresh.first_steps=8", "apl.refresh.steps=4", "apl.replay.gate=15",
 ]  # fmt: skip
-RUN = ["table1", "--only", "hopper-medium", "--algorithms", "iql", "--seeds", "0", "1", "--jobs", "2", "--set", *TINY]
-ALL = ["table1", "--datasets", "hopper-medium", "pointmaze-umaze", "--seeds", "0", "1", "--jobs", "2", "--set", *TINY]
+RUN = [
+    "table1",
+    "--arms",
+    "base",
+    "cfdg",
+    "--only",
+    "hopper-medium",
+    "--algorithms",
+    "iql",
+    "--seeds",
+    "0",
+    "1",
+    "--jobs",
+    "2",
+    "--set",
+    *TINY,
+]
+ALL = [
+    "table1",
+    "--arms",
+    "base",
+    "cfdg",
+    "--datasets",
+    "hopper-medium",
+    "pointmaze-umaze",
+    "--seeds",
+    "0",
+    "1",
+    "--jobs",
+    "2",
+    "--set",
+    *TINY,
+]
 
 
 @pytest.fixture(scope="module")
