@@ -14,7 +14,8 @@ ZERO = NEGATIVE | {
     "warm_up", "seed", "gate", "gaussian_rows", "fourier_octaves", "sigma_leap", "synthetic_ratio", "online_share",
     "probability", "margin", "inverse_temperature", "conservatism", "discount", "selection_temperature", "epsilon",
     "alpha", "target_noise", "noise_clip", "exploration_noise", "noise", "state_noise", "action_noise", "p_uncond",
-    "ema_decay", "updates_per_fit_step", "state_weight", "action_weight", "transition_weight", "ranges_suffice",
+    "ema_decay", "updates_per_fit_step", "offline_steps", "weight_decay", "state_weight",
+    "action_weight", "transition_weight", "ranges_suffice",
 }  # fmt: skip
 SHARES = {
     "discount",

@@ -62,7 +62,7 @@ class MixingSettings:
     adaptive: bool = False  # keep the share of generated rows that counts as on-policy; see generators.on_policy
 
     def __post_init__(self) -> None:
-        check_ranges(self, synthetic_ratio=SHARE)
+        check_ranges(self, synthetic_ratio=SHARE, extra=SWITCH, gate=SWITCH, adaptive=SWITCH)
 
 
 @dataclass(frozen=True)

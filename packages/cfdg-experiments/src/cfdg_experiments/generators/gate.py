@@ -22,6 +22,7 @@ from cfdg_experiments.generators.outcomes import least_squares
 from cfdg_experiments.generators.rows import LabelledRows
 from cfdg_rl.finetune import bounds
 from cfdg_rl.mixing import OFFLINE, ONLINE, Pools
+from cfdg_rl.ranges import COUNT, PLURAL, POSITIVE, check_ranges
 from cfdg_rl.streams import Streams
 
 LABELS = {"offline": OFFLINE, "online": ONLINE}
@@ -47,12 +48,8 @@ class GateSettings:
     error: float = 1.0  # largest squared error of (r, s') on held-out rows, in that of least squares
 
     def __post_init__(self) -> None:
-        for name in ("held_out_every", "rows", "completed"):
-            if getattr(self, name) < 2:
-                raise ValueError(f"{name} is {getattr(self, name)}, expected at least 2")
-        for name in ("projections", "distance", "error"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} is {getattr(self, name)}, expected more than 0")
+        check_ranges(self, held_out_every=PLURAL, rows=PLURAL, completed=PLURAL)
+        check_ranges(self, projections=COUNT, distance=POSITIVE, error=POSITIVE)
 
 
 class HoldingOut:

@@ -25,6 +25,7 @@ from cfdg_experiments.distances import Scale
 from cfdg_experiments.generators.gate import LABELS
 from cfdg_rl.agents.networks import StackedMLP, descend
 from cfdg_rl.mixing import Pools
+from cfdg_rl.ranges import COUNT, NOT_NEGATIVE, POSITIVE, check_ranges
 from cfdg_rl.streams import Streams
 
 _FEWEST_ROWS = 4  # half of them train the classifier
@@ -46,9 +47,8 @@ class OnPolicySettings:
     rows: int = 4_000  # of each kind, at most; half of them train the classifier
 
     def __post_init__(self) -> None:
-        for name in ("width", "steps", "batch_size", "learning_rate", "rows"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} is {getattr(self, name)}, expected more than 0")
+        check_ranges(self, width=COUNT, steps=COUNT, batch_size=COUNT, rows=COUNT)
+        check_ranges(self, learning_rate=POSITIVE, weight_decay=NOT_NEGATIVE)
 
 
 class OnPolicy:
