@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal
 
 from cfdg_experiments.cell_store import BEAT_SECONDS, SILENT_SECONDS, CellFolder
@@ -189,10 +188,3 @@ def _beat(store: Store, ended: threading.Event) -> None:
             store.write(DRIVER, _sign())
         except RuntimeError:
             continue
-
-
-def place_of(out: Path | None, store: Store) -> Path:
-    """Return the folder of the reports: the one that was asked for, or ``report`` in a store that is a folder."""
-    if out is not None:
-        return out
-    return Path("runs") if store.local is None else store.local / "report"

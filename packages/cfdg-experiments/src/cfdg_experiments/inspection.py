@@ -15,6 +15,7 @@ from torch import Tensor
 
 from cfdg_experiments.distances import Scale, nearest_distance, sliced_wasserstein
 from cfdg_experiments.generators.interface import State
+from cfdg_experiments.generators.rows import draw_different
 from cfdg_experiments.generators.simulated import Outcomes
 from cfdg_rl.mixing import Pools
 from cfdg_rl.protocols import Metrics
@@ -115,9 +116,7 @@ class Inspection:
         ]
 
     def _pick(self, rows: Tensor, count: int) -> Tensor:
-        """Draw ``(R, n, D)`` different rows of each replica in random order; all of them where there are fewer."""
-        index = self.streams.uniform(rows.shape[1]).argsort(dim=1)[:, :count]
-        return rows.expand(len(index), -1, -1).gather(1, index[..., None].expand(-1, -1, rows.shape[2]))
+        return draw_different(rows, count, self.streams)
 
     def state(self) -> dict[str, Any]:
         """Return the random streams."""

@@ -214,8 +214,13 @@ def has_cell(algorithm: str, dataset: str) -> bool:
 
 def datasets_of(profile: Profile, algorithm: str) -> tuple[str, ...]:
     """List the rows of an algorithm in the table."""
+    return tuple(name for name in named_datasets(profile, algorithm) if has_cell(algorithm, name))
+
+
+def named_datasets(profile: Profile, algorithm: str) -> tuple[str, ...]:
+    """List the datasets that the profile names for an algorithm, also those that it cannot learn from."""
     own = profile.data.apl_datasets if algorithm == "apl" else None
-    return tuple(name for name in own or profile.data.datasets if has_cell(algorithm, name))
+    return own or profile.data.datasets
 
 
 def schedule_for(profile: Profile, algorithm: str) -> Profile | APLProfile:

@@ -23,7 +23,7 @@ from cfdg_experiments.locks import locked
 from cfdg_experiments.plan import Plan, make_plan, refresh_steps
 from cfdg_experiments.preflight import check_device, check_rewards, check_writable
 from cfdg_experiments.product import Product, Written
-from cfdg_experiments.profile import DataSettings, Profile, has_cell
+from cfdg_experiments.profile import DataSettings, Profile, has_cell, named_datasets
 from cfdg_experiments.profile_files import PROFILES, dump_profile, load_profile, parse_overrides
 from cfdg_experiments.report import to_rich, write_report
 from cfdg_experiments.results import CellKey, CellResult, write_text
@@ -226,9 +226,7 @@ def _prepare_data(cells: Sequence[Cell], space: Workspace, jobs: int, console: C
 
 def left_out(profile: Profile) -> list[str]:
     """Say which algorithms are not run on which datasets."""
-    own = {"apl": profile.data.apl_datasets}
-    names = {algorithm: own.get(algorithm) or profile.data.datasets for algorithm in profile.algorithms}
-    pairs = [(algorithm, dataset) for algorithm, datasets in names.items() for dataset in datasets]
+    pairs = [(algorithm, dataset) for algorithm in profile.algorithms for dataset in named_datasets(profile, algorithm)]
     return [
         f"{algorithm} is left out on {dataset}: it cannot learn from a sparse reward as it is"
         for algorithm, dataset in pairs

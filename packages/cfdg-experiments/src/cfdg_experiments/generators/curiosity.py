@@ -10,6 +10,7 @@ from torch import Tensor
 
 from cfdg_experiments.distances import Scale
 from cfdg_experiments.generators.interface import State
+from cfdg_experiments.generators.rows import rows_at
 from cfdg_rl.agents.networks import StackedMLP, adam, descend
 from cfdg_rl.ranges import COUNT, POSITIVE, check_ranges
 from cfdg_rl.streams import Streams
@@ -66,8 +67,8 @@ class Curiosity:
         """Train on rows ``(R, N, D)``, standardised by themselves."""
         known, change = self._columns(rows)
         for _ in range(self.settings.steps):
-            index = self.streams.integers(rows.shape[1], self.settings.batch_size)[..., None]
-            error = self._errors(_taken(known, index), _taken(change, index)).mean(1)
+            index = self.streams.integers(rows.shape[1], self.settings.batch_size)
+            error = self._errors(rows_at(known, index), rows_at(change, index)).mean(1)
             descend(self._adam, error)
 
     @torch.no_grad()
@@ -94,7 +95,3 @@ class Curiosity:
         self.network.load_state_dict(dict(state["weights"]))
         self._adam.load_state_dict(state["adam"])
         self.streams.restore(state["streams"])
-
-
-def _taken(rows: Tensor, index: Tensor) -> Tensor:
-    return rows.gather(1, index.expand(-1, -1, rows.shape[2]))

@@ -22,6 +22,7 @@ from cfdg_diffusion.edm.streams import Streams as WeightStreams
 from cfdg_experiments.generators.energies import Contrast, Energy, EnergySettings, train_energy
 from cfdg_experiments.generators.fitted import Fitted, select_label
 from cfdg_experiments.generators.interface import State
+from cfdg_experiments.generators.rows import draw_different
 from cfdg_experiments.generators.schedule import Schedule
 from cfdg_rl.mixing import OFFLINE, ONLINE
 from cfdg_rl.protocols import Metrics
@@ -185,9 +186,7 @@ class Edis:
         return self.model.sample(zeros, guidance_weight=0.0)
 
     def _shuffled(self, rows: Tensor, count: int) -> Tensor:
-        """Draw at most ``count`` different rows of each replica in random order."""
-        index = self.streams.uniform(rows.shape[1]).argsort(dim=1)[:, :count]
-        return rows.gather(1, index[..., None].expand(-1, -1, rows.shape[2]))
+        return draw_different(rows, count, self.streams)
 
     def _encode(self, rows: Tensor) -> Tensor:
         return self.model.normaliser.encode(rows)
@@ -202,10 +201,6 @@ class Edis:
             for energy in self.energies.values():
                 energy.restart(moved.any(1))
         self._last = (now.mean.clone(), now.std.clone())
-
-    def _new_energy(self, name: str) -> Energy:
-        streams = WeightStreams(self.model.seeds, f"EDIS {name} energy", self.model.device)
-        return Energy(len(self.reads[name]), streams, self.settings.energy)
 
     def network_calls(self, rows: int) -> float:
         """Count the rows that go through the model and the energies to sample so many, and for the negatives."""

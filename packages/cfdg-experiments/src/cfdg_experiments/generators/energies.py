@@ -20,6 +20,7 @@ from cfdg_diffusion.edm.noise import c_in, c_noise
 from cfdg_diffusion.edm.sampler import karras_sigmas
 from cfdg_diffusion.edm.streams import Streams as WeightStreams
 from cfdg_experiments.generators.interface import State
+from cfdg_experiments.generators.rows import rows_at
 from cfdg_rl.ranges import COUNT, POSITIVE, check_ranges
 from cfdg_rl.streams import Streams
 
@@ -158,12 +159,12 @@ class Contrast:
         """Draw and noise positives ``(R, B, C)`` and negatives ``(R, B, K, C)`` at levels ``sigma (R, B)``."""
         count = sigma.shape[1]
         own = _index(streams, self.positive.shape[1], (count,), held_out)
-        positive = _take(self.positive[..., self.columns], own)
+        positive = rows_at(self.positive[..., self.columns], own)
         if self.negative.dim() == 4:
-            negative = _take(self.negative[..., self.columns].flatten(2), own).unflatten(2, (-1, len(self.columns)))
+            negative = rows_at(self.negative[..., self.columns].flatten(2), own).unflatten(2, (-1, len(self.columns)))
         else:
             other = _index(streams, self.negative.shape[1], (count * negatives,), held_out)
-            negative = _take(self.negative[..., self.columns], other).unflatten(1, (count, negatives))
+            negative = rows_at(self.negative[..., self.columns], other).unflatten(1, (count, negatives))
         noise = streams.normal(count, 1 + negative.shape[2], len(self.columns)) * sigma[..., None, None]
         return positive + noise[:, :, 0], negative + noise[:, :, 1:]
 
@@ -197,7 +198,3 @@ def _index(streams: Streams, rows: int, shape: tuple[int, ...], held_out: bool) 
     """Draw indices of the first nine tenths, or of the last tenth."""
     kept = rows - max(1, rows // 10)
     return kept + streams.integers(rows - kept, *shape) if held_out else streams.integers(max(1, kept), *shape)
-
-
-def _take(rows: Tensor, index: Tensor) -> Tensor:
-    return rows.gather(1, index[..., None].expand(-1, -1, rows.shape[2]))

@@ -19,7 +19,7 @@ from cfdg_diffusion.edm.losses import DivergenceError
 from cfdg_experiments.distances import Scale, sliced_wasserstein
 from cfdg_experiments.generators.interface import ResumableGenerator, State
 from cfdg_experiments.generators.outcomes import least_squares
-from cfdg_experiments.generators.rows import LabelledRows
+from cfdg_experiments.generators.rows import LabelledRows, draw_different
 from cfdg_rl.finetune import bounds
 from cfdg_rl.mixing import OFFLINE, ONLINE, Pools
 from cfdg_rl.ranges import COUNT, PLURAL, POSITIVE, check_ranges
@@ -217,9 +217,7 @@ class Gate:
         return torch.stack(found)
 
     def _pick(self, rows: Tensor) -> Tensor:
-        """Draw different rows of each replica in random order, at most so many as the settings say."""
-        index = self.streams.uniform(rows.shape[1]).argsort(dim=1)[:, : self.settings.rows]
-        return rows.expand(len(index), -1, -1).gather(1, index[..., None].expand(-1, -1, rows.shape[2]))
+        return draw_different(rows, self.settings.rows, self.streams)
 
     def state(self) -> dict[str, Any]:
         """Return the random streams."""

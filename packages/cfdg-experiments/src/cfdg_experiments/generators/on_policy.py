@@ -23,6 +23,7 @@ from torch.nn import functional
 
 from cfdg_experiments.distances import Scale
 from cfdg_experiments.generators.gate import LABELS
+from cfdg_experiments.generators.rows import draw_different, rows_at
 from cfdg_rl.agents.networks import StackedMLP, descend
 from cfdg_rl.mixing import Pools
 from cfdg_rl.ranges import COUNT, NOT_NEGATIVE, POSITIVE, check_ranges
@@ -108,12 +109,10 @@ class OnPolicy:
         return network
 
     def _drawn(self, rows: Tensor, count: int) -> Tensor:
-        index = self.streams.integers(rows.shape[1], count)
-        return rows.gather(1, index[..., None].expand(-1, -1, rows.shape[2]))
+        return rows_at(rows, self.streams.integers(rows.shape[1], count))
 
     def _pick(self, rows: Tensor) -> Tensor:
-        index = self.streams.uniform(rows.shape[1]).argsort(dim=1)[:, : self.settings.rows]
-        return rows.gather(1, index[..., None].expand(-1, -1, rows.shape[2]))
+        return draw_different(rows, self.settings.rows, self.streams)
 
     def state(self) -> dict[str, Any]:
         """Return the random streams."""

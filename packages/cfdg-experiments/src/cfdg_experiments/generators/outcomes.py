@@ -128,7 +128,7 @@ class OutcomeModel:
     def complete(self, pairs: Tensor) -> Tensor:
         """Rows ``(R, n, D)`` of states and actions ``(R, n, S + A)``; actions lie in [-1, 1]."""
         predicted = self._linear(pairs) + self._facts["std"] * self.network(self._learner.average, self._read(pairs))
-        reward, after = predicted[..., :1], predicted[..., 1:]
+        reward, after = predicted.split([1, self._dims[0]], dim=-1)
         ended = self.ends(after)
         of_end = self._facts["rewards"].gather(1, ended.long())[..., None]
         reward = torch.where(of_end.isnan(), reward, of_end)

@@ -1,4 +1,4 @@
-"""Labelled rows that are drawn again with replacement."""
+"""Draws of rows with a replica axis: at given places, without replacement, and by their labels."""
 
 from __future__ import annotations
 
@@ -6,6 +6,16 @@ import torch
 from torch import Tensor
 
 from cfdg_rl.streams import Streams
+
+
+def rows_at(rows: Tensor, index: Tensor) -> Tensor:
+    """Take rows ``(R, n, D)`` of ``rows (R or 1, N, D)`` at the places ``index (R, n)``."""
+    return rows.expand(len(index), -1, -1).gather(1, index[..., None].expand(-1, -1, rows.shape[2]))
+
+
+def draw_different(rows: Tensor, count: int, streams: Streams) -> Tensor:
+    """Draw ``(R, n, D)`` different rows of each replica in random order; all N where there are fewer than ``count``."""
+    return rows_at(rows, streams.uniform(rows.shape[1]).argsort(dim=1)[:, :count])
 
 
 class LabelledRows:

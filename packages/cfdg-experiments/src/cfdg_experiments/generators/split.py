@@ -16,6 +16,7 @@ from torch import Tensor
 from cfdg_diffusion import ConditionalDiffusion, DiffusionSettings, FitReport
 from cfdg_experiments.generators.calls import calls_per_row
 from cfdg_experiments.generators.outcomes import OutcomeModel, OutcomeSettings
+from cfdg_experiments.generators.rows import rows_at
 from cfdg_rl.mixing import OFFLINE, ONLINE
 
 _SPARE_EVERY = 20  # one spare row for so many that are asked for
@@ -99,7 +100,7 @@ class Split:
         obs, action = drawn.split(self._dims, dim=-1)
         pairs = torch.cat([obs, action.clamp(-1, 1)], dim=-1)
         chosen = choose_rows(self.outcomes.possible(obs), asked, labels.shape[1])
-        return self.outcomes.complete(pairs.gather(1, chosen[..., None].expand(-1, -1, pairs.shape[-1])))
+        return self.outcomes.complete(rows_at(pairs, chosen))
 
     def network_calls(self, rows: int) -> float:
         """Count the rows that go through a network to sample so many: those drawn, with spares, and their outcomes."""
