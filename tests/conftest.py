@@ -1,7 +1,11 @@
-"""Property tests draw the same examples in every run; CFDG_EXAMPLES=N draws N fresh ones, to search for faults."""
+"""Fixtures of all packages, and the same examples of property tests in every run.
+
+CFDG_EXAMPLES=N draws N fresh examples, to search for faults.
+"""
 
 import os
 import signal
+import warnings
 from contextlib import contextmanager
 
 import pytest
@@ -28,3 +32,21 @@ def small_files():
             signal.signal(signal.SIGXFSZ, before)
 
     return limited
+
+
+@pytest.fixture
+def no_waiting():
+    """``with no_waiting():`` an operation that waits for the GPU is an error."""
+    import torch
+
+    @contextmanager
+    def watched():
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Synchronization debug mode is a prototype")
+            torch.cuda.set_sync_debug_mode("error")
+        try:
+            yield
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+    return watched

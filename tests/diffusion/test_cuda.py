@@ -1,8 +1,5 @@
 """Models on a GPU: they move to a CPU and back, give what a CPU gives, and train without waiting for the host."""
 
-import warnings
-from contextlib import contextmanager
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,18 +11,6 @@ from cfdg_diffusion.edm import replay
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device, and there is none")
 
 SMALL = DiffusionSettings(width=32, blocks=2, batch_size=128, sampling_steps=8, precision="fp32", gaussian_rows=0)
-
-
-@contextmanager
-def no_waiting():
-    """Make an operation that waits for the GPU an error."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Synchronization debug mode is a prototype")
-        torch.cuda.set_sync_debug_mode("error")
-    try:
-        yield
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
 
 
 def rows_and_labels():
@@ -92,7 +77,7 @@ def test_a_fit_goes_on_from_a_state_of_the_cpu(tmp_path):
     assert (there.held_out_loss(rows, labels) < before + 0.05).all()
 
 
-def test_gradient_steps_do_not_wait_for_the_gpu():
+def test_gradient_steps_do_not_wait_for_the_gpu(no_waiting):
     model = ConditionalDiffusion(3, 2, seeds=(1, 2), settings=SMALL, device="cuda")
     training = model.training(*(part.cuda() for part in rows_and_labels()), steps=20)
     for _ in range(3):

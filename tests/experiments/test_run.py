@@ -1,8 +1,11 @@
 """Runs of cells: their files, shared pre-trainings, and continuation bit for bit after a kill."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from cfdg_experiments.cells import Cell, Workspace
 from cfdg_experiments.profile import profile_for
@@ -11,45 +14,7 @@ from cfdg_experiments.results import CellResult
 from cfdg_experiments.run import CellRun, pretrain_cell, run_cell
 from cfdg_rl.checkpoint import load_checkpoint, save_checkpoint
 
-TINY = {
-    "seeds": [0, 1],
-    "data.rows": 10_000,
-    "data.datasets": ["recorded:hopper-medium"],
-    "iql.hidden": [16, 16],
-    "pretrain.steps": 20,
-    "finetune.steps": 60,
-    "finetune.warm_up": 10,
-    "finetune.refresh_every": 20,
-    "finetune.synthetic_rows": 64,
-    "diffusion.width": 16,
-    "diffusion.blocks": 1,
-    "diffusion.sampling_steps": 4,
-    "refresh.first_steps": 8,
-    "refresh.steps": 4,
-    "apl.conservative.hidden": [16],
-    "apl.conservative.sampled_actions": 2,
-    "apl.td3_bc.hidden": [16],
-    "apl.pretrain.steps": 20,
-    "apl.finetune.steps": 60,
-    "apl.finetune.warm_up": 0,
-    "apl.finetune.round_steps": 10,
-    "apl.finetune.updates_per_round": 9,
-    "apl.finetune.refresh_every": 20,
-    "apl.finetune.synthetic_rows": 64,
-    "apl.refresh.first_steps": 8,
-    "apl.refresh.steps": 4,
-    "apl.replay.online_rows": 25,
-    "apl.replay.gate": 15,
-    "generators.edis.first_steps": 4,
-    "generators.edis.steps": 2,
-    "generators.edis.pool_rows": 64,
-    "generators.curiosity.steps": 4,
-    "inspection.rows": 32,
-    "inspection.neighbours": 200,
-    "inspection.queries": 32,
-    "evaluation.every": 30,
-    "evaluation.episodes": 1,
-}
+TINY = yaml.safe_load(Path(__file__).with_name("tiny.yaml").read_text(encoding="utf-8"))
 HOPPER = "recorded:hopper-medium"
 SOME_ARMS = ("base", "cfdg", "synther", "edis", "base-share", "base-updates", "jitter")
 

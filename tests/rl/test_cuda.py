@@ -1,8 +1,6 @@
 """Learners on a GPU: updates equal the CPU's, do not wait for the host, and a state moves between devices."""
 
 import copy
-import warnings
-from contextlib import contextmanager
 
 import pytest
 import torch
@@ -35,18 +33,6 @@ LEARNERS = {
     "td3-bc": lambda device: TD3BC(OBS, ACTION, TD3BCSettings(hidden=(32, 32)), seeds=SEEDS, device=device),
 }
 every_learner = pytest.mark.parametrize("name", LEARNERS)
-
-
-@contextmanager
-def no_waiting():
-    """Make an operation that waits for the GPU an error."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Synchronization debug mode is a prototype")
-        torch.cuda.set_sync_debug_mode("error")
-    try:
-        yield
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
 
 
 def pools(device):
@@ -89,7 +75,7 @@ def test_an_update_without_noise_equals_the_cpus():
 
 
 @every_learner
-def test_updates_and_draws_do_not_wait_for_the_gpu(name):
+def test_updates_and_draws_do_not_wait_for_the_gpu(name, no_waiting):
     learner = LEARNERS[name]("cuda")
     own = pools("cuda")
     streams = Streams(SEEDS, "batches", "cuda")
