@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from cfdg_experiments import offline_fit
+from cfdg_experiments import offline_fit, throttle
 from cfdg_experiments.cells import Cell, Workspace, cell_key, generator_key
 from cfdg_experiments.generators import Schedule
 from cfdg_experiments.offline_fit import fit_generator, load_start
@@ -79,7 +79,7 @@ def test_a_killed_fit_continues_bit_for_bit(arm, tmp_path, cache, monkeypatch):
     whole = Workspace(tmp_path / "whole", cache)
     fit_generator(cell, whole, silent)
     broken = Workspace(tmp_path / "broken", cache)
-    save = offline_fit.save_checkpoint
+    save = throttle.save_checkpoint
 
     def dying(path, state):
         save(path, state)
@@ -87,11 +87,12 @@ def test_a_killed_fit_continues_bit_for_bit(arm, tmp_path, cache, monkeypatch):
             raise KeyboardInterrupt
 
     monkeypatch.setattr(offline_fit, "SAVE_SECONDS", 0.0)
-    monkeypatch.setattr(offline_fit, "save_checkpoint", dying)
+    monkeypatch.setattr(throttle, "SHARE", 0)
+    monkeypatch.setattr(throttle, "save_checkpoint", dying)
     with pytest.raises(KeyboardInterrupt):
         fit_generator(cell, broken, silent)
     assert not broken.generator(cell).exists()
-    monkeypatch.setattr(offline_fit, "save_checkpoint", save)
+    monkeypatch.setattr(throttle, "save_checkpoint", save)
     fit_generator(cell, broken, silent)
     found = [load_checkpoint(space.generator(cell)) for space in (whole, broken)]
     assert same(*found)

@@ -16,17 +16,14 @@ from torch import Tensor
 from cfdg_diffusion import ConditionalDiffusion
 from cfdg_diffusion.edm.losses import check_losses
 from cfdg_experiments.agents import choose_device, offline_pools, reward_map
+from cfdg_experiments.cell_parts import load_data
 from cfdg_experiments.cells import Cell, Event, Listener, Workspace
 from cfdg_experiments.generators.context import row_model
 from cfdg_experiments.generators.gate import is_held_out
 from cfdg_experiments.generators.split import Split
-from cfdg_experiments.throttle import Throttle
+from cfdg_experiments.throttle import NOTIFY_SECONDS, SAVE_SECONDS, Saver, Throttle
 from cfdg_rl.checkpoint import load_checkpoint, save_checkpoint
-from cfdg_rl.datasets.load import load_dataset
 from cfdg_rl.mixing import OFFLINE
-
-SAVE_SECONDS = 60.0  # a kill loses at most about this much work, and the regression of a split model
-NOTIFY_SECONDS = 1.0  # between progress events
 
 _Model = ConditionalDiffusion | Split
 
@@ -45,22 +42,25 @@ def load_start(cell: Cell, space: Workspace, device: torch.device, notify: Liste
 
 
 def fit_generator(cell: Cell, space: Workspace, notify: Listener) -> None:
-    """Fit the cell's generator on the dataset and write its state; a killed fit continues."""
+    """Fit the cell's generator on the dataset and write its state; a killed fit continues.
+
+    What is done of the regression of a split model, which follows the diffusion, is lost.
+    """
     own = cell.profile
     device = choose_device(own.device)
-    data = load_dataset(cell.dataset, rows=own.rows, seed=own.data_seed, cache=space.cache)
+    data = load_data(cell, space)
     rows = offline_pools(data, reward_map(own.learner, data), 1, device).offline.view()
     model = _model(cell, (data.obs_dim, data.action_dim), device)
     draft = space.generator(cell).with_suffix(".partial")
     start = _resume(draft, model, device)
     seen = rows[~is_held_out(len(rows), own.generators.gate.held_out_every, device)]
     progress = Throttle(NOTIFY_SECONDS)
-    saving = Throttle(SAVE_SECONDS)
+    saver = Saver(draft, SAVE_SECONDS)
     for step in _training(model, seen, own.refresh.offline_steps, start):
         if progress.ready():
             notify(Event(cell, "pre-training", step, own.refresh.offline_steps))
-        if saving.ready():
-            save_checkpoint(draft, {"model": model.state_dict(), "step": step})
+        if saver.due():
+            saver.save(lambda step=step: {"model": model.state_dict(), "step": step})
     save_checkpoint(space.generator(cell), {"model": model.state_dict()})
     draft.unlink(missing_ok=True)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +99,7 @@ class RingFiles:
         piece = Piece(name, ring.clearings, first, ring.added, "")
         rows = {"rows": ring.between(first, ring.added)}
         digest = write_tensors(self.folder / piece.file, rows, {"format": "1"})
-        return Piece(name, ring.clearings, first, ring.added, digest)
+        return replace(piece, sha256=digest)
 
     def _place(self, piece: Piece, ring: Ring) -> None:
         path = self.folder / piece.file

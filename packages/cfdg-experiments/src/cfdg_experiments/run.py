@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -28,7 +27,7 @@ from cfdg_experiments.offline_fit import load_start
 from cfdg_experiments.policy_store import PolicyKeeper, describe_learner
 from cfdg_experiments.results import CellResult, Curves, Evaluation
 from cfdg_experiments.ring_files import RingFiles
-from cfdg_experiments.throttle import Saver, Throttle
+from cfdg_experiments.throttle import NOTIFY_SECONDS, SAVE_SECONDS, Saver, Throttle
 from cfdg_rl.buffer import Ring
 from cfdg_rl.checkpoint import load_checkpoint, save_checkpoint
 from cfdg_rl.collect import EnvCollector
@@ -38,10 +37,6 @@ from cfdg_rl.mixing import Batch, Bernoulli, Pools
 from cfdg_rl.pretrain import pretrain
 from cfdg_rl.protocols import Metrics
 from cfdg_rl.streams import Streams
-
-# A kill loses about this much work, more where a checkpoint takes long; a machine that may vanish wants less.
-SAVE_SECONDS = float(os.environ.get("CFDG_CHECKPOINT_SECONDS", "60"))
-NOTIFY_SECONDS = 1.0  # between progress events
 
 
 def pretrain_cell(cell: Cell, space: Workspace, notify: Listener) -> None:

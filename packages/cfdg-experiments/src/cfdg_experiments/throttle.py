@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,6 +12,9 @@ from typing import Any
 from cfdg_experiments.object_store import StoreError
 from cfdg_rl.checkpoint import save_checkpoint
 
+# A kill loses about this much work, more where a checkpoint takes long; a machine that may vanish wants less.
+SAVE_SECONDS = float(os.environ.get("CFDG_CHECKPOINT_SECONDS", "60"))
+NOTIFY_SECONDS = 1.0  # between progress events
 SHARE = 20  # a checkpoint that takes t seconds is followed by 20 t seconds of work: it costs 5 % of the time at most
 
 logger = logging.getLogger(__name__)

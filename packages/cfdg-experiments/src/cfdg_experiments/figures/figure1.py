@@ -120,13 +120,16 @@ def run_and_look(cell: Cell, space: Workspace, notify: Listener) -> CellResult:
     """Fine-tune a cell, and leave behind the look at its rows and, unless there is one, its result."""
     pretrain_cell(cell, space, notify)
     run = CellRun(cell, space, notify)
-    for event in run.run():
-        notify(event)
+    try:
+        for event in run.run():
+            notify(event)
+    finally:
+        run.close()
     look_at(cell, run.pools, last_refresh(cell), SETTINGS).to_json(look_path(cell, space))
     path = space.result(cell)
     if not path.exists():
         run.result().to_json(path)
-    space.checkpoint(cell).unlink(missing_ok=True)
+    space.discard(cell)
     return CellResult.from_json(path)
 
 
