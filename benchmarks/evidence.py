@@ -29,17 +29,26 @@ SETTINGS = Path(__file__).with_suffix(".yaml")
 
 @dataclass(frozen=True)
 class Place:
-    """A cell of the study: a dataset, how many of its rows, an algorithm, and updates per environment step."""
+    """A cell of the study: a dataset, how many of its rows, an algorithm, and updates per environment step.
+
+    Attributes:
+        refresh_every: environment steps between refreshes.
+        extra: generated rows come on top of the real ones of a batch.
+    """
 
     dataset: str
     rows: int
     algorithm: str
     updates: int
+    refresh_every: int = 600
+    extra: bool = False
 
     @property
     def name(self) -> str:
         """Words of the page, such as ``apl halfcheetah-medium 5k x5``."""
-        return f"{self.algorithm} {self.dataset} {self.rows // 1000}k x{self.updates}"
+        fresh = f" every {self.refresh_every}" if self.refresh_every != 600 else ""
+        extra = " extra" if self.extra else ""
+        return f"{self.algorithm} {self.dataset} {self.rows // 1000}k x{self.updates}{fresh}{extra}"
 
     @property
     def reference(self) -> str:
@@ -60,6 +69,12 @@ def _settings(place: Place) -> CellProfile:
         "finetune.updates_per_round": place.updates,
         "apl.finetune.updates_per_round": 300 * place.updates,
     }
+    if place.refresh_every != 600:  # as many gradient steps of the generator in all
+        steps = 500 * place.refresh_every // 600
+        changes |= {f"{part}finetune.refresh_every": place.refresh_every for part in ("", "apl.")}
+        changes |= {f"{part}refresh.steps": steps for part in ("", "apl.")}
+    if place.extra:
+        changes["mixing.extra"] = True
     return profile_for(load_profile(str(SETTINGS), changes), dataset, place.algorithm)
 
 
@@ -80,6 +95,14 @@ PLACES = (
     Place("halfcheetah-medium", 100_000, "apl", 5),
     Place("pointmaze-medium-play", 100_000, "iql", 5),
 )
+ADDED = (  # after the first results, before any run of their own
+    Place("halfcheetah-medium", 5000, "iql", 5),
+    Place("halfcheetah-medium", 5000, "pex", 5),
+    Place("pointmaze-medium-play", 5000, "iql", 5, refresh_every=120),
+    Place("pointmaze-medium-play", 5000, "iql", 5, refresh_every=120, extra=True),
+    Place("pointmaze-medium-play", 5000, "pex", 5, refresh_every=120, extra=True),
+    Place("halfcheetah-medium-replay", 20_000, "apl", 5, refresh_every=300, extra=True),
+)
 FIRST = ("base-share", "repeat", "simulated", "cfdg-split", "base")  # of every cell before any other arm
 OTHERS = (
     "cfdg-split-gated",
@@ -96,7 +119,7 @@ ARMS = FIRST + OTHERS
 
 def order() -> list[tuple[Place, str]]:
     """List what is run: references, then the arms of the first hypothesis, the first cell, and the rest."""
-    cheap_first = sorted(PLACES, key=lambda place: place.updates > 5)
+    cheap_first = sorted(PLACES + ADDED, key=lambda place: place.updates > 5)
     references = [(place, place.reference) for place in cheap_first]
     main = [(place, arm) for place in cheap_first for arm in FIRST]
     first = [(PLACES[0], arm) for arm in OTHERS]
@@ -143,7 +166,7 @@ def main() -> None:
     else:
         from evidence_page import write_page
 
-        write_page(PLACES, ARMS, space, arguments.page)
+        write_page(PLACES, ADDED, ARMS, space, arguments.page)
 
 
 if __name__ == "__main__":

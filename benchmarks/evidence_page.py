@@ -28,15 +28,27 @@ CONTROL = "repeat"
 Results = Mapping["Place", Mapping[str, CellResult]]
 
 
-def write_page(places: Sequence[Place], arms: Sequence[str], space: Workspace, page: Path) -> None:
-    """Write the raw scores, the picture and the results between the page's markers."""
+def write_page(
+    places: Sequence[Place], added: Sequence[Place], arms: Sequence[str], space: Workspace, page: Path
+) -> None:
+    """Write the raw scores, the picture and the results between the page's markers.
+
+    Args:
+        places: registered cells, over which the first hypothesis is corrected.
+        added: cells that were added later; they have tables and no verdict.
+        arms: names of the arms.
+        space: folder of the study.
+        page: page that is written.
+    """
     results = read(places, arms, space)
-    write_text(page.with_suffix(".csv"), raw_scores(results))
-    draw(results, page.with_suffix(".png"))
-    rewrite(page, "results", "\n\n".join([counted(places, results), hypothesis(places, results), *tables(results)]))
+    later = read(added, arms, space)
+    write_text(page.with_suffix(".csv"), raw_scores(results | later))
+    draw(results | later, page.with_suffix(".png"))
+    text = [counted(places, results), hypothesis(places, results), *tables(results), "#### Added cells", *tables(later)]
+    rewrite(page, "results", "\n\n".join(text))
 
 
-def read(places: Sequence[Place], arms: Sequence[str], space: Workspace) -> Results:
+def read(places: Sequence[Place], arms: Sequence[str], space: Workspace) -> dict[Place, dict[str, CellResult]]:
     """Read the finished cells by place and arm."""
     found: dict[Place, dict[str, CellResult]] = {}
     for place in places:

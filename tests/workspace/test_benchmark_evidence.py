@@ -78,12 +78,26 @@ def test_the_gap_is_of_paired_seeds(page):
 
 def test_every_cell_and_arm_is_listed_once_and_references_come_first(study):
     order = study.order()
-    assert len(set(order)) == len(order) == sum(len(study.ARMS) - (place.algorithm == "apl") for place in study.PLACES)
-    references = order[: len(study.PLACES)]
-    assert {place for place, _ in references} == set(study.PLACES)
+    places = study.PLACES + study.ADDED
+    assert len(set(order)) == len(order) == sum(len(study.ARMS) - (place.algorithm == "apl") for place in places)
+    references = order[: len(places)]
+    assert {place for place, _ in references} == set(places)
     assert all(arm == place.reference for place, arm in references)
     for place, arm in order:
         assert place.cell(arm).profile.seeds == tuple(range(10))
+
+
+def test_a_fresher_cell_takes_as_many_steps_of_the_generator(study):
+    for place in study.PLACES + study.ADDED:
+        profile = place.cell("cfdg-split").profile
+        assert profile.mixing.extra == place.extra
+        assert profile.refresh.steps / profile.finetune.refresh_every == pytest.approx(500 / 600)
+
+
+def test_cells_of_all_places_have_files_of_their_own(study, tmp_path):
+    space = study.Workspace(tmp_path)
+    files = [space.result(place.cell("cfdg-split")) for place in study.PLACES + study.ADDED]
+    assert len(set(files)) == len(files)
 
 
 def test_the_page_is_written_from_what_is_finished(page, study, tmp_path):
