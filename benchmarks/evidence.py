@@ -102,6 +102,8 @@ ADDED = (  # after the first results, before any run of their own
     Place("pointmaze-medium-play", 5000, "iql", 5, refresh_every=120, extra=True),
     Place("pointmaze-medium-play", 5000, "pex", 5, refresh_every=120, extra=True),
     Place("halfcheetah-medium-replay", 20_000, "apl", 5, refresh_every=300, extra=True),
+    Place("halfcheetah-medium", 5000, "apl", 5, refresh_every=300, extra=True),
+    Place("hopper-medium", 5000, "apl", 5, refresh_every=300, extra=True),
 )
 FIRST = ("base-share", "repeat", "simulated", "cfdg-split", "base")  # of every cell before any other arm
 OTHERS = (
