@@ -44,6 +44,25 @@ def test_edis_is_more_than_its_model(monkeypatch):
     assert found == [0, 2 * 10, 5 + 3 + 2 * 2 * 10]
 
 
+def test_one_cell_of_a_dataset_pays_for_the_offline_fit(monkeypatch):
+    monkeypatch.setattr(estimate, "agent_costs", lambda own: AgentCosts(0.0, 0.0, 0.0))
+    monkeypatch.setattr(estimate, "model_costs", lambda own: ModelCosts(step=1.0, row=0.0))
+    schedule = {"refresh.offline_steps": 40, "refresh.first_steps": 9, "refresh.steps": 4, "refresh.warm_start": True}
+    settings = SETTINGS | schedule | {"arms": ["cfdg", "synther"]}
+    cfdg, synther = cells_of(load_profile("quick", settings))
+    assert estimate_seconds([cfdg], []) == 4 + 4  # every refresh continues the offline fit
+    assert estimate_seconds([synther], []) == 9 + 4  # which SynthER has not
+    assert estimate_seconds([cfdg, synther], [], [cfdg]) == 40 + 4 + 4 + 9 + 4
+
+
+def test_updates_in_place_of_a_generator_are_counted(monkeypatch):
+    monkeypatch.setattr(estimate, "agent_costs", lambda own: AgentCosts(0.0, 1.0, 0.0))
+    schedule = {"refresh.first_steps": 9, "refresh.steps": 4, "refresh.warm_start": True}
+    settings = SETTINGS | schedule | {"arms": ["base", "base-updates"], "generators.updates_per_fit_step": 2.0}
+    base, updates = (estimate_seconds([cell], []) for cell in cells_of(load_profile("quick", settings)))
+    assert updates - base == 2 * (9 + 4)
+
+
 def test_figure_1_counts_its_planes_and_measures():
     base, cfdg, edis = cells()
     assert seconds([base]) == 0

@@ -105,7 +105,9 @@ def test_figure_1_shows_what_the_last_refresh_made(run, folder, monkeypatch):
 
 
 def test_a_dry_run_lists_the_columns_and_writes_nothing(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("cfdg_experiments.estimate.estimate_seconds", lambda cells, pretrainings: 60.0 * len(cells))
+    monkeypatch.setattr(
+        "cfdg_experiments.estimate.estimate_seconds", lambda cells, pretrainings, fits: 60.0 * len(cells)
+    )
     words = ["ablation", "--over", "online_share=0.5,1", "--only", "hopper-medium", "--jobs", "1", "--dry-run"]
     assert main([*words, "--seeds", "0", "--out", str(tmp_path / "runs")]) == 0
     said = " ".join(capsys.readouterr().out.split())

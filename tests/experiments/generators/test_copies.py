@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from cfdg_experiments.generators import Jitter, JitterSettings, Repeat
-from cfdg_experiments.generators.rows import LabelledRows
+from cfdg_experiments.generators.rows import CHUNK, LabelledRows, StoredRows
+from cfdg_rl.finetune import join
 from cfdg_rl.transitions import from_rows
 
 
@@ -29,6 +30,37 @@ def test_labelled_rows_are_drawn_uniformly_also_where_replicas_hold_different_co
     assert drawn[1].unique().tolist() == [4.0]
     shares = torch.stack([(drawn[0] == value).float().mean() for value in (1, 2, 3)])
     torch.testing.assert_close(shares, torch.full((3,), 1 / 3), atol=0.01, rtol=0)
+
+
+@pytest.fixture
+def parts():
+    """Shared offline rows and two parts of each replica's own online rows, one of them empty."""
+    rng = torch.Generator().manual_seed(0)
+    shared = 5 + 3 * torch.randn(CHUNK + 40, 3, generator=rng)
+    own = [torch.randn(2, count, 3, generator=rng) for count in (0, 70)]
+    return [(shared, 0), *((rows, 1) for rows in own)]
+
+
+def test_rows_of_parts_are_drawn_as_from_the_joined_rows(data, parts):
+    asked = torch.arange(500).remainder(2).expand(2, -1)
+    stored = StoredRows(parts, 2).draw(asked, data.streams("test"))
+    assert torch.equal(stored, LabelledRows(*join(parts)).draw(asked, data.streams("test")))
+
+
+def test_parts_are_kept_without_a_copy_and_measured_as_their_union(parts):
+    stored = StoredRows(parts, 2)
+    assert all(kept.data_ptr() == rows.data_ptr() for (kept, _), (rows, _) in zip(stored.parts, parts, strict=True))
+    torch.testing.assert_close(stored.spread(), join(parts)[0].std(1, keepdim=True))
+
+
+def test_controls_take_parts_as_they_take_joined_rows(data):
+    parts = [(data.rows[:, :60], 0), (data.rows[:, 60:], 1)]
+    for make in (lambda: Repeat(data.streams("test")), lambda: Jitter(*data.dims, data.streams("test"))):
+        one = make()
+        other = make()
+        one.fit(data.rows, data.labels)
+        other.fit_parts(parts)
+        assert torch.equal(one.sample(data.asked), other.sample(data.asked))
 
 
 def test_jitter_moves_states_by_its_share_of_their_spread_and_nothing_else(data):

@@ -15,6 +15,7 @@ from cfdg_experiments.generators.context import Context, Maker
 from cfdg_experiments.generators.fitted import OnlyLabel
 from cfdg_experiments.generators.interface import ResumableGenerator
 from cfdg_experiments.generators.own import load_own
+from cfdg_experiments.generators.schedule import Schedule
 from cfdg_experiments.names import near_names
 from cfdg_rl.composition import BASE, Composition, matched, native, replaced
 from cfdg_rl.mixing import ONLINE
@@ -74,6 +75,10 @@ class Arm:
     def adapts(self, wanted: bool) -> bool:
         """Tell if batches keep a share of the generated rows; ``wanted`` is the profile's ``mixing.adaptive``."""
         return self.adaptive or (wanted and self.has_model)
+
+    def schedule(self, refresh: Schedule) -> Schedule:
+        """Return the gradient steps of the arm's model, given the profile's."""
+        return refresh if self.offline_fit else refresh.without_offline_fit()
 
     def generator(self, context: Context) -> ResumableGenerator | None:
         """Make the generator of a cell; None for an arm of real rows alone."""

@@ -86,7 +86,7 @@ class Augmentation:
             seeds=profile.seeds,
             device=str(device),
             diffusion=profile.diffusion,
-            schedule=profile.refresh if arm.offline_fit else profile.refresh.without_offline_fit(),
+            schedule=arm.schedule(profile.refresh),
             settings=profile.generators,
             policy=self.policy,
             env_id=data.env_id,

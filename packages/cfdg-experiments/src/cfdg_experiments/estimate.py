@@ -130,12 +130,13 @@ def _centred_actions(obs: Tensor) -> Tensor:
     return obs.new_zeros(*obs.shape[:-1], PROBE_DIMS[1])
 
 
-def estimate_seconds(cells: Sequence[Cell], pretrainings: Sequence[Cell]) -> float:
-    """Estimate the time of the cells and of the ``pretrainings``, one after the other on one core.
+def estimate_seconds(cells: Sequence[Cell], pretrainings: Sequence[Cell], fits: Sequence[Cell] = ()) -> float:
+    """Estimate the time of the cells, the ``pretrainings`` and the offline ``fits``, one after the other on one core.
 
     Args:
         cells: the cells to run.
         pretrainings: one of them for each offline checkpoint to be made.
+        fits: one of them for each offline fit of a generator to be made.
     """
     agents: dict[object, AgentCosts] = {}
     models: dict[object, ModelCosts] = {}
@@ -147,13 +148,16 @@ def estimate_seconds(cells: Sequence[Cell], pretrainings: Sequence[Cell]) -> flo
         total += online_seconds(own, agent)
         if cell in pretrainings:
             total += own.pretrain.steps * agent.offline_update
+        if cell.augmentation.takes_updates:
+            total += further_updates(own) * agent.update
         if cell.augmentation.has_model:
             costs = _measured(models, own.diffusion, model_costs, own)
             if "edis" in cell.augmentation.reads:
                 guided = _measured(energies, (own.diffusion, own.generators.edis), edis_costs, own)
                 total += energy_seconds(own, guided)
                 costs = replace(costs, row=guided.guided)
-            total += refresh_seconds(own, costs)
+            total += refresh_seconds(own, costs, cell.augmentation.schedule(own.refresh))
+            total += own.refresh.offline_steps * costs.step if cell in fits else 0.0
     return total
 
 
@@ -175,20 +179,27 @@ def online_seconds(own: CellProfile, costs: AgentCosts) -> float:
     return updates * costs.update + (plan.steps + played) * costs.env_step
 
 
-def refresh_seconds(own: CellProfile, costs: ModelCosts) -> float:
+def refresh_seconds(own: CellProfile, costs: ModelCosts, schedule: Schedule) -> float:
     """Estimate training and sampling of the generator in one cell."""
-    plan = own.finetune
-    refresh = own.refresh
-    refreshes = (plan.steps - 1) // plan.refresh_every
-    later = refresh.steps if refresh.warm_start else refresh.first_steps
-    fits = refresh.first_steps + (refreshes - 1) * later if refreshes else 0
-    return fits * costs.step + refreshes * plan.synthetic_rows * costs.row
+    refreshes = _refreshes(own)
+    fits = sum(schedule.steps_at(refresh) for refresh in range(1, refreshes + 1))
+    return fits * costs.step + refreshes * own.finetune.synthetic_rows * costs.row
+
+
+def further_updates(own: CellProfile) -> int:
+    """Count the updates of ``base-updates`` at the times of all refreshes."""
+    ratio = own.generators.updates_per_fit_step
+    return sum(round(ratio * own.refresh.steps_at(refresh)) for refresh in range(1, _refreshes(own) + 1))
+
+
+def _refreshes(own: CellProfile) -> int:
+    return (own.finetune.steps - 1) // own.finetune.refresh_every
 
 
 def energy_seconds(own: CellProfile, costs: EdisCosts) -> float:
     """Estimate what EDIS does beside training its model and sampling: its energies and their negatives."""
     settings = own.generators.edis
-    refreshes = (own.finetune.steps - 1) // own.finetune.refresh_every
+    refreshes = _refreshes(own)
     steps = settings.first_steps + (refreshes - 1) * settings.steps if refreshes else 0
     pools = 3 if settings.negatives == "clamped" else 1  # of E_pi and of E_T as well
     return steps * costs.step + refreshes * pools * settings.pool_rows * costs.row

@@ -84,7 +84,9 @@ def dry_run(plan: Plan, out: Path, jobs: int | None) -> None:
     waiting = list(_wholes(plan, [cell for cell in cells if cell not in done], space))
     fresh = {space.pretrained(cell): cell for cell in waiting}
     torch.set_num_threads(1)
-    seconds = estimate_seconds(waiting, [cell for path, cell in fresh.items() if not path.exists()])
+    fits = {space.generator(cell): cell for cell in waiting if cell.augmentation.offline_fit}
+    to_make = [[cell for path, cell in own.items() if not path.exists()] for own in (fresh, fits)]
+    seconds = estimate_seconds(waiting, *to_make)
     product = _product(plan)
     seconds = (seconds + (product.seconds(waiting) if product else 0.0)) / jobs
     console = Console()

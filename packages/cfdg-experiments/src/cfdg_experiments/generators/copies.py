@@ -8,8 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cfdg_experiments.generators.fitted import select_label
 from cfdg_experiments.generators.interface import State
-from cfdg_experiments.generators.rows import LabelledRows, fitted_rows
+from cfdg_experiments.generators.rows import StoredRows, fitted_rows
+from cfdg_rl.protocols import Parts
 from cfdg_rl.ranges import NOT_NEGATIVE, check_ranges
 from cfdg_rl.streams import Streams
 from cfdg_rl.transitions import from_rows, to_rows
@@ -24,11 +26,27 @@ class Repeat:
 
     def __init__(self, streams: Streams) -> None:
         self.streams = streams
-        self._real: LabelledRows | None = None
+        self._real: StoredRows | None = None
 
     def fit(self, rows: Tensor, labels: Tensor) -> None:
-        """Keep rows ``(R, N, D)`` with labels ``(R, N)``."""
-        self._real = LabelledRows(rows, labels)
+        """Keep rows ``(R, N, D)`` with labels ``(R, N)``, of each label equally many in every replica.
+
+        Raises:
+            ValueError: if they are not equally many.
+        """
+        self.fit_parts([(select_label(rows, labels, label), label) for label in labels.unique().tolist()])
+
+    def fit_parts(self, parts: Parts) -> None:
+        """Keep parts without a copy; they have to stay as they are until the rows are drawn."""
+        self._real = StoredRows(parts, len(self.streams))
+
+    def spread(self) -> Tensor:
+        """Return the standard deviations of the rows' columns, ``(R, 1, D)``.
+
+        Raises:
+            ValueError: if nothing was fitted.
+        """
+        return fitted_rows(self._real).spread()
 
     def sample(self, labels: Tensor) -> Tensor:
         """Draw one real row ``(R, n, D)`` for each label ``(R, n)``.
@@ -87,7 +105,12 @@ class Jitter:
     def fit(self, rows: Tensor, labels: Tensor) -> None:
         """Keep rows ``(R, N, D)`` with labels ``(R, N)``, and each replica's standard deviations."""
         self.repeat.fit(rows, labels)
-        self._spread = rows.std(1, keepdim=True)
+        self._spread = self.repeat.spread()
+
+    def fit_parts(self, parts: Parts) -> None:
+        """Keep parts without a copy, and each replica's standard deviations."""
+        self.repeat.fit_parts(parts)
+        self._spread = self.repeat.spread()
 
     def sample(self, labels: Tensor) -> Tensor:
         """Draw one jittered row ``(R, n, D)`` for each label ``(R, n)``.

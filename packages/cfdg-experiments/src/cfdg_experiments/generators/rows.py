@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
+from cfdg_rl.protocols import Parts
 from cfdg_rl.streams import Streams
+
+CHUNK = 4096  # rows of a part that are measured together
 
 
 def rows_at(rows: Tensor, index: Tensor) -> Tensor:
@@ -39,22 +44,73 @@ class LabelledRows:
         Raises:
             ValueError: if a label has no rows.
         """
-        counts = self._counts_of(labels)
-        place = (streams.uniform(labels.shape[1]) * counts).long().clamp(max=counts - 1)
+        place = _places(labels, self._counts, streams)
         index = self._by_label.gather(1, self._first.gather(1, labels) + place)
         replica = torch.arange(len(index), device=index.device)[:, None] * self.rows.shape[1]
         return self.rows.flatten(0, 1)[index + replica]
 
-    def _counts_of(self, labels: Tensor) -> Tensor:
-        unknown = labels >= self._counts.shape[1]
-        counts = self._counts.gather(1, labels.masked_fill(unknown, 0)).masked_fill(unknown, 0)
-        if bool((counts == 0).any()):
-            label = int(labels[counts == 0][0])
-            raise ValueError(f"label {label} has 0 rows in the latest fit, expected at least 1")
-        return counts
+
+class StoredRows:
+    """Rows of labelled parts where they are stored; draws what :class:`LabelledRows` of the joined parts draws.
+
+    No row is copied: the rows have to stay as they are until the last draw.
+
+    Args:
+        parts: rows ``(N, D)``, shared by all replicas, or ``(R, N, D)``, each part with its label.
+        replicas: R.
+    """
+
+    def __init__(self, parts: Parts, replicas: int) -> None:
+        self.parts = [(rows if rows.dim() == 3 else rows[None], label) for rows, label in parts]
+        counts = [0] * (1 + max(label for _, label in parts))
+        self._starts = []
+        for rows, label in self.parts:  # the first row of a part is row number `start` of its label
+            self._starts.append(counts[label])
+            counts[label] += rows.shape[1]
+        self._counts = torch.tensor(counts, device=self.parts[0][0].device).expand(replicas, -1)
+
+    def draw(self, labels: Tensor, streams: Streams) -> Tensor:
+        """Draw one row ``(R, n, D)`` for each label ``(R, n)``.
+
+        Raises:
+            ValueError: if a label has no rows.
+        """
+        place = _places(labels, self._counts, streams)
+        drawn = labels.new_zeros(1, 1, 1, dtype=self.parts[0][0].dtype)
+        for (rows, label), start in zip(self.parts, self._starts, strict=True):
+            if rows.shape[1]:
+                own = (labels == label) & (place >= start) & (place < start + rows.shape[1])
+                drawn = torch.where(own[..., None], rows_at(rows, torch.where(own, place - start, 0)), drawn)
+        return drawn
+
+    def spread(self) -> Tensor:
+        """Compute the standard deviation of each column over all rows, ``(R, 1, D)``, a chunk of rows at a time."""
+        count = int(self._counts[0].sum())
+        mean = sum(chunk.double().sum(1, keepdim=True) for chunk in self._chunks()) / count
+        squares = sum((chunk.double() - mean).square().sum(1, keepdim=True) for chunk in self._chunks())
+        variance = torch.as_tensor(squares) / max(1, count - 1)
+        return variance.sqrt().float().expand(len(self._counts), -1, -1)
+
+    def _chunks(self) -> Iterator[Tensor]:
+        for rows, _ in self.parts:
+            yield from rows.split(CHUNK, dim=1)
 
 
-def fitted_rows(rows: LabelledRows | None) -> LabelledRows:
+def _places(labels: Tensor, counts: Tensor, streams: Streams) -> Tensor:
+    """Draw for each label ``(R, n)`` one of its rows, counted from 0, where replicas hold ``counts (R, L)`` of each.
+
+    Raises:
+        ValueError: if a label has no rows.
+    """
+    unknown = labels >= counts.shape[1]
+    own = counts.gather(1, labels.masked_fill(unknown, 0)).masked_fill(unknown, 0)
+    if bool((own == 0).any()):
+        label = int(labels[own == 0][0])
+        raise ValueError(f"label {label} has 0 rows in the latest fit, expected at least 1")
+    return (streams.uniform(labels.shape[1]) * own).long().clamp(max=own - 1)
+
+
+def fitted_rows(rows: StoredRows | None) -> StoredRows:
     """Return the rows of the latest fit.
 
     Raises:

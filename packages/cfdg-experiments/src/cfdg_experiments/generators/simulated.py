@@ -16,6 +16,8 @@ from torch import Tensor
 from cfdg_experiments.generators.copies import Repeat
 from cfdg_experiments.generators.interface import ResumableGenerator, State
 from cfdg_rl.envs.simulate import Simulator
+from cfdg_rl.finetune import fit_generator
+from cfdg_rl.protocols import Parts
 from cfdg_rl.ranges import NOT_NEGATIVE, check_ranges
 from cfdg_rl.rewards import RewardMap
 from cfdg_rl.streams import Streams
@@ -104,7 +106,12 @@ class Simulated:
     def fit(self, rows: Tensor, labels: Tensor) -> None:
         """Keep rows ``(R, N, D)`` with labels ``(R, N)``, and each replica's standard deviations."""
         self.repeat.fit(rows, labels)
-        self._spread = rows.std(1, keepdim=True)
+        self._spread = self.repeat.spread()
+
+    def fit_parts(self, parts: Parts) -> None:
+        """Keep parts without a copy, and each replica's standard deviations."""
+        self.repeat.fit_parts(parts)
+        self._spread = self.repeat.spread()
 
     def sample(self, labels: Tensor) -> Tensor:
         """Draw and step one row ``(R, n, D)`` for each label ``(R, n)``.
@@ -160,6 +167,10 @@ class SimulatedOutcomes:
     def fit(self, rows: Tensor, labels: Tensor) -> object:
         """Fit the generator on rows ``(R, N, D)`` with labels ``(R, N)``; return what it returns."""
         return self.generator.fit(rows, labels)
+
+    def fit_parts(self, parts: Parts) -> object:
+        """Fit the generator on parts; return what it returns."""
+        return fit_generator(self.generator, parts)
 
     def sample(self, labels: Tensor) -> Tensor:
         """Generate (s, a) for each label ``(R, n)`` and step them: ``(R, n, D)``."""
