@@ -121,6 +121,21 @@ def test_a_restored_generator_goes_on_bit_for_bit(negatives):
     assert torch.equal(first.sample(asked), second.sample(asked))
 
 
+@pytest.mark.parametrize("source", ["offline", "merged"])
+def test_parts_are_taken_as_joined_rows_are(source):
+    shared, _ = merged(60, 30)
+    rows = shared[:1].expand(2, -1, -1)
+    labels = torch.arange(90).ge(60).long().expand(2, -1)
+    parts = [(shared[0, :60], 0), (rows[:, 60:], 1)]  # offline rows that both replicas share
+    drawn = []
+    for fit in (lambda generator: generator.fit(rows, labels), lambda generator: generator.fit_parts(parts)):
+        generator = edis(steps=3, width=8, first_steps=3, source=source, pool_rows=40)
+        generator.policy = act
+        fit(generator)
+        drawn.append(generator.sample(torch.ones(2, 10, dtype=torch.long)))
+    torch.testing.assert_close(drawn[0], drawn[1])
+
+
 def test_refusals():
     with pytest.raises(ValueError, match="source is 'online', expected one of merged, offline"):
         EdisSettings(source="online")

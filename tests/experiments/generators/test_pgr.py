@@ -82,6 +82,8 @@ def test_the_online_rows_alone_are_fitted_unless_all_are_asked_for():
     for source, count in (("online", 40), ("merged", 100)):
         generator = make(First(), steps=1, source=source, classes=4)
         assert int(generator.fit(rows, labels).label_counts[0].sum()) == count
+        parts = [(rows[:, :60], 0), (rows[:, 60:], 1)]
+        assert int(generator.fit_parts(parts).label_counts[0].sum()) == count
 
 
 def test_top_classes_and_guidance_are_pgrs():

@@ -22,10 +22,10 @@ from cfdg_diffusion.edm.streams import Streams as WeightStreams
 from cfdg_experiments.generators.energies import Contrast, Energy, EnergySettings, train_energy
 from cfdg_experiments.generators.fitted import Fitted, select_label
 from cfdg_experiments.generators.interface import State
-from cfdg_experiments.generators.rows import draw_different
+from cfdg_experiments.generators.rows import as_one, draw_different
 from cfdg_experiments.generators.schedule import Schedule
 from cfdg_rl.mixing import OFFLINE, ONLINE
-from cfdg_rl.protocols import Metrics
+from cfdg_rl.protocols import Metrics, Parts
 from cfdg_rl.ranges import COUNT, NOT_NEGATIVE, check_ranges
 from cfdg_rl.streams import Streams
 
@@ -115,10 +115,15 @@ class Edis:
         Returns:
             ``edis/NAME_accuracy``, the held-out accuracy of each energy, ``(R,)``; 0.5 where it found no difference.
         """
-        source = rows if self.settings.source == "merged" else select_label(rows, labels, OFFLINE)
-        self.fitted.fit(source, torch.zeros_like(source[..., 0], dtype=torch.long))
+        return self.fit_parts([(select_label(rows, labels, label), label) for label in (OFFLINE, ONLINE)])
+
+    def fit_parts(self, parts: Parts) -> Metrics:
+        """Fit as :meth:`fit` does; one part of offline rows is read where it is stored."""
+        merged = self.settings.source == "merged"
+        source = as_one([(rows, 0) for rows, label in parts if merged or label == OFFLINE])
+        self.fitted.fit_parts([(source, 0)])
         self._restart_moved_energies()
-        online = select_label(rows, labels, ONLINE)[:, -self.settings.recent :]
+        online = as_one([part for part in parts if part[1] == ONLINE])[:, -self.settings.recent :]
         contrasts = self._pool_contrasts(source, online)
         if self.settings.negatives == "clamped":
             contrasts |= self._clamped_contrasts(online)

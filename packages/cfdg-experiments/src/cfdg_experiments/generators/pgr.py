@@ -16,7 +16,9 @@ from cfdg_diffusion import DiffusionSettings
 from cfdg_experiments.generators.fitted import Fitted, Model, select_label
 from cfdg_experiments.generators.interface import State
 from cfdg_experiments.generators.schedule import Schedule
+from cfdg_rl.finetune import join
 from cfdg_rl.mixing import ONLINE
+from cfdg_rl.protocols import Parts
 from cfdg_rl.ranges import PLURAL, POSITIVE_SHARE, check_ranges
 from cfdg_rl.streams import Streams
 
@@ -100,7 +102,14 @@ class Pgr:
         Raises:
             ValueError: if there are fewer rows than classes.
         """
-        own = rows if self.settings.source == "merged" else select_label(rows, labels, ONLINE)
+        return self._fit(rows if self.settings.source == "merged" else select_label(rows, labels, ONLINE))
+
+    def fit_parts(self, parts: Parts) -> object:
+        """Fit as :meth:`fit` does; offline rows that the settings leave out are not touched."""
+        merged = self.settings.source == "merged"
+        return self._fit(join([part for part in parts if merged or part[1] == ONLINE])[0])
+
+    def _fit(self, own: Tensor) -> object:
         self._measured = own.shape[1]
         self.relevance.fit(own)
         return self.fitted.fit(own, quantile_classes(self.relevance.relevance(own), self.settings.classes))

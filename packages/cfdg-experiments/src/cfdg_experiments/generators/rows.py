@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from cfdg_rl.finetune import join
 from cfdg_rl.protocols import Parts
 from cfdg_rl.streams import Streams
 
@@ -21,6 +22,20 @@ def rows_at(rows: Tensor, index: Tensor) -> Tensor:
 def draw_different(rows: Tensor, count: int, streams: Streams) -> Tensor:
     """Draw ``(R, n, D)`` different rows of each replica in random order; all N where there are fewer than ``count``."""
     return rows_at(rows, streams.uniform(rows.shape[1]).argsort(dim=1)[:, :count])
+
+
+def as_one(parts: Parts) -> Tensor:
+    """Join parts to rows ``(R or 1, N, D)``; a single part is taken as it is stored.
+
+    Raises:
+        ValueError: if there is no part.
+    """
+    if not parts:
+        raise ValueError("there are 0 parts of rows, expected at least 1")
+    if len(parts) > 1:
+        return join(parts)[0]
+    rows = parts[0][0]
+    return rows if rows.dim() == 3 else rows[None]
 
 
 class LabelledRows:
@@ -61,7 +76,7 @@ class StoredRows:
     """
 
     def __init__(self, parts: Parts, replicas: int) -> None:
-        self.parts = [(rows if rows.dim() == 3 else rows[None], label) for rows, label in parts]
+        self.parts = [(as_one([part]), part[1]) for part in parts]
         counts = [0] * (1 + max(label for _, label in parts))
         self._starts = []
         for rows, label in self.parts:  # the first row of a part is row number `start` of its label
