@@ -34,6 +34,7 @@ class Place:
     Attributes:
         refresh_every: environment steps between refreshes.
         extra: generated rows come on top of the real ones of a batch.
+        first_seed: of ten.
     """
 
     dataset: str
@@ -42,13 +43,15 @@ class Place:
     updates: int
     refresh_every: int = 600
     extra: bool = False
+    first_seed: int = 0
 
     @property
     def name(self) -> str:
         """Words of the page, such as ``apl halfcheetah-medium 5k x5``."""
         fresh = f" every {self.refresh_every}" if self.refresh_every != 600 else ""
         extra = " extra" if self.extra else ""
-        return f"{self.algorithm} {self.dataset} {self.rows // 1000}k x{self.updates}{fresh}{extra}"
+        seeds = f" seeds {self.first_seed} to {self.first_seed + 9}" if self.first_seed else ""
+        return f"{self.algorithm} {self.dataset} {self.rows // 1000}k x{self.updates}{fresh}{extra}{seeds}"
 
     @property
     def reference(self) -> str:
@@ -66,6 +69,7 @@ def _settings(place: Place) -> CellProfile:
     changes = {
         "data.datasets": [dataset],
         "data.rows": place.rows,
+        "seeds": list(range(place.first_seed, place.first_seed + 10)),
         "finetune.updates_per_round": place.updates,
         "apl.finetune.updates_per_round": 300 * place.updates,
     }
@@ -105,6 +109,8 @@ ADDED = (  # after the first results, before any run of their own
     Place("halfcheetah-medium", 5000, "apl", 5, refresh_every=300, extra=True),
     Place("hopper-medium", 5000, "apl", 5, refresh_every=300, extra=True),
 )
+CONFIRMED = tuple(Place("hopper-medium", 5000, "apl", 5, first_seed=first) for first in (10, 20))
+CONFIRMING = ("base", "repeat", "cfdg-split")
 FIRST = ("base-share", "repeat", "simulated", "cfdg-split", "base")  # of every cell before any other arm
 OTHERS = (
     "cfdg-split-gated",
@@ -126,7 +132,8 @@ def order() -> list[tuple[Place, str]]:
     main = [(place, arm) for place in cheap_first for arm in FIRST]
     first = [(PLACES[0], arm) for arm in OTHERS]
     rest = [(place, arm) for place in cheap_first for arm in OTHERS]
-    wanted = dict.fromkeys(references + main + first + rest)
+    confirming = [(place, arm) for place in CONFIRMED for arm in CONFIRMING]
+    wanted = dict.fromkeys(references + confirming + main + first + rest)
     return [(place, arm) for place, arm in wanted if not _is_the_base(place, arm)]
 
 
@@ -168,7 +175,7 @@ def main() -> None:
     else:
         from evidence_page import write_page
 
-        write_page(PLACES, ADDED, ARMS, space, arguments.page)
+        write_page(PLACES, ADDED, CONFIRMED, ARMS, space, arguments.page)
 
 
 if __name__ == "__main__":

@@ -28,23 +28,31 @@ CONTROL = "repeat"
 Results = Mapping["Place", Mapping[str, CellResult]]
 
 
-def write_page(
-    places: Sequence[Place], added: Sequence[Place], arms: Sequence[str], space: Workspace, page: Path
+def write_page(  # noqa: PLR0913 - three kinds of cells
+    places: Sequence[Place],
+    added: Sequence[Place],
+    confirmed: Sequence[Place],
+    arms: Sequence[str],
+    space: Workspace,
+    page: Path,
 ) -> None:
     """Write the raw scores, the picture and the results between the page's markers.
 
     Args:
         places: registered cells, over which the first hypothesis is corrected.
         added: cells that were added later; they have tables and no verdict.
+        confirmed: cells of fresh seeds, pooled in one table with a verdict of its own.
         arms: names of the arms.
         space: folder of the study.
         page: page that is written.
     """
     results = read(places, arms, space)
     later = read(added, arms, space)
-    write_text(page.with_suffix(".csv"), raw_scores(results | later))
+    fresh = read(confirmed, arms, space)
+    write_text(page.with_suffix(".csv"), raw_scores(results | later | fresh))
     draw(results | later, page.with_suffix(".png"))
     text = [counted(places, results), hypothesis(places, results), *tables(results), "#### Added cells", *tables(later)]
+    text += ["#### The second sample", confirmation(fresh)]
     rewrite(page, "results", "\n\n".join(text))
 
 
@@ -137,6 +145,20 @@ def hypothesis(places: Sequence[Place], results: Results) -> str:
     for place, verdict in verdicts(places, results).items():
         parts = [f"{interval(one)} | {p_text(one.holm)}" for one in (verdict.share, verdict.repeat)]
         lines.append(f"| {place.name} | {' | '.join(parts)} | {verdict.word} |")
+    return "\n".join(lines)
+
+
+def confirmation(results: Results) -> str:
+    """Make the table of the pooled fresh seeds: differences of the arm from both controls, corrected over the two."""
+    pooled = {
+        reference: [found for cells in results.values() if (found := gap(cells, ARM, reference)) is not None]
+        for reference in ("base", CONTROL)
+    }
+    gaps = {reference: np.concatenate(found) for reference, found in pooled.items() if found}
+    lines = [f"| {ARM} − | seeds | area | Holm p | verdict | seeds better |", "|" + " -- |" * 6]
+    for reference, one in compared(gaps, len(pooled)).items():
+        rest = f"{interval(one)} | {p_text(one.holm)} | {one.verdict} | {one.probability:.0%}"
+        lines.append(f"| {reference} | {len(gaps[reference])} | {rest} |")
     return "\n".join(lines)
 
 

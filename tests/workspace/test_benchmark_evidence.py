@@ -79,12 +79,20 @@ def test_the_gap_is_of_paired_seeds(page):
 def test_every_cell_and_arm_is_listed_once_and_references_come_first(study):
     order = study.order()
     places = study.PLACES + study.ADDED
-    assert len(set(order)) == len(order) == sum(len(study.ARMS) - (place.algorithm == "apl") for place in places)
+    registered = sum(len(study.ARMS) - (place.algorithm == "apl") for place in places)
+    assert len(set(order)) == len(order) == registered + len(study.CONFIRMED) * len(study.CONFIRMING)
     references = order[: len(places)]
     assert {place for place, _ in references} == set(places)
     assert all(arm == place.reference for place, arm in references)
     for place, arm in order:
-        assert place.cell(arm).profile.seeds == tuple(range(10))
+        assert place.cell(arm).profile.seeds == tuple(range(place.first_seed, place.first_seed + 10))
+
+
+def test_fresh_seeds_are_pooled_and_corrected_over_both_controls(page, study):
+    results = {place: arms(1.0) for place in study.CONFIRMED}
+    lines = page.confirmation(results).splitlines()[2:]
+    assert [line.split(" | ")[:2] for line in lines] == [["| base", "20"], ["| repeat", "20"]]
+    assert page.confirmation({}).count("\n") == 1
 
 
 def test_a_fresher_cell_takes_as_many_steps_of_the_generator(study):
