@@ -28,7 +28,7 @@ CONTROL = "repeat"
 Results = Mapping["Place", Mapping[str, CellResult]]
 
 
-def write_page(  # noqa: PLR0913 - three kinds of cells
+def write_page(
     places: Sequence[Place],
     added: Sequence[Place],
     confirmed: Sequence[Place],
