@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import subprocess
 import sys
 import textwrap
 import time
@@ -274,7 +275,7 @@ def test_a_unit_that_is_lost_again_and_again_is_given_up(tmp_path):
     ("status", "message", "kind"),
     [
         (None, "", "infrastructure"), (-9, "", "infrastructure"), (137, "", "infrastructure"),
-        (143, "", "infrastructure"),
+        (143, "", "infrastructure"), (-6, "Fatal Python error", "transient"), (-11, "", "transient"),
         (75, "store failed", "transient"), (2, "CUDA error: x", "transient"), (2, "rows is 0", "deterministic"),
         (1, "", "deterministic"),
     ],
@@ -285,6 +286,8 @@ def test_failures_are_told_apart(status, message, kind):
 
 TOY = """
 import pathlib, sys, time
+from cfdg_experiments.engines import end_with_stdin
+end_with_stdin()
 place = pathlib.Path(sys.argv[2]) / sys.argv[1]
 place.mkdir(exist_ok=True)
 log = place / "log"
@@ -322,6 +325,18 @@ def test_killed_processes_of_the_local_engine_go_on_and_no_process_stays(tmp_pat
     assert all((tmp_path / name / "log").read_text() == "x" * 30 for name in "abc")
     assert not engine.running
     assert any(line.startswith("again") for line in said)
+
+
+@pytest.mark.parametrize(("closes", "status"), [(False, 0), (True, 1)])
+def test_a_unit_ends_by_itself_or_with_the_input_that_its_driver_holds(closes, status):
+    words = "import time; from cfdg_experiments.engines import end_with_stdin; end_with_stdin(); time.sleep(%s)"
+    command = [sys.executable, "-c", words % (60 if closes else 0.2)]
+    environment = {**os.environ, engines.END_WITH_STDIN: "1"}
+    with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        if closes:
+            process.stdin.close()
+        assert process.wait(60) == status
+        assert process.stderr.read() == b""
 
 
 def test_all_studies_can_be_stored():

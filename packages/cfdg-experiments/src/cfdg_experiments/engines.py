@@ -6,12 +6,12 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from dataclasses import dataclass
 from typing import IO, Protocol
 
-from cfdg_experiments.stored_cell import END_WITH_STDIN
-
+END_WITH_STDIN = "CFDG_END_WITH_STDIN"  # set by a driver whose end is to be the unit's
 COMMAND = "import sys; from cfdg_experiments.cli import main; sys.exit(main())"
 
 
@@ -123,3 +123,16 @@ def last_line(text: str) -> str:
     """Return the last line of what a command wrote to its errors."""
     lines = text.strip().splitlines()
     return lines[-1].removeprefix("cfdg: error: ") if lines else ""
+
+
+def end_with_stdin() -> None:
+    """End this process when its input ends, where a driver asks for it: no unit outlives a driver that was killed."""
+    if os.environ.get(END_WITH_STDIN) == "1":
+        threading.Thread(target=_watch_stdin, daemon=True).start()
+
+
+def _watch_stdin() -> None:
+    """Wait for the end of the input; ``sys.stdin`` would be locked meanwhile, and Python aborts at its end on that."""
+    while os.read(0, 1 << 16):
+        pass
+    os._exit(1)

@@ -24,6 +24,7 @@ from cfdg_rl.files import is_running
 
 DRIVER = "driver.json"
 LOSSES = 20  # of machines or processes, per unit, after which something else is wrong
+LOST = (-9, -15, 128 + 9, 128 + 15)  # statuses of a process that the system ended
 WAIT_SECONDS = 10.0  # before the first repetition of a passing failure; it doubles each time
 
 Failure = Literal["infrastructure", "transient", "deterministic"]
@@ -135,10 +136,13 @@ def _judge(
 
 
 def classify(ended: Ended) -> Failure:
-    """Tell a lost process or machine from a failure that may pass and from one that will come again."""
-    if ended.status is None or ended.status < 0 or ended.status in (128 + 9, 128 + 15):
+    """Tell a lost process or machine from a failure that may pass and from one that will come again.
+
+    A signal that no system sends to a process that is in its way, such as of an abort, may be the unit's own fault.
+    """
+    if ended.status is None or ended.status in LOST:
         return "infrastructure"
-    passing = ended.status == TEMPORARY or "CUDA error" in ended.message
+    passing = ended.status < 0 or ended.status == TEMPORARY or "CUDA error" in ended.message
     return "transient" if passing else "deterministic"
 
 

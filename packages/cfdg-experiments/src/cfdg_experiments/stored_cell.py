@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import tempfile
 import threading
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ import torch
 
 from cfdg_experiments.cell_store import BEAT_SECONDS, Attempt, CellFolder
 from cfdg_experiments.cells import Event, Workspace
+from cfdg_experiments.engines import end_with_stdin
 from cfdg_experiments.object_store import TEMPORARY, Store
 from cfdg_experiments.policy_store import FOLDER
 from cfdg_experiments.results import plain
@@ -27,7 +27,6 @@ from cfdg_experiments.stored_plan import Unit, find_unit, load_plan, units_of
 MODEL = "model.safetensors"
 CURVES = "cell.json"
 METRICS = "metrics.jsonl"
-END_WITH_STDIN = "CFDG_END_WITH_STDIN"  # set by a driver whose end is to be the cell's
 
 
 class WaitingError(RuntimeError):
@@ -50,7 +49,7 @@ def run_unit(run_id: str, uri: str, scratch: Path | None = None) -> str:
         RunningError: if another process is running it.
         StoreError: if the store fails.
     """
-    _end_with_stdin()
+    end_with_stdin()
     store = Store(uri)
     unit = find_unit(units_of(load_plan(store)), run_id)
     folder = CellFolder(store, unit.folder)
@@ -154,15 +153,3 @@ class UnitRun:
 def set_threads() -> None:
     """Use as many threads as OMP_NUM_THREADS says."""
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-
-
-def _end_with_stdin() -> None:
-    """End this process when its input ends, where a driver asks for it: no cell outlives a driver that was killed."""
-    if os.environ.get(END_WITH_STDIN) != "1":
-        return
-
-    def watch() -> None:
-        sys.stdin.buffer.read()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
