@@ -1,6 +1,7 @@
 """Kills at random moments, after which the same command has to continue to the same bytes.
 
     python benchmarks/torture.py --kills 100 --seed 0
+    python benchmarks/torture.py --kills 100 --seed 0 --warm
 
 A command is run once undisturbed. Then it is started in another folder again and again and killed (SIGKILL) at a
 random moment of its duration: the command itself, one of its processes, or all of them. After each kill its processes
@@ -8,9 +9,10 @@ have to end within seconds. When it has finished, its results have to be the und
 be left over, and MLflow's store has to hold every run once, finished. Then it begins anew, until the kills are used up.
 
 The commands are a small table of all three algorithms (recording, pre-training, fine-tuning, refreshes, MLflow and
-report are all in it), the same in a store (by a driver with local processes, and by one ``cfdg cell`` after another),
+report are all in it), the same in a store (``store``, by a driver with local processes), ``cfdg cell`` alone,
 ``cfdg-diffusion fit --checkpoint``, ``cfdg-diffusion sample`` and ``cfdg-datasets record``. A table of the kills by
-phase is printed at the end, and written to ``--summary``.
+phase is printed at the end, and written to ``--summary``. With ``--warm`` commands are forked from a process that has
+imported everything, so that kills hit the work and not the seconds of imports before it.
 """
 
 from __future__ import annotations
@@ -32,6 +34,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+from warm_start import WarmProcess, WarmServer
 
 SETTINGS = [
     "data.rows=3000", "iql.hidden=[16,16]", "pretrain.steps=60", "finetune.steps=80", "finetune.warm_up=10",
@@ -43,6 +48,7 @@ SETTINGS = [
     "apl.replay.online_rows=25", "apl.replay.gate=15",
 ]  # fmt: skip
 END_SECONDS = 20.0  # within which the processes of a killed command have to end, on a busy machine
+TIMED = ("seconds", "throughput/env_steps_per_second")
 MARK = "CFDG_TORTURE"
 VICTIMS = ("the command", "one of its processes", "all processes")
 LEFT_OVER = ("partial", ".lock", ".tmp", "unfinished/")  # parts of names that no finished folder has
@@ -54,21 +60,25 @@ class Command:
 
     Attributes:
         name: of the command.
-        words: of the command line, in a folder that is its own.
+        entry: MODULE:FUNCTION of the command line.
+        words: after it, in a folder that is its own; RUN_ID stands for the first cell of the folder's stored plan.
         results: patterns of files whose bytes are compared.
         phases: each a name with a pattern and how many of its files are there once the phase has begun.
         survives: whether it goes on when one of its processes is killed.
         check: looks at a finished folder.
         prepare: makes what the command reads.
+        modules: what it imports on its way, for a warm start.
     """
 
     name: str
+    entry: str
     words: list[str]
     results: list[str]
     phases: Sequence[tuple[str, str, int]]
     survives: bool = False
     check: Callable[[Path], None] = lambda folder: None
     prepare: Callable[[Path], None] = lambda folder: None
+    modules: Sequence[str] = ()
 
 
 @dataclass
@@ -89,20 +99,20 @@ class Tally:
 class Running:
     """A started command: its process, and the mark that all of its processes inherit."""
 
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[bytes] | WarmProcess
     mark: str
 
     def members(self) -> list[int]:
         """List the living processes of the command (Linux), also those in sessions of their own."""
         wanted = f"{MARK}={self.mark}".encode()
-        found = []
+        found = [] if self.process.returncode is not None or self.ends_within(0.0) else [self.process.pid]
         for path in Path("/proc").glob("[0-9]*/environ"):
             try:
                 if wanted in path.read_bytes().split(b"\0"):
                     found.append(int(path.parent.name))
             except OSError:  # it ended in between, or is another user's
                 continue
-        return found
+        return sorted(set(found))
 
     def ends_within(self, seconds: float) -> bool:
         """Wait for the end of the command; false if it still runs after so many seconds."""
@@ -120,6 +130,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--commands", nargs="+", choices=[command.name for command in COMMANDS], default=None)
     parser.add_argument("--hours", type=float, default=12.0, help="after which no further kill is begun")
+    parser.add_argument("--warm", action="store_true", help="fork commands from a process with all imports")
     parser.add_argument("--summary", type=Path, help="a Markdown file for the numbers")
     arguments = parser.parse_args()
     rng = random.Random(arguments.seed)
@@ -128,7 +139,9 @@ def main() -> int:
     for command in COMMANDS:
         if arguments.commands is None or command.name in arguments.commands:
             with tempfile.TemporaryDirectory(prefix="torture-") as folder:
-                tally = torture(command, Path(folder), arguments.kills, rng, end)
+                bench = Bench(command, Path(folder), arguments.warm)
+                tally = torture(bench, arguments.kills, rng, end)
+                bench.close()
             lines += describe(command, tally)
             if arguments.summary:
                 arguments.summary.write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -160,19 +173,87 @@ def describe(command: Command, tally: Tally) -> list[str]:
     return lines
 
 
-def torture(command: Command, folder: Path, kills: int, rng: random.Random, end: float) -> Tally:
+class Bench:
+    """A command and the folder that it is tried in.
+
+    Args:
+        command: the command.
+        folder: of everything.
+        warm: whether it is forked from a process with all imports.
+    """
+
+    def __init__(self, command: Command, folder: Path, warm: bool) -> None:
+        self.command = command
+        self.folder = folder
+        environment = {**os.environ, "CFDG_CHECKPOINT_SECONDS": "0.2"}
+        module = command.entry.partition(":")[0]
+        self.server = WarmServer([module, *command.modules], environment) if warm else None
+
+    def fresh(self, name: str) -> Path:
+        """Make a folder with what the command reads."""
+        place = self.folder / name
+        (place / "tmp").mkdir(parents=True)
+        prepared = self.folder / "prepared"
+        if not prepared.exists():
+            prepared.mkdir()
+            self.command.prepare(prepared)
+        shutil.copytree(prepared, place, dirs_exist_ok=True)
+        return place
+
+    def start(self, place: Path) -> Running:
+        """Start the command with a mark in its environment, by which its processes can be listed."""
+        mark = uuid.uuid4().hex
+        own = {"CFDG_CACHE": str(place / "cache"), "TMPDIR": str(place / "tmp"), MARK: mark}
+        words = [first_cell(place) if word == "RUN_ID" else word for word in self.command.words]
+        if self.server is not None:
+            return Running(self.server.start(self.command.entry, words, place, own), mark)
+        environment = {**os.environ, "CFDG_CHECKPOINT_SECONDS": "0.2", **own}
+        with (place / "errors.txt").open("wb") as errors:
+            process = subprocess.Popen(
+                [*cold(self.command.entry), *words],
+                cwd=place,
+                env=environment,
+                start_new_session=True,
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
+            )
+        return Running(process, mark)
+
+    def close(self) -> None:
+        """End the process that forks."""
+        if self.server is not None:
+            self.server.close()
+
+
+def cold(entry: str) -> list[str]:
+    """Return the words that start MODULE:FUNCTION in a new interpreter."""
+    module, _, function = entry.partition(":")
+    return [sys.executable, "-c", f"import sys; from {module} import {function}; sys.exit({function}())"]
+
+
+def first_cell(folder: Path) -> str:
+    """Return the run id of the first cell of a stored plan."""
+    units = json.loads((folder / "store" / "plan.json").read_text(encoding="utf-8"))["units"]
+    return next(unit["run_id"] for unit in units if unit["stage"])
+
+
+def torture(bench: Bench, kills: int, rng: random.Random, end: float) -> Tally:
     """Kill one command until the kills are used up, and compare each time that it finishes."""
-    whole = fresh(command, folder / "whole")
+    command = bench.command
+    whole = bench.fresh("whole")
+    bench.start(whole).process.wait()  # fills the caches of the system
+    shutil.rmtree(whole)
+    whole = bench.fresh("whole")
     began = time.monotonic()
-    finish(command, whole)
+    finish(bench, whole)
     tally = Tally(span=time.monotonic() - began)
     expected = digests(command, whole)
     print(f"{command.name}: undisturbed in {tally.span:.0f} s", flush=True)
     while tally.total < kills and time.monotonic() < end:
-        place = fresh(command, folder / "killed")
-        while tally.total < kills and time.monotonic() < end and kill_once(command, place, rng, tally):
+        place = bench.fresh("killed")
+        while tally.total < kills and time.monotonic() < end and kill_once(bench, place, rng, tally):
             pass
-        finish(command, place)
+        finish(bench, place)
         found = digests(command, place)
         require(found == expected, f"{command.name}: other bytes after kills: {found} instead of {expected}")
         tally.finished += 1
@@ -181,31 +262,14 @@ def torture(command: Command, folder: Path, kills: int, rng: random.Random, end:
     return tally
 
 
-def fresh(command: Command, folder: Path) -> Path:
-    """Make an empty folder with what the command reads."""
-    folder.mkdir()
-    command.prepare(folder)
-    return folder
-
-
-def start(command: Command, folder: Path) -> Running:
-    """Start the command with a mark in its environment, by which its processes can be listed."""
-    mark = uuid.uuid4().hex
-    environment = {**os.environ, "CFDG_CACHE": str(folder / "cache"), "CFDG_CHECKPOINT_SECONDS": "0.2", MARK: mark}
-    with (folder / "errors.txt").open("wb") as errors:
-        process = subprocess.Popen(
-            command.words, cwd=folder, env=environment, start_new_session=True, stdout=subprocess.DEVNULL, stderr=errors
-        )
-    return Running(process, mark)
-
-
-def finish(command: Command, folder: Path) -> None:
+def finish(bench: Bench, folder: Path) -> None:
     """Run the command to its end, and check what it leaves."""
-    running = start(command, folder)
+    command = bench.command
+    running = bench.start(folder)
     running.process.wait()
     check_end(command, folder, running)
     names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
-    left = [name for name in names if any(part in name for part in LEFT_OVER)]
+    left = [name for name in names if name.startswith("tmp/") or any(part in name for part in LEFT_OVER)]
     require(not left, f"{command.name} left {left}")
     command.check(folder)
 
@@ -222,12 +286,13 @@ def errors_of(folder: Path) -> str:
     return (folder / "errors.txt").read_text(encoding="utf-8", errors="replace")
 
 
-def kill_once(command: Command, folder: Path, rng: random.Random, tally: Tally) -> bool:
+def kill_once(bench: Bench, folder: Path, rng: random.Random, tally: Tally) -> bool:
     """Start the command and kill it at a random moment; returns whether it was still running then.
 
     One that survives the loss of a process is killed further, until it is lost itself or ends.
     """
-    running = start(command, folder)
+    command = bench.command
+    running = bench.start(folder)
     while not running.ends_within(rng.uniform(0.0, 1.1 * tally.span)):
         lost = kill(command, folder, running, rng, tally)
         if not (command.survives and lost):
@@ -282,16 +347,24 @@ def digests(command: Command, folder: Path) -> dict[str, str]:
 
 
 def content(path: Path) -> bytes:
-    """Read a file; of a model all but the seconds that its fit took, and the checksum that they are in."""
+    """Read a file; of models and curves all but what measures time, and the checksum that it is in."""
     found = path.read_bytes()
+    if path.suffix == ".json":
+        return json.dumps(untimed(json.loads(found)), sort_keys=True).encode()
     if path.suffix != ".safetensors":
         return found
     length = 8 + int.from_bytes(found[:8], "little")
     header = json.loads(found[8:length])
     tree = json.loads(header["__metadata__"].pop("tree", "{}"))
     header["__metadata__"].pop("sha256", None)
-    tree.get("history", {}).pop("seconds", None)
-    return json.dumps([header, tree], sort_keys=True).encode() + found[length:]
+    return json.dumps([header, untimed(tree)], sort_keys=True).encode() + found[length:]
+
+
+def untimed(tree: Any) -> Any:
+    """Leave what measures time out of JSON."""
+    if isinstance(tree, dict):
+        return {name: untimed(value) for name, value in tree.items() if name not in TIMED}
+    return tree
 
 
 def require(holds: bool, message: str) -> None:
@@ -324,60 +397,59 @@ def write_table(folder: Path) -> None:
 def write_model(folder: Path) -> None:
     """Fit the model that is sampled from."""
     write_table(folder)
-    subprocess.run([*FIT, "t.csv", "-o", "model", "--steps", "50"], cwd=folder, check=True, capture_output=True)
+    do(folder, FIT, "fit", "t.csv", "-o", "model", "--steps", "50")
 
 
-CFDG = [sys.executable, "-c", "import sys; from cfdg_experiments.cli import main; sys.exit(main())"]
-FIT = [sys.executable, "-m", "cfdg_diffusion.cli", "fit"]
-SAMPLE = [sys.executable, "-m", "cfdg_diffusion.cli", "sample"]
-RECORD = [sys.executable, "-c", "import sys; from cfdg_rl.datasets.cli import main; sys.exit(main())", "record"]
+def write_store(folder: Path) -> None:
+    """Write a plan, and run the pre-training of its first cell."""
+    do(folder, CFDG, *TABLE, "--store", "store", "--engine", "none", "--set", *SETTINGS)
+    units = json.loads((folder / "store" / "plan.json").read_text(encoding="utf-8"))["units"]
+    do(folder, CFDG, "cell", next(unit["needs"] for unit in units if unit["stage"]), "--store", "store")
+
+
+def do(folder: Path, entry: str, *words: str) -> None:
+    """Run a command that nobody kills."""
+    environment = {**os.environ, "CFDG_CACHE": str(folder / "cache")}
+    subprocess.run([*cold(entry), *words], cwd=folder, env=environment, check=True, stdout=subprocess.DEVNULL)
+
+
+CFDG = "cfdg_experiments.cli:main"
+FIT = "cfdg_diffusion.cli:main"
+RECORD = "cfdg_rl.datasets.cli:main"
 TABLE = ["table1", "--only", "hopper-medium", "--seeds", "0", "1", "--arms", "cfdg", "--device", "cpu"]
-STORED = [*TABLE, "--store", "store"]
-ONE_BY_ONE = """
-import json, subprocess, sys
-from pathlib import Path
-COMMAND = [sys.executable, "-c", "import sys; from cfdg_experiments.cli import main; sys.exit(main())"]
-def cfdg(*words):
-    subprocess.run([*COMMAND, *words], check=True, stdout=subprocess.DEVNULL)
-try:
-    cfdg(*sys.argv[1:], "--engine", "none")
-    for unit in json.loads(Path("store/plan.json").read_text())["units"]:
-        cfdg("cell", unit["run_id"], "--store", "store")
-    cfdg("report", "--store", "store")
-except subprocess.CalledProcessError as error:
-    sys.exit(f"a command ended with status {error.returncode}")
-"""
-STORE_RESULTS = ["runs/table1-quick/scores.csv", "runs/table1-quick/table.csv", "store/*/*/**/*.safetensors"]
-STORE_PHASES = (
-    ("plan and recording", "", 0),
-    ("pre-training", "store/pretrain/*/attempt-*", 1),
-    ("fine-tuning and refreshes", "store/pretrain/*/result.json", 2),
-    ("report", "store/cells/*/result.json", 3),
-)
+REPORTS = ("cfdg_experiments.table", "cfdg_experiments.stored_study", "cfdg_experiments.plots", "mlflow")
+TABULAR = ("cfdg_diffusion.tabular.model", "cfdg_diffusion.cli.fit", "cfdg_diffusion.cli.sample")
 COMMANDS = (
     Command(
         "record",
-        [*RECORD, "hopper-medium", "--rows", "8000", "--jobs", "2"],
+        RECORD,
+        shlex.split("record hopper-medium --rows 8000 --jobs 2"),
         ["cache/**/*.hdf5"],
-        [("recording", "", 0), ("writing", "cache/datasets/.*.partial*", 1), ("done", "cache/**/*.hdf5", 1)],
+        [("recording", "", 0), ("done", "cache/**/*.hdf5", 1)],
+        modules=("cfdg_rl.datasets.load",),
     ),
     Command(
         "fit",
-        [*FIT, *shlex.split("t.csv -o model --steps 120 --checkpoint half --checkpoint-every 0.2 --force")],
+        FIT,
+        shlex.split("fit t.csv -o model --steps 120 --checkpoint half --checkpoint-every 0.2 --force"),
         ["model/*"],
         [("start", "", 0), ("with a checkpoint", "half", 1), ("end", "model/*", 1)],
         prepare=write_table,
+        modules=TABULAR,
     ),
     Command(
         "sample",
-        [*SAMPLE, *shlex.split("model -n 4000 --seed 1 -o s.csv --force")],
+        FIT,
+        shlex.split("sample model -n 4000 --seed 1 -o s.csv --force"),
         ["s.csv"],
         [("start", "", 0), ("writing", ".s.csv*", 1), ("end", "s.csv", 1)],
         prepare=write_model,
+        modules=TABULAR,
     ),
     Command(
         "table1",
-        [*CFDG, *TABLE, "--jobs", "2", "--set", *SETTINGS],
+        CFDG,
+        [*TABLE, "--jobs", "2", "--set", *SETTINGS],
         ["runs/table1-quick/scores.csv", "runs/table1-quick/table.csv"],
         [
             ("recording", "", 0),
@@ -386,15 +458,36 @@ COMMANDS = (
             ("MLflow and report", "runs/cells/*.json", 3),
         ],
         check=check_tracking,
+        modules=REPORTS,
     ),
     Command(
         "store",
-        [*CFDG, *STORED, "--engine", "local", "--jobs", "2", "--set", *SETTINGS],
-        STORE_RESULTS,
-        STORE_PHASES,
+        CFDG,
+        [*TABLE, "--store", "store", "--engine", "local", "--jobs", "2", "--set", *SETTINGS],
+        ["runs/table1-quick/scores.csv", "runs/table1-quick/table.csv", "store/*/*/**/*.safetensors"],
+        [
+            ("plan and recording", "", 0),
+            ("pre-training", "store/pretrain/*/attempt-*", 1),
+            ("fine-tuning and refreshes", "store/pretrain/*/result.json", 2),
+            ("MLflow and report", "store/cells/*/result.json", 3),
+        ],
         survives=True,
+        check=check_tracking,
+        modules=REPORTS,
     ),
-    Command("cells", [sys.executable, "-c", ONE_BY_ONE, *STORED, "--set", *SETTINGS], STORE_RESULTS, STORE_PHASES),
+    Command(
+        "cell",
+        CFDG,
+        shlex.split("cell RUN_ID --store store"),
+        ["store/cells/*/cell.json", "store/cells/*/**/*.safetensors"],
+        [
+            ("start", "", 0),
+            ("with a checkpoint", "store/cells/*/ckpt/*/MANIFEST.json", 1),
+            ("end", "store/cells/*/result.json", 1),
+        ],
+        prepare=write_store,
+        modules=("cfdg_experiments.stored_cell",),
+    ),
 )
 
 if __name__ == "__main__":
