@@ -51,7 +51,14 @@ END_SECONDS = 20.0  # within which the processes of a killed command have to end
 TIMED = ("seconds", "throughput/env_steps_per_second")
 MARK = "CFDG_TORTURE"
 VICTIMS = ("the command", "one of its processes", "all processes")
-LEFT_OVER = ("partial", ".lock", ".tmp", "unfinished/")  # parts of names that no finished folder has
+LEFT_OVER = (
+    "partial",
+    ".lock",
+    ".tmp",
+    "unfinished/",
+    "/ckpt/",
+    "/rings/",
+)  # parts of names that no finished folder has
 
 
 @dataclass(frozen=True)

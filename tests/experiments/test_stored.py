@@ -26,10 +26,12 @@ from cfdg_experiments.plan import make_plan
 from cfdg_experiments.profile_files import load_profile
 from cfdg_experiments.results import CellResult
 from cfdg_experiments.run import CellRun, run_cell
+from cfdg_experiments.scratch import scratch_folder
 from cfdg_experiments.stored_cell import UnitRun, WaitingError, run_unit
 from cfdg_experiments.stored_plan import Unit, load_plan, save_plan, units_of
 from cfdg_experiments.stored_study import print_status
 from cfdg_experiments.study import STUDIES, TABLE_1
+from cfdg_rl.files import HOST
 
 HOPPER = "recorded:hopper-medium"
 TINY = {
@@ -325,6 +327,38 @@ def test_killed_processes_of_the_local_engine_go_on_and_no_process_stays(tmp_pat
     assert all((tmp_path / name / "log").read_text() == "x" * 30 for name in "abc")
     assert not engine.running
     assert any(line.startswith("again") for line in said)
+
+
+def test_what_a_process_leaves_that_was_killed_at_its_very_end_goes_with_the_next_command(planned, uri, tmp_path):
+    store = Store(uri)
+    first, second = units_of(planned)
+    for unit in (first, second):
+        store.write(f"{unit.folder}/result.json", {"attempt": 1, "files": {}})
+        store.write(f"{unit.folder}/ckpt/000000003/MANIFEST.json", {"step": 3, "files": []})
+        store.write(f"{unit.folder}/rings/piece", {})
+    assert "is done already" in run_unit(first.run_id, uri)
+    assert store.names(first.folder) == ["result.json"]
+    assert drive([second], store, Scripted(), QUICK) == {}
+    assert store.names(second.folder) == ["result.json"]
+
+
+def test_a_draft_of_a_killed_process_goes_when_the_file_is_made(tmp_path):
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        ended.wait()
+    (tmp_path / f".plan.{HOST}-{ended.pid}.01234567.partial").touch()
+    assert Store(str(tmp_path)).create("plan.json", {})
+    assert [path.name for path in tmp_path.iterdir()] == ["plan.json"]
+
+
+def test_scratch_folders_of_killed_processes_are_removed(tmp_path):
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        ended.wait()
+    names = [f"cfdg-{HOST}-{ended.pid}-x", f"cfdg-{HOST}-{os.getpid()}-x", f"cfdg-00000000-{ended.pid}-x", "cfdg-mine"]
+    for name in names:
+        (tmp_path / name / "cells").mkdir(parents=True)
+    with scratch_folder(tmp_path) as place:
+        assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*names[1:], place.name])
+    assert not place.exists()
 
 
 @pytest.mark.parametrize(("closes", "status"), [(False, 0), (True, 1)])

@@ -11,6 +11,8 @@ import time
 from dataclasses import dataclass
 from typing import IO, Protocol
 
+from cfdg_experiments.scratch import remove_scratch
+
 END_WITH_STDIN = "CFDG_END_WITH_STDIN"  # set by a driver whose end is to be the unit's
 COMMAND = "import sys; from cfdg_experiments.cli import main; sys.exit(main())"
 
@@ -102,11 +104,12 @@ class LocalEngine:
         return [self._ended(run_id) for run_id in ended]
 
     def close(self) -> None:
-        """End everything that was started."""
+        """End everything that was started, and remove the scratch folders of what was killed."""
         for process, _ in self.running.values():
             process.kill()
         for run_id in list(self.running):
             self._ended(run_id)
+        remove_scratch(None)
 
     def _ended(self, run_id: str) -> Ended:
         process, errors = self.running.pop(run_id)

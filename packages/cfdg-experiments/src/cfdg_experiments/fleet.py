@@ -105,7 +105,9 @@ def drive(
 
 def _skip_done(book: _Book, store: Store, finished: Callable[[Unit], None]) -> None:
     for unit in list(book.waiting):
-        if CellFolder(store, unit.folder).result() is not None:
+        folder = CellFolder(store, unit.folder)
+        if folder.result() is not None:
+            folder.drop_checkpoints()
             book.waiting.remove(unit)
             book.done.add(unit.run_id)
             finished(unit)

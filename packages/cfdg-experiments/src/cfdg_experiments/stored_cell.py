@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ from cfdg_experiments.object_store import TEMPORARY, Store
 from cfdg_experiments.policy_store import FOLDER
 from cfdg_experiments.results import plain
 from cfdg_experiments.run import pretrain_cell, run_cell
+from cfdg_experiments.scratch import scratch_folder
 from cfdg_experiments.stored_plan import Unit, find_unit, load_plan, units_of
 
 MODEL = "model.safetensors"
@@ -54,15 +54,15 @@ def run_unit(run_id: str, uri: str, scratch: Path | None = None) -> str:
     unit = find_unit(units_of(load_plan(store)), run_id)
     folder = CellFolder(store, unit.folder)
     if folder.result() is not None:
+        folder.drop_checkpoints()
         return f"{unit.name} is done already"
     offline = CellFolder(store, f"pretrain/{unit.needs}")
     if unit.needs and offline.result() is None:
         raise WaitingError(f"{unit.name}: its pre-training {unit.needs} is not done; run it first")
     attempt = folder.begin()
     try:
-        with tempfile.TemporaryDirectory(prefix="cfdg-", dir=scratch) as place:
-            run = UnitRun(unit, folder, attempt, Path(place))
-            run.run(offline)
+        with scratch_folder(scratch) as place:
+            UnitRun(unit, folder, attempt, place).run(offline)
     except BaseException as error:
         state = "failed" if isinstance(error, Exception) else "stopped"
         folder.note(attempt, state=state, error=f"{type(error).__name__}: {error}".splitlines()[0])
