@@ -31,6 +31,7 @@ from cfdg_experiments.stored_cell import UnitRun, WaitingError, run_unit
 from cfdg_experiments.stored_plan import Unit, load_plan, save_plan, units_of
 from cfdg_experiments.stored_study import print_status
 from cfdg_experiments.study import STUDIES, TABLE_1
+from cfdg_experiments.throttle import StoppedError
 from cfdg_rl.files import HOST
 
 HOPPER = "recorded:hopper-medium"
@@ -199,6 +200,31 @@ def test_a_unit_that_is_killed_goes_on_elsewhere_to_the_same_result(planned, uri
     assert "2 done" in capsys.readouterr().out
     assert main(["report", "--store", uri, "--out", str(tmp_path / "runs")]) == 0
     assert (tmp_path / "runs" / "table1-quick" / "scores.csv").exists()
+
+
+def test_a_unit_that_is_asked_to_end_writes_a_checkpoint_first(planned, uri, tmp_path, monkeypatch):
+    monkeypatch.setenv("CFDG_CACHE", str(tmp_path / "cache"))
+    unit = units_of(planned)[0]
+    with pytest.raises(StoppedError, match="goes on from the last checkpoint") as stopped:
+        run_unit(unit.run_id, uri, stops=lambda: True)
+    assert stopped.value.status == 143
+    folder = CellFolder(Store(uri), unit.folder)
+    assert (folder.latest().state, folder.manifests()[-1]["step"]) == ("stopped", 1)
+    assert "is done, attempt 2" in run_unit(unit.run_id, uri)
+
+
+def test_the_command_of_a_unit_hears_sigterm_from_its_start_on(monkeypatch, capsys):
+    def run(run_id, store, scratch, stops):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return f"asked to end: {stops()}"
+
+    monkeypatch.setattr("cfdg_experiments.stored_cell.run_unit", run)
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        assert main(["cell", "x", "--store", "y"]) == 0
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert capsys.readouterr().out == "asked to end: True\n"
 
 
 def test_the_second_driver_is_refused(uri):

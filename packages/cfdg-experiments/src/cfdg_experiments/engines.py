@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from typing import IO, Protocol
 from cfdg_experiments.scratch import remove_scratch
 
 END_WITH_STDIN = "CFDG_END_WITH_STDIN"  # set by a driver whose end is to be the unit's
+STOP_SECONDS = 30.0  # from SIGTERM to SIGKILL, as clusters have it
 COMMAND = "import sys; from cfdg_experiments.cli import main; sys.exit(main())"
 
 
@@ -104,8 +106,13 @@ class LocalEngine:
         return [self._ended(run_id) for run_id in ended]
 
     def close(self) -> None:
-        """End everything that was started, and remove the scratch folders of what was killed."""
+        """End everything that was started, with a checkpoint if that takes no longer than half a minute."""
         for process, _ in self.running.values():
+            process.terminate()
+        end = time.monotonic() + STOP_SECONDS
+        for process, _ in self.running.values():
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(max(0.0, end - time.monotonic()))
             process.kill()
         for run_id in list(self.running):
             self._ended(run_id)

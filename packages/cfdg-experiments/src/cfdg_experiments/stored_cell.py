@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -23,6 +23,7 @@ from cfdg_experiments.results import plain
 from cfdg_experiments.run import pretrain_cell, run_cell
 from cfdg_experiments.scratch import scratch_folder
 from cfdg_experiments.stored_plan import Unit, find_unit, load_plan, units_of
+from cfdg_experiments.throttle import StoppedError
 
 MODEL = "model.safetensors"
 CURVES = "cell.json"
@@ -35,18 +36,20 @@ class WaitingError(RuntimeError):
     status = TEMPORARY
 
 
-def run_unit(run_id: str, uri: str, scratch: Path | None = None) -> str:
+def run_unit(run_id: str, uri: str, scratch: Path | None = None, stops: Callable[[], bool] = bool) -> str:
     """Run one unit of the plan in a store to its end; returns what was done, in one sentence.
 
     Args:
         run_id: of the unit.
         uri: of the store.
         scratch: where work is done; None takes a temporary folder.
+        stops: tells if the work is to end with a checkpoint.
 
     Raises:
         ValueError: if the store has no such unit.
         WaitingError: if its pre-training is not done.
         RunningError: if another process is running it.
+        StoppedError: after the checkpoint that was asked for.
         StoreError: if the store fails.
     """
     end_with_stdin()
@@ -62,9 +65,10 @@ def run_unit(run_id: str, uri: str, scratch: Path | None = None) -> str:
     attempt = folder.begin()
     try:
         with scratch_folder(scratch) as place:
-            UnitRun(unit, folder, attempt, place).run(offline)
+            UnitRun(unit, folder, attempt, place, stops).run(offline)
     except BaseException as error:
-        state = "failed" if isinstance(error, Exception) else "stopped"
+        failed = isinstance(error, Exception) and not isinstance(error, StoppedError)
+        state = "failed" if failed else "stopped"
         folder.note(attempt, state=state, error=f"{type(error).__name__}: {error}".splitlines()[0])
         raise
     return f"{unit.name} is done, attempt {attempt.number}"
@@ -78,13 +82,16 @@ class UnitRun:
         folder: its files in the store.
         attempt: this attempt.
         place: the scratch folder.
+        stops: tells if the work is to end with a checkpoint.
     """
 
-    def __init__(self, unit: Unit, folder: CellFolder, attempt: Attempt, place: Path) -> None:
+    def __init__(
+        self, unit: Unit, folder: CellFolder, attempt: Attempt, place: Path, stops: Callable[[], bool]
+    ) -> None:
         self.unit = unit
         self.folder = folder
         self.attempt = attempt
-        self.space = Workspace(place, on_saved=self.save)
+        self.space = Workspace(place, on_saved=self.save, stops=stops)
         self.place = place
         self.lines: dict[int, str] = {}
         self.step = 0
