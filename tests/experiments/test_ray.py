@@ -79,8 +79,17 @@ def test_capacity_is_what_fits_of_both():
 OLD = {"versions": {"Python": "3.99"}, "store": True}
 
 
+class RayError(Exception):
+    """The base of Ray's own errors, which is no RuntimeError."""
+
+
 def fake(resources, **nodes):
     """A cluster whose probes answer as they are told."""
+
+    def get(node, timeout):
+        if nodes[node] is None:
+            raise RayError("the worker died\nand so on")
+        return nodes[node]
 
     def remote(*_, **__):
         return lambda probe: SimpleNamespace(options=lambda **__: SimpleNamespace(remote=lambda uri, name, node: node))
@@ -92,7 +101,8 @@ def fake(resources, **nodes):
         cluster_resources=lambda: resources,
         nodes=lambda: listed,
         remote=remote,
-        get=lambda node, timeout: nodes[node],
+        get=get,
+        exceptions=SimpleNamespace(RayError=RayError),
         util=SimpleNamespace(scheduling_strategies=place),
     )
 
@@ -112,6 +122,7 @@ def fake(resources, **nodes):
             RaySettings(),
             "node c does not see the store .* \\(x\\)",
         ),
+        (fake({"CPU": 2.0}, d=None), RaySettings(), r"node d does not run a probe \(the worker died\), expected"),
     ],
 )
 def test_a_cluster_that_cannot_run_the_plan_is_refused(ray, settings, message, tmp_path, monkeypatch):
@@ -120,6 +131,18 @@ def test_a_cluster_that_cannot_run_the_plan_is_refused(ray, settings, message, t
     with pytest.raises(PreflightError, match=message):
         preflight(ray, store, settings)
     assert store.names("") == [], "the probe is removed"
+
+
+@pytest.mark.parametrize("error", [RayError, ConnectionError, ValueError])
+def test_a_cluster_that_refuses_is_one_sentence(error, monkeypatch):
+    def init(**_):
+        raise error("Authentication failed: the token is wrong\nand so on")
+
+    ray = SimpleNamespace(init=init, exceptions=SimpleNamespace(RayError=RayError), shutdown=lambda: None)
+    monkeypatch.setattr(ray_engine, "import_ray", lambda: ray)
+    message = r"^no Ray cluster at auto \(Authentication failed: the token is wrong\); start one with ray start$"
+    with pytest.raises(PreflightError, match=message):
+        RayEngine("x", RaySettings())
 
 
 def test_ray_that_is_not_installed_is_one_sentence(monkeypatch):

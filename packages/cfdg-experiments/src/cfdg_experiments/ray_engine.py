@@ -221,7 +221,11 @@ def _check_node(ray: Any, node: Mapping[str, Any], uri: str, name: str) -> None:
     where = node.get("NodeManagerHostname", node["NodeID"][:8])
     place = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
     task = ray.remote(num_cpus=0, max_retries=0)(probe).options(scheduling_strategy=place)
-    found = ray.get(task.remote(uri, name, node["NodeID"]), timeout=120)
+    try:
+        found = ray.get(task.remote(uri, name, node["NodeID"]), timeout=120)
+    except ray.exceptions.RayError as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise PreflightError(f"node {where} does not run a probe ({reason}), expected an answer in 120 s") from error
     if found["store"] is not True:
         raise PreflightError(f"node {where} does not see the store {uri} ({found['store']}), expected a shared one")
     for what, mine in versions().items():
@@ -255,6 +259,6 @@ def _connect(ray: Any, settings: RaySettings, environment: Mapping[str, str]) ->
         return
     try:
         ray.init(address=settings.address, **common)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:  # such as of a wrong token
         reason = str(error).strip().splitlines()[0]
         raise PreflightError(f"no Ray cluster at {settings.address} ({reason}); start one with ray start") from error
