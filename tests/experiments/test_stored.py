@@ -14,12 +14,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from cfdg_experiments import cell_store, engines, throttle
+from cfdg_experiments import cell_store, engines, live_curves, stored_study, throttle
 from cfdg_experiments.cell_store import CellFolder, FencedError, RunningError
 from cfdg_experiments.cells import Workspace
 from cfdg_experiments.cli import main
 from cfdg_experiments.engines import Ended, LocalEngine
 from cfdg_experiments.fleet import DRIVER, Patience, classify, drive, only_driver
+from cfdg_experiments.live_curves import LiveCurves
 from cfdg_experiments.locks import BusyError
 from cfdg_experiments.object_store import Store, StoreError
 from cfdg_experiments.plan import make_plan
@@ -32,6 +33,7 @@ from cfdg_experiments.stored_plan import Unit, load_plan, save_plan, units_of
 from cfdg_experiments.stored_study import print_status
 from cfdg_experiments.study import STUDIES, TABLE_1
 from cfdg_experiments.throttle import StoppedError
+from cfdg_experiments.tracking import Tracker
 from cfdg_rl.files import HOST
 
 HOPPER = "recorded:hopper-medium"
@@ -397,6 +399,78 @@ def test_a_unit_ends_by_itself_or_with_the_input_that_its_driver_holds(closes, s
             process.stdin.close()
         assert process.wait(60) == status
         assert process.stderr.read() == b""
+
+
+class Told:
+    """A tracker that notes what it is told."""
+
+    def __init__(self):
+        self.evaluations = []
+        self.results = []
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def evaluation(self, key, evaluation):
+        self.evaluations.append((key.arm, evaluation.step, evaluation.scores.tolist()))
+
+    def finished(self, result):
+        self.results.append(result)
+
+    def report(self, files):
+        self.files = files
+
+
+def test_evaluations_of_running_cells_are_told_once_for_each_column(planned, uri, monkeypatch):
+    monkeypatch.setattr(live_curves, "LOOK_SECONDS", 0.0)
+    store = Store(uri)
+    cell = units_of(planned)[1]
+    told = Told()
+    keys = {cell.cell: [cell.cell.key, cell.cell.key._replace(arm="other")]}
+    curves = LiveCurves(store, keys, told)
+    curves.look(units_of(planned))
+    assert told.evaluations == []
+    first = '{"step": 0, "scores": [1.0, 2.0], "loss": [null, 0.5]}\n'
+    store.write_text(f"{cell.folder}/metrics.jsonl", first)
+    curves.look([cell])
+    store.write_text(f"{cell.folder}/metrics.jsonl", first + '{"step": 20, "scores": [3.0, 4.0]}\n')
+    curves.look([cell])
+    curves.look([cell])
+    expected = [("cfdg", 0, [1.0, 2.0]), ("other", 0, [1.0, 2.0]), ("cfdg", 20, [3.0, 4.0]), ("other", 20, [3.0, 4.0])]
+    assert told.evaluations == expected
+
+
+def test_a_study_in_a_store_ends_with_its_report_although_a_process_was_killed(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("CFDG_CACHE", str(tmp_path / "cache"))
+    told = Told()
+    monkeypatch.setattr(Tracker, "open", lambda *_, **__: told)
+    monkeypatch.setattr(
+        stored_study, "write_product_report", lambda plan, results, *_: [Path(result.name) for result in results]
+    )
+    wait = LocalEngine.wait
+    killed = []
+
+    def killing(self, seconds):
+        if not killed:
+            killed.extend(process.pid for process, _ in self.running.values())
+            os.kill(killed[0], signal.SIGKILL)
+        return wait(self, seconds)
+
+    monkeypatch.setattr(LocalEngine, "wait", killing)
+    store = str(tmp_path / "store")
+    sets = [
+        f"{name}={json.dumps(value)}" for name, value in TINY.items() if name not in ("seeds", "algorithms", "arms")
+    ]
+    words = ["table1", "--seeds", "0", "--algorithms", "iql", "--arms", "cfdg", "--out", str(tmp_path / "runs")]
+    assert main([*words, "--store", store, "--set", *sets]) == 0
+    said = capsys.readouterr().out
+    assert "pre-training, infrastructure failure 1: status -9" in said
+    assert len(killed) == 1
+    assert [result.arm for result in told.results] == ["cfdg"]
+    assert told.files == [Path("recorded:hopper-medium/iql/cfdg")]
 
 
 def test_all_studies_can_be_stored():
