@@ -275,7 +275,7 @@ def finish(bench: Bench, folder: Path) -> None:
     running = bench.start(folder)
     running.process.wait()
     check_end(command, folder, running)
-    names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+    names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()]
     left = [name for name in names if name.startswith("tmp/") or any(part in name for part in LEFT_OVER)]
     require(not left, f"{command.name} left {left}")
     command.check(folder)
