@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import subprocess
 import sys
 import textwrap
 import time
@@ -13,22 +14,27 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from cfdg_experiments import cell_store, engines, throttle
+from cfdg_experiments import cell_store, engines, live_curves, stored_study, throttle
 from cfdg_experiments.cell_store import CellFolder, FencedError, RunningError
 from cfdg_experiments.cells import Workspace
 from cfdg_experiments.cli import main
 from cfdg_experiments.engines import Ended, LocalEngine
 from cfdg_experiments.fleet import DRIVER, Patience, classify, drive, only_driver
+from cfdg_experiments.live_curves import LiveCurves
 from cfdg_experiments.locks import BusyError
 from cfdg_experiments.object_store import Store, StoreError
 from cfdg_experiments.plan import make_plan
 from cfdg_experiments.profile_files import load_profile
 from cfdg_experiments.results import CellResult
 from cfdg_experiments.run import CellRun, run_cell
+from cfdg_experiments.scratch import scratch_folder
 from cfdg_experiments.stored_cell import UnitRun, WaitingError, run_unit
 from cfdg_experiments.stored_plan import Unit, load_plan, save_plan, units_of
 from cfdg_experiments.stored_study import print_status
 from cfdg_experiments.study import STUDIES, TABLE_1
+from cfdg_experiments.throttle import StoppedError
+from cfdg_experiments.tracking import Tracker
+from cfdg_rl.files import HOST
 
 HOPPER = "recorded:hopper-medium"
 TINY = {
@@ -198,6 +204,31 @@ def test_a_unit_that_is_killed_goes_on_elsewhere_to_the_same_result(planned, uri
     assert (tmp_path / "runs" / "table1-quick" / "scores.csv").exists()
 
 
+def test_a_unit_that_is_asked_to_end_writes_a_checkpoint_first(planned, uri, tmp_path, monkeypatch):
+    monkeypatch.setenv("CFDG_CACHE", str(tmp_path / "cache"))
+    unit = units_of(planned)[0]
+    with pytest.raises(StoppedError, match="goes on from the last checkpoint") as stopped:
+        run_unit(unit.run_id, uri, stops=lambda: True)
+    assert stopped.value.status == 143
+    folder = CellFolder(Store(uri), unit.folder)
+    assert (folder.latest().state, folder.manifests()[-1]["step"]) == ("stopped", 1)
+    assert "is done, attempt 2" in run_unit(unit.run_id, uri)
+
+
+def test_the_command_of_a_unit_hears_sigterm_from_its_start_on(monkeypatch, capsys):
+    def run(run_id, store, scratch, stops):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return f"asked to end: {stops()}"
+
+    monkeypatch.setattr("cfdg_experiments.stored_cell.run_unit", run)
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        assert main(["cell", "x", "--store", "y"]) == 0
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert capsys.readouterr().out == "asked to end: True\n"
+
+
 def test_the_second_driver_is_refused(uri):
     store = Store(uri)
     with (
@@ -274,7 +305,7 @@ def test_a_unit_that_is_lost_again_and_again_is_given_up(tmp_path):
     ("status", "message", "kind"),
     [
         (None, "", "infrastructure"), (-9, "", "infrastructure"), (137, "", "infrastructure"),
-        (143, "", "infrastructure"),
+        (143, "", "infrastructure"), (-6, "Fatal Python error", "transient"), (-11, "", "transient"),
         (75, "store failed", "transient"), (2, "CUDA error: x", "transient"), (2, "rows is 0", "deterministic"),
         (1, "", "deterministic"),
     ],
@@ -285,6 +316,8 @@ def test_failures_are_told_apart(status, message, kind):
 
 TOY = """
 import pathlib, sys, time
+from cfdg_experiments.engines import end_with_stdin
+end_with_stdin()
 place = pathlib.Path(sys.argv[2]) / sys.argv[1]
 place.mkdir(exist_ok=True)
 log = place / "log"
@@ -322,6 +355,122 @@ def test_killed_processes_of_the_local_engine_go_on_and_no_process_stays(tmp_pat
     assert all((tmp_path / name / "log").read_text() == "x" * 30 for name in "abc")
     assert not engine.running
     assert any(line.startswith("again") for line in said)
+
+
+def test_what_a_process_leaves_that_was_killed_at_its_very_end_goes_with_the_next_command(planned, uri, tmp_path):
+    store = Store(uri)
+    first, second = units_of(planned)
+    for unit in (first, second):
+        store.write(f"{unit.folder}/result.json", {"attempt": 1, "files": {}})
+        store.write(f"{unit.folder}/ckpt/000000003/MANIFEST.json", {"step": 3, "files": []})
+        store.write(f"{unit.folder}/rings/piece", {})
+    assert "is done already" in run_unit(first.run_id, uri)
+    assert store.names(first.folder) == ["result.json"]
+    assert drive([second], store, Scripted(), QUICK) == {}
+    assert store.names(second.folder) == ["result.json"]
+
+
+def test_a_draft_of_a_killed_process_goes_when_the_file_is_made(tmp_path):
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        ended.wait()
+    (tmp_path / f".plan.{HOST}-{ended.pid}.01234567.partial").touch()
+    assert Store(str(tmp_path)).create("plan.json", {})
+    assert [path.name for path in tmp_path.iterdir()] == ["plan.json"]
+
+
+def test_scratch_folders_of_killed_processes_are_removed(tmp_path):
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        ended.wait()
+    names = [f"cfdg-{HOST}-{ended.pid}-x", f"cfdg-{HOST}-{os.getpid()}-x", f"cfdg-00000000-{ended.pid}-x", "cfdg-mine"]
+    for name in names:
+        (tmp_path / name / "cells").mkdir(parents=True)
+    with scratch_folder(tmp_path) as place:
+        assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*names[1:], place.name])
+    assert not place.exists()
+
+
+@pytest.mark.parametrize(("closes", "status"), [(False, 0), (True, 1)])
+def test_a_unit_ends_by_itself_or_with_the_input_that_its_driver_holds(closes, status):
+    words = "import time; from cfdg_experiments.engines import end_with_stdin; end_with_stdin(); time.sleep(%s)"
+    command = [sys.executable, "-c", words % (60 if closes else 0.2)]
+    environment = {**os.environ, engines.END_WITH_STDIN: "1"}
+    with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        if closes:
+            process.stdin.close()
+        assert process.wait(60) == status
+        assert process.stderr.read() == b""
+
+
+class Told:
+    """A tracker that notes what it is told."""
+
+    def __init__(self):
+        self.evaluations = []
+        self.results = []
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def evaluation(self, key, evaluation):
+        self.evaluations.append((key.arm, evaluation.step, evaluation.scores.tolist()))
+
+    def finished(self, result):
+        self.results.append(result)
+
+    def report(self, files):
+        self.files = files
+
+
+def test_evaluations_of_running_cells_are_told_once_for_each_column(planned, uri, monkeypatch):
+    monkeypatch.setattr(live_curves, "LOOK_SECONDS", 0.0)
+    store = Store(uri)
+    cell = units_of(planned)[1]
+    told = Told()
+    keys = {cell.cell: [cell.cell.key, cell.cell.key._replace(arm="other")]}
+    curves = LiveCurves(store, keys, told)
+    curves.look(units_of(planned))
+    assert told.evaluations == []
+    first = '{"step": 0, "scores": [1.0, 2.0], "loss": [null, 0.5]}\n'
+    store.write_text(f"{cell.folder}/metrics.jsonl", first)
+    curves.look([cell])
+    store.write_text(f"{cell.folder}/metrics.jsonl", first + '{"step": 20, "scores": [3.0, 4.0]}\n')
+    curves.look([cell])
+    curves.look([cell])
+    expected = [("cfdg", 0, [1.0, 2.0]), ("other", 0, [1.0, 2.0]), ("cfdg", 20, [3.0, 4.0]), ("other", 20, [3.0, 4.0])]
+    assert told.evaluations == expected
+
+
+def test_a_study_in_a_store_ends_with_its_report_although_a_process_was_killed(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("CFDG_CACHE", str(tmp_path / "cache"))
+    told = Told()
+    monkeypatch.setattr(Tracker, "open", lambda *_, **__: told)
+    monkeypatch.setattr(
+        stored_study, "write_product_report", lambda plan, results, *_: [Path(result.name) for result in results]
+    )
+    wait = LocalEngine.wait
+    killed = []
+
+    def killing(self, seconds):
+        if not killed:
+            killed.extend(process.pid for process, _ in self.running.values())
+            os.kill(killed[0], signal.SIGKILL)
+        return wait(self, seconds)
+
+    monkeypatch.setattr(LocalEngine, "wait", killing)
+    store = str(tmp_path / "store")
+    sets = [
+        f"{name}={json.dumps(value)}" for name, value in TINY.items() if name not in ("seeds", "algorithms", "arms")
+    ]
+    words = ["table1", "--seeds", "0", "--algorithms", "iql", "--arms", "cfdg", "--out", str(tmp_path / "runs")]
+    assert main([*words, "--store", store, "--set", *sets]) == 0
+    said = capsys.readouterr().out
+    assert "pre-training, infrastructure failure 1: status -9" in said
+    assert len(killed) == 1
+    assert [result.arm for result in told.results] == ["cfdg"]
+    assert told.files == [Path("recorded:hopper-medium/iql/cfdg")]
 
 
 def test_all_studies_can_be_stored():

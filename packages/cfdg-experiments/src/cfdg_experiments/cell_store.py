@@ -177,6 +177,10 @@ class CellFolder:
         listed = {name: self.store.put(path, self.at(name)) for name, path in files.items()}
         self.check(attempt)
         self.store.write(self.at(RESULT), {"attempt": attempt.number, "files": listed})
+        self.drop_checkpoints()
+
+    def drop_checkpoints(self) -> None:
+        """Remove the checkpoints of a cell that is done, which one that was killed at its very end has left."""
         for name in self.store.names(self.name):
             if name in ("ckpt", RINGS):
                 self.store.remove(self.at(name))

@@ -131,11 +131,13 @@ class Workspace:
         folder: of everything.
         cache: where datasets are cached; None is the user's cache folder.
         on_saved: told of each checkpoint: its step and its files.
+        stops: tells if work is to end with a checkpoint.
     """
 
     folder: Path
     cache: Path | None = None
     on_saved: Callable[[int, Sequence[Path]], None] | None = None
+    stops: Callable[[], bool] = bool  # which is False
 
     def pretrained(self, cell: Cell) -> Path:
         """Return the offline checkpoint that every arm of a dataset shares, and IQL with PEX."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import functools
 import os
+import signal
 import sys
 import textwrap
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,7 +28,11 @@ CONTINUES = "A finished cell is never run twice, and a killed command continues 
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit status: 0, 2 or 75 (try again later) with one sentence, 130 after Ctrl-C."""
+    """Run one command; returns the exit status.
+
+    It is 0, or with one sentence 2 (the same would fail again), 75 (try again later), 130 (Ctrl-C), or of ``cfdg cell``
+    143 (SIGTERM, after a checkpoint).
+    """
     arguments = build_parser().parse_args(argv)
     try:
         return int(arguments.command(arguments) or 0)
@@ -156,7 +162,9 @@ def _cell(arguments: argparse.Namespace) -> int:
     from cfdg_experiments.stored_cell import run_unit, set_threads
 
     set_threads()
-    sys.stdout.write(run_unit(arguments.run_id, arguments.store, arguments.scratch) + "\n")
+    ended = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: ended.set())  # clusters send it some seconds before SIGKILL
+    sys.stdout.write(run_unit(arguments.run_id, arguments.store, arguments.scratch, ended.is_set) + "\n")
     return 0
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from dataclasses import dataclass
 from typing import IO, Protocol
 
-from cfdg_experiments.stored_cell import END_WITH_STDIN
+from cfdg_experiments.scratch import remove_scratch
 
+END_WITH_STDIN = "CFDG_END_WITH_STDIN"  # set by a driver whose end is to be the unit's
+STOP_SECONDS = 30.0  # from SIGTERM to SIGKILL, as clusters have it
 COMMAND = "import sys; from cfdg_experiments.cli import main; sys.exit(main())"
 
 
@@ -102,11 +106,17 @@ class LocalEngine:
         return [self._ended(run_id) for run_id in ended]
 
     def close(self) -> None:
-        """End everything that was started."""
+        """End everything that was started, with a checkpoint if that takes no longer than half a minute."""
         for process, _ in self.running.values():
+            process.terminate()
+        end = time.monotonic() + STOP_SECONDS
+        for process, _ in self.running.values():
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(max(0.0, end - time.monotonic()))
             process.kill()
         for run_id in list(self.running):
             self._ended(run_id)
+        remove_scratch(None)
 
     def _ended(self, run_id: str) -> Ended:
         process, errors = self.running.pop(run_id)
@@ -123,3 +133,16 @@ def last_line(text: str) -> str:
     """Return the last line of what a command wrote to its errors."""
     lines = text.strip().splitlines()
     return lines[-1].removeprefix("cfdg: error: ") if lines else ""
+
+
+def end_with_stdin() -> None:
+    """End this process when its input ends, where a driver asks for it: no unit outlives a driver that was killed."""
+    if os.environ.get(END_WITH_STDIN) == "1":
+        threading.Thread(target=_watch_stdin, daemon=True).start()
+
+
+def _watch_stdin() -> None:
+    """Wait for the end of the input; ``sys.stdin`` would be locked meanwhile, and Python aborts at its end on that."""
+    while os.read(0, 1 << 16):
+        pass
+    os._exit(1)

@@ -10,7 +10,7 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal
@@ -24,6 +24,7 @@ from cfdg_rl.files import is_running
 
 DRIVER = "driver.json"
 LOSSES = 20  # of machines or processes, per unit, after which something else is wrong
+LOST = (-9, -15, 128 + 9, 128 + 15)  # statuses of a process that the system ended
 WAIT_SECONDS = 10.0  # before the first repetition of a passing failure; it doubles each time
 
 Failure = Literal["infrastructure", "transient", "deterministic"]
@@ -73,8 +74,8 @@ def drive(
     store: Store,
     engine: Engine,
     patience: Patience = Patience(),
-    finished: Callable[[Unit], None] = lambda unit: None,
     say: Callable[[str], None] = lambda text: None,
+    watch: Callable[[Collection[Unit]], None] = lambda running: None,
 ) -> dict[str, str]:
     """Run units until each is done or has failed for good; returns the failures by run id.
 
@@ -83,42 +84,41 @@ def drive(
         store: where they are.
         engine: runs them.
         patience: how often they are tried again.
-        finished: told of each unit that is done.
         say: told what happens, in lines.
+        watch: told about once a second which units are running.
     """
     book = _Book(list(units))
     try:
-        _skip_done(book, store, finished)
+        _skip_done(book, store)
         while book.waiting or book.running:
             book.give_up()
             for unit in book.ready()[: max(0, engine.free())]:
                 book.waiting.remove(unit)
                 book.running[unit.run_id] = unit
                 engine.start(unit.run_id)
+            watch(book.running.values())
             for ended in engine.wait(1.0):
-                _judge(ended, book, patience, finished, say)
+                _judge(ended, book, patience, say)
     finally:
         engine.close()
     return book.failed
 
 
-def _skip_done(book: _Book, store: Store, finished: Callable[[Unit], None]) -> None:
+def _skip_done(book: _Book, store: Store) -> None:
     for unit in list(book.waiting):
-        if CellFolder(store, unit.folder).result() is not None:
+        folder = CellFolder(store, unit.folder)
+        if folder.result() is not None:
+            folder.drop_checkpoints()
             book.waiting.remove(unit)
             book.done.add(unit.run_id)
-            finished(unit)
 
 
-def _judge(
-    ended: Ended, book: _Book, patience: Patience, finished: Callable[[Unit], None], say: Callable[[str], None]
-) -> None:
+def _judge(ended: Ended, book: _Book, patience: Patience, say: Callable[[str], None]) -> None:
     """Note a unit as done or failed, or let it wait for another attempt."""
     unit = book.running.pop(ended.run_id)
     if ended.status == 0:
         book.done.add(unit.run_id)
         say(f"done {unit.name}")
-        finished(unit)
         return
     kind = classify(ended)
     book.counts[unit.run_id, kind] += 1
@@ -135,10 +135,13 @@ def _judge(
 
 
 def classify(ended: Ended) -> Failure:
-    """Tell a lost process or machine from a failure that may pass and from one that will come again."""
-    if ended.status is None or ended.status < 0 or ended.status in (128 + 9, 128 + 15):
+    """Tell a lost process or machine from a failure that may pass and from one that will come again.
+
+    A signal that no system sends to a process that is in its way, such as of an abort, may be the unit's own fault.
+    """
+    if ended.status is None or ended.status in LOST:
         return "infrastructure"
-    passing = ended.status == TEMPORARY or "CUDA error" in ended.message
+    passing = ended.status < 0 or ended.status == TEMPORARY or "CUDA error" in ended.message
     return "transient" if passing else "deterministic"
 
 

@@ -6,8 +6,10 @@ import multiprocessing
 import os
 import queue
 import signal
+import sys
 import threading
 import traceback
+import uuid
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -73,8 +75,9 @@ def run_grid(
 
 
 def _manager(context: SpawnContext, lifeline: Connection) -> SyncManager:
-    """Start the process that holds the queue of events."""
-    manager = SyncManager(ctx=context)
+    """Start the process that holds the queue of events; on Linux its socket has no file, which a kill would leave."""
+    address = f"\0cfdg-{uuid.uuid4().hex}" if sys.platform == "linux" else None
+    manager = SyncManager(address, ctx=context)
     manager.start(_start_manager, (lifeline,))
     return manager
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from cfdg_rl.files import atomic_write, draft_name
+from cfdg_rl.files import atomic_write, draft_name, remove_drafts
 
 TEMPORARY = 75  # exit status of what may succeed later (EX_TEMPFAIL)
 
@@ -88,6 +88,7 @@ class Store:
                 return self._create_object(name, text.encode())
             path = self.local / name
             path.parent.mkdir(parents=True, exist_ok=True)
+            remove_drafts(path.parent, path.stem)
             draft = path.with_name(draft_name(path.stem))
             try:
                 draft.write_text(text, encoding="utf-8")

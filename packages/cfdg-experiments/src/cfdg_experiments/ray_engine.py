@@ -12,13 +12,12 @@ import platform
 import subprocess
 import sys
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cfdg_experiments.engines import Ended, cell_command, cell_environment, last_line
+from cfdg_experiments.engines import END_WITH_STDIN, Ended, cell_command, cell_environment, last_line
 from cfdg_experiments.object_store import Store
-from cfdg_experiments.stored_cell import END_WITH_STDIN
 
 OLDEST = (2, 52)  # the first with token authentication
 LOOPBACK = ("auto", "local", "127.0.0.1", "localhost", "[::1]")
@@ -152,13 +151,38 @@ def check_address(settings: RaySettings, environment: Mapping[str, str]) -> None
     Raises:
         PreflightError: with what to set.
     """
-    if settings.address.startswith("ray://"):
-        raise PreflightError("--address is of Ray's client, expected auto or HOST:PORT on a node of the cluster")
-    host = settings.address if settings.address.count(":") != 1 else settings.address.partition(":")[0]
-    if host in LOOPBACK or settings.unauthenticated or environment.get("RAY_AUTH_MODE") == "token":
+    told = "--address"
+    address = settings.address
+    if address == "auto" and environment.get("RAY_ADDRESS"):  # which Ray's "auto" takes first
+        told = "RAY_ADDRESS"
+        address = environment["RAY_ADDRESS"]
+    if address.startswith("ray://"):
+        raise PreflightError(f"{told} is of Ray's client, expected auto or HOST:PORT on a node of the cluster")
+    host, _, port = address.rpartition(":")
+    if (host if port.isdigit() else address) not in LOOPBACK:
+        _need_token(f"{told} {address} is beyond this machine", settings, environment)
+
+
+def check_hosts(addresses: Collection[str], settings: RaySettings, environment: Mapping[str, str]) -> None:
+    """Refuse a cluster of several machines without tokens, also where this one belongs to it and "auto" finds it.
+
+    Args:
+        addresses: of the nodes.
+        settings: of the run.
+        environment: of this process.
+
+    Raises:
+        PreflightError: with what to set.
+    """
+    if len(set(addresses)) > 1:
+        _need_token(f"the cluster has nodes at {len(set(addresses))} addresses", settings, environment)
+
+
+def _need_token(found: str, settings: RaySettings, environment: Mapping[str, str]) -> None:
+    if settings.unauthenticated or environment.get("RAY_AUTH_MODE") == "token":
         return
     raise PreflightError(
-        f"--address {settings.address} is beyond this machine and RAY_AUTH_MODE is not token, "
+        f"{found} and RAY_AUTH_MODE is not token, "
         "expected token authentication, or --allow-unauthenticated in a network of your own"
     )
 
@@ -171,12 +195,13 @@ def capacity(resources: Mapping[str, float], settings: RaySettings) -> int:
 
 
 def preflight(ray: Any, store: Store, settings: RaySettings) -> None:  # noqa: ANN401 - an optional library
-    """Compare versions on every node, let every node read and write the store, and count GPUs.
+    """Ask for tokens between machines, compare versions, let every node read and write the store, and count GPUs.
 
     Raises:
         PreflightError: in one sentence that names the node.
     """
     resources = ray.cluster_resources()
+    check_hosts([node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]], settings, os.environ)
     if settings.gpus and not resources.get("GPU"):
         raise PreflightError(f"--cell-gpus is {settings.gpus} and the cluster has no GPU, expected 0")
     if capacity(resources, settings) < 1:
@@ -196,7 +221,11 @@ def _check_node(ray: Any, node: Mapping[str, Any], uri: str, name: str) -> None:
     where = node.get("NodeManagerHostname", node["NodeID"][:8])
     place = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
     task = ray.remote(num_cpus=0, max_retries=0)(probe).options(scheduling_strategy=place)
-    found = ray.get(task.remote(uri, name, node["NodeID"]), timeout=120)
+    try:
+        found = ray.get(task.remote(uri, name, node["NodeID"]), timeout=120)
+    except ray.exceptions.RayError as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise PreflightError(f"node {where} does not run a probe ({reason}), expected an answer in 120 s") from error
     if found["store"] is not True:
         raise PreflightError(f"node {where} does not see the store {uri} ({found['store']}), expected a shared one")
     for what, mine in versions().items():
@@ -230,6 +259,6 @@ def _connect(ray: Any, settings: RaySettings, environment: Mapping[str, str]) ->
         return
     try:
         ray.init(address=settings.address, **common)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:  # such as of a wrong token
         reason = str(error).strip().splitlines()[0]
         raise PreflightError(f"no Ray cluster at {settings.address} ({reason}); start one with ray start") from error

@@ -54,7 +54,7 @@ def pretrain_cell(cell: Cell, space: Workspace, notify: Listener) -> None:
     start = resume(draft, agent, streams, device)
     pools = pools_of(cell, data, device)
     progress = Throttle(NOTIFY_SECONDS)
-    saver = Saver(draft, SAVE_SECONDS)
+    saver = Saver(draft, SAVE_SECONDS, space.stops)
     loop = pretrain(agent, pools, streams, steps=settings.steps, batch_size=settings.batch_size, start=start)
     for step, _ in loop:
         if progress.ready():
@@ -127,7 +127,7 @@ class CellRun:
         if self.path.exists():
             self.restore(load_checkpoint(self.path, self.device), files)
         began = time.perf_counter() - self.seconds
-        saver = Saver(self.path, SAVE_SECONDS)
+        saver = Saver(self.path, SAVE_SECONDS, self.space.stops)
         if not self.curves.steps:
             yield self.evaluate({})
         loop = finetune(

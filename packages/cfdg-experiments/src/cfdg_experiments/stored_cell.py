@@ -8,26 +8,26 @@ from __future__ import annotations
 
 import json
 import os
-import sys
-import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 
 from cfdg_experiments.cell_store import BEAT_SECONDS, Attempt, CellFolder
 from cfdg_experiments.cells import Event, Workspace
+from cfdg_experiments.engines import end_with_stdin
 from cfdg_experiments.object_store import TEMPORARY, Store
 from cfdg_experiments.policy_store import FOLDER
 from cfdg_experiments.results import plain
 from cfdg_experiments.run import pretrain_cell, run_cell
+from cfdg_experiments.scratch import scratch_folder
 from cfdg_experiments.stored_plan import Unit, find_unit, load_plan, units_of
+from cfdg_experiments.throttle import StoppedError
 
 MODEL = "model.safetensors"
 CURVES = "cell.json"
 METRICS = "metrics.jsonl"
-END_WITH_STDIN = "CFDG_END_WITH_STDIN"  # set by a driver whose end is to be the cell's
 
 
 class WaitingError(RuntimeError):
@@ -36,36 +36,39 @@ class WaitingError(RuntimeError):
     status = TEMPORARY
 
 
-def run_unit(run_id: str, uri: str, scratch: Path | None = None) -> str:
+def run_unit(run_id: str, uri: str, scratch: Path | None = None, stops: Callable[[], bool] = bool) -> str:
     """Run one unit of the plan in a store to its end; returns what was done, in one sentence.
 
     Args:
         run_id: of the unit.
         uri: of the store.
         scratch: where work is done; None takes a temporary folder.
+        stops: tells if the work is to end with a checkpoint.
 
     Raises:
         ValueError: if the store has no such unit.
         WaitingError: if its pre-training is not done.
         RunningError: if another process is running it.
+        StoppedError: after the checkpoint that was asked for.
         StoreError: if the store fails.
     """
-    _end_with_stdin()
+    end_with_stdin()
     store = Store(uri)
     unit = find_unit(units_of(load_plan(store)), run_id)
     folder = CellFolder(store, unit.folder)
     if folder.result() is not None:
+        folder.drop_checkpoints()
         return f"{unit.name} is done already"
     offline = CellFolder(store, f"pretrain/{unit.needs}")
     if unit.needs and offline.result() is None:
         raise WaitingError(f"{unit.name}: its pre-training {unit.needs} is not done; run it first")
     attempt = folder.begin()
     try:
-        with tempfile.TemporaryDirectory(prefix="cfdg-", dir=scratch) as place:
-            run = UnitRun(unit, folder, attempt, Path(place))
-            run.run(offline)
+        with scratch_folder(scratch) as place:
+            UnitRun(unit, folder, attempt, place, stops).run(offline)
     except BaseException as error:
-        state = "failed" if isinstance(error, Exception) else "stopped"
+        failed = isinstance(error, Exception) and not isinstance(error, StoppedError)
+        state = "failed" if failed else "stopped"
         folder.note(attempt, state=state, error=f"{type(error).__name__}: {error}".splitlines()[0])
         raise
     return f"{unit.name} is done, attempt {attempt.number}"
@@ -79,13 +82,16 @@ class UnitRun:
         folder: its files in the store.
         attempt: this attempt.
         place: the scratch folder.
+        stops: tells if the work is to end with a checkpoint.
     """
 
-    def __init__(self, unit: Unit, folder: CellFolder, attempt: Attempt, place: Path) -> None:
+    def __init__(
+        self, unit: Unit, folder: CellFolder, attempt: Attempt, place: Path, stops: Callable[[], bool]
+    ) -> None:
         self.unit = unit
         self.folder = folder
         self.attempt = attempt
-        self.space = Workspace(place, on_saved=self.save)
+        self.space = Workspace(place, on_saved=self.save, stops=stops)
         self.place = place
         self.lines: dict[int, str] = {}
         self.step = 0
@@ -154,15 +160,3 @@ class UnitRun:
 def set_threads() -> None:
     """Use as many threads as OMP_NUM_THREADS says."""
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-
-
-def _end_with_stdin() -> None:
-    """End this process when its input ends, where a driver asks for it: no cell outlives a driver that was killed."""
-    if os.environ.get(END_WITH_STDIN) != "1":
-        return
-
-    def watch() -> None:
-        sys.stdin.buffer.read()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()

@@ -15,6 +15,7 @@ from cfdg_experiments.cell_store import CellFolder
 from cfdg_experiments.cells import Cell, Workspace, finished_cells
 from cfdg_experiments.engines import Engine, LocalEngine
 from cfdg_experiments.fleet import Patience, drive, only_driver
+from cfdg_experiments.live_curves import LiveCurves
 from cfdg_experiments.object_store import Store
 from cfdg_experiments.plan import Plan
 from cfdg_experiments.policy_store import FOLDER
@@ -69,10 +70,19 @@ def run_stored(plan: Plan, over: Sequence[str], place: Place) -> int:
             words = f"run each with: cfdg cell RUN_ID --store {place.uri}"
             console.print(f"{place.uri} has a plan of {len(units)} units; {words}", soft_wrap=True)
             return 0
-        say = partial(console.print, highlight=False, soft_wrap=True)
-        failed = drive(units, store, _engine(plan, place), Patience(place.retries), say=say)
-    report_stored(place.uri, place.out, track=True)
+        with _tracker(plan, place.out) as tracker:
+            say = partial(console.print, highlight=False, soft_wrap=True)
+            watch = LiveCurves(store, plan.keys(), tracker).look
+            failed = drive(units, store, _engine(plan, place), Patience(place.retries), say=say, watch=watch)
+            report_stored(place.uri, place.out, tracker)
     return _say_failures(units, failed, console)
+
+
+def _tracker(plan: Plan, out: Path) -> Tracker:
+    """Open MLflow's store before the work, so that one that cannot be used is refused at once."""
+    keys = plan.keys()
+    ids = {key: unit.run_id for unit in units_of(plan) if unit.stage for key in keys[unit.cell]}
+    return Tracker.open(out, plan.name, plan.header, plan.settings, cell_ids=ids)
 
 
 def _engine(plan: Plan, place: Place) -> Engine:
@@ -81,8 +91,8 @@ def _engine(plan: Plan, place: Place) -> Engine:
     return LocalEngine(place.uri, place.jobs or default_jobs(plan.profile, len(plan.cells())))
 
 
-def report_stored(uri: str, out: Path, *, track: bool = False) -> None:
-    """Make tables and pictures of the cells that are finished; with ``track`` log them in MLflow."""
+def report_stored(uri: str, out: Path, tracker: Tracker | None = None) -> None:
+    """Make tables and pictures of the cells that are finished, and log them if there is a tracker."""
     store = Store(uri)
     plan = load_plan(store)
     space = Workspace(out.resolve())
@@ -93,12 +103,10 @@ def report_stored(uri: str, out: Path, *, track: bool = False) -> None:
     results.sort(key=lambda result: list(plan.places).index(result.key))
     files = write_product_report(plan, results, space, out / plan.name)
     console = Console()
-    if track:
-        ids = {key: unit.run_id for unit in units_of(plan) if unit.stage for key in keys[unit.cell]}
-        with Tracker.open(out, plan.name, plan.header, plan.settings, cell_ids=ids) as tracker:
-            for result in results:
-                tracker.finished(result)
-            tracker.report(files)
+    if tracker is not None:
+        for result in results:
+            tracker.finished(result)
+        tracker.report(files)
     console.print(to_rich(results, plan.header))
     console.print(f"\nTables, pictures and scores: {out / plan.name}", highlight=False, soft_wrap=True)
 

@@ -20,6 +20,12 @@ SHARE = 20  # a checkpoint that takes t seconds is followed by 20 t seconds of w
 logger = logging.getLogger(__name__)
 
 
+class StoppedError(RuntimeError):
+    """Work that was asked to end has written its checkpoint, and ends."""
+
+    status = 128 + 15  # what shells and clusters know as an end by SIGTERM
+
+
 class Throttle:
     """A limit on how often something is done: ready at most once in so many seconds."""
 
@@ -44,21 +50,27 @@ class Saver:
     Args:
         path: of the file.
         seconds: shortest time between two checkpoints.
+        stops: tells if the work is to end with a checkpoint now.
     """
 
-    def __init__(self, path: Path, seconds: float) -> None:
+    def __init__(self, path: Path, seconds: float, stops: Callable[[], bool] = lambda: False) -> None:
         self.path = path
         self.seconds = seconds
+        self.stops = stops
         self.took = 0.0
         self.ended = time.perf_counter()
         self.problem = False
 
     def due(self) -> bool:
         """Tell if a checkpoint should be written now."""
-        return time.perf_counter() - self.ended >= max(self.seconds, SHARE * self.took)
+        return self.stops() or time.perf_counter() - self.ended >= max(self.seconds, SHARE * self.took)
 
     def save(self, state: Callable[[], Mapping[str, Any]], then: Callable[[], None] = lambda: None) -> None:
-        """Write what ``state`` returns, call ``then`` once that is done, and note how long all took."""
+        """Write what ``state`` returns, call ``then`` once that is done, and note how long all took.
+
+        Raises:
+            StoppedError: if the work is to end.
+        """
         began = time.perf_counter()
         try:
             save_checkpoint(self.path, state())
@@ -72,3 +84,5 @@ class Saver:
             self.problem = False
         self.ended = time.perf_counter()
         self.took = self.ended - began
+        if self.stops():
+            raise StoppedError("stopped by SIGTERM; the same command goes on from the last checkpoint")

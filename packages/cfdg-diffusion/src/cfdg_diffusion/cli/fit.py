@@ -56,6 +56,7 @@ def run(arguments: argparse.Namespace) -> None:
             time_budget=arguments.time_budget,
             progress=console.shows_progress(arguments.quiet),
             checkpoint=arguments.checkpoint,
+            checkpoint_every=arguments.checkpoint_every,
         )
     _write(arguments, model, read, labels)
 

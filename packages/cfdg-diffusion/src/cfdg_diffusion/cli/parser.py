@@ -90,7 +90,9 @@ def _add_fit(parser: argparse.ArgumentParser) -> None:
     option("--seed", type=int, default=0, help="same seed, same model on a CPU (default: 0)")
     option("--history", type=Path, metavar="CSV", help="write the losses of training to this file")
     option("--checkpoint", type=Path, metavar="FILE",
-           help="write the training here every minute, and go on from it when run again")  # fmt: skip
+           help="write the training here now and then, and go on from it when run again")  # fmt: skip
+    option("--checkpoint-every", type=options.duration, default=60.0, metavar="TIME",
+           help="least time between two writes of --checkpoint (default: 1m)")  # fmt: skip
     option("--dry-run", action="store_true", help="say what each column will be taken for, and stop")
     option("--force", action="store_true", help="replace a model that is there already")
     option("--quiet", action="store_true", help="say nothing unless something is wrong")
