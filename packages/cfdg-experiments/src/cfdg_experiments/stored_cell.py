@@ -162,8 +162,7 @@ def _end_with_stdin() -> None:
         return
 
     def watch() -> None:
-        while os.read(0, 1024):  # not of sys.stdin, whose lock the end of the interpreter wants: it would abort
-            pass
+        sys.stdin.buffer.read()
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
