@@ -30,19 +30,21 @@ class Store:
         uri: a folder, or an address with a protocol that fsspec has.
 
     Raises:
-        StoreError: if there is no such protocol, or its library is not installed.
+        ValueError: if there is no such protocol, or its library is not installed.
     """
 
     def __init__(self, uri: str) -> None:
         import fsspec
 
+        if not uri:
+            raise ValueError("store is '', expected a folder or an address such as s3://bucket/runs")
         self.uri = uri.rstrip("/")
         self.local = None if "://" in uri else Path(uri).resolve()
         address = uri if self.local is None else self.local.as_posix()
         try:
             self._files, self._root = fsspec.core.url_to_fs(address, use_listings_cache=False)
         except (ImportError, ValueError) as error:
-            raise StoreError(f"store {uri} cannot be used: {error}") from error
+            raise ValueError(f"store {uri} cannot be used: {error}") from error
 
     def read_text(self, name: str) -> str:
         """Read a text; "" if there is no such file."""
@@ -160,6 +162,8 @@ class Store:
             yield
         except (StoreError, ValueError):
             raise
+        except (NotADirectoryError, IsADirectoryError) as error:  # no other try helps
+            raise ValueError(f"store {self.uri} cannot have {name}: {error}") from error
         except Exception as error:
             reason = str(error).strip().splitlines() or [type(error).__name__]
             raise StoreError(f"store {self.uri} failed at {name}: {reason[0]}") from error

@@ -19,7 +19,7 @@ import mujoco
 import numpy as np
 
 from cfdg_rl.datasets.catalogue import LEVELS
-from cfdg_rl.datasets.d4rl import write_hdf5
+from cfdg_rl.datasets.checksums import check_hdf5, write_hdf5
 from cfdg_rl.datasets.recorded.actor import Actor, fresh_actor, select_actor
 from cfdg_rl.datasets.recorded.mazes import MazeData, record_maze
 from cfdg_rl.datasets.recorded.replay import unpack_replay
@@ -96,13 +96,16 @@ def plan_recording(name: str, rows: int | None, seed: int) -> Recording:
         seed: a non-negative integer; a replay has none.
 
     Raises:
-        ValueError: if the rows cannot hold one episode per policy, or the seed is negative.
+        ValueError: if the rows cannot hold one episode per policy or do not fit in this machine's memory, or the seed
+            is negative.
     """
     family = find_family(name) or name
     level = name[len(family) + 1 :]
     recording = Recording(family, level, rows or DEFAULT_ROWS, seed)
     if seed < 0:
         raise ValueError(f"seed is {seed}, expected a non-negative integer")
+    if (rows or 0) > (most := most_rows(recording.robot)):
+        raise ValueError(f"rows is {rows} for recorded:{name}, expected at most {most:,}: more do not fit in memory")
     policies = len(_POLICIES.get(level, ("one",)))
     least = policies * recording.robot.max_episode_steps
     if rows is not None and rows < least:
@@ -113,6 +116,16 @@ def plan_recording(name: str, rows: int | None, seed: int) -> Recording:
         stored = replay_rows(recording.env_id)
         return Recording(family, level, min(rows or stored, stored), 0)
     return recording
+
+
+def most_rows(robot: Family) -> int:
+    """Count the rows of a robot or maze that this machine's memory holds twice, in parts and joined."""
+    numbers = 4 * robot.obs_dim + robot.action_dim + 1  # s, s', positions and velocities, a, r: each at most 4 bytes
+    try:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # a system that does not tell
+        memory = 1 << 40
+    return memory // (8 * numbers)
 
 
 def cache_folder(cache: Path | None = None) -> Path:
@@ -134,6 +147,15 @@ def ensure_recorded(recording: Recording, folder: Path, *, jobs: int = 1, progre
         _check_writable(folder)
         write_hdf5(path, _columns(recording, jobs, progress), _metadata(recording))
     return path
+
+
+def check_recording(path: Path, recording: Recording) -> None:
+    """Refuse a file that is not the recording which its name says, or whose content is not what was written.
+
+    Raises:
+        ValueError: naming the file and what differs.
+    """
+    check_hdf5(path, _identity(recording), recording.rows)
 
 
 def _check_writable(folder: Path) -> None:
@@ -192,14 +214,20 @@ def replay_columns(recording: Recording) -> Columns:
 
 
 def _metadata(recording: Recording) -> dict[str, str | int]:
+    return _identity(recording) | {
+        "mujoco": mujoco.__version__,
+        "gymnasium": gymnasium.__version__,
+        "numpy": np.__version__,
+        "machine": platform.machine(),
+    }
+
+
+def _identity(recording: Recording) -> dict[str, str | int]:
+    """Return the metadata in which no two recordings agree that differ."""
     return {
         "generator": "cfdg_rl.datasets.recorded",
         "format": recording.format,
         "environment": recording.env_id,
         "level": recording.level,
         "seed": recording.seed,
-        "mujoco": mujoco.__version__,
-        "gymnasium": gymnasium.__version__,
-        "numpy": np.__version__,
-        "machine": platform.machine(),
     }

@@ -1,0 +1,729 @@
+"""Cases of malformed.py, by kind: a list of known faults each, and damage at random places."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import h5py
+import malformed_examples as examples
+import numpy as np
+import pandas as pd
+import yaml
+from malformed_examples import TABLE, recording
+
+import cfdg_diffusion.cli
+import cfdg_experiments.cli
+import cfdg_experiments.table  # imported here once instead of by each case
+import cfdg_rl.datasets.cli
+from cfdg_diffusion import storage
+from cfdg_diffusion.cli.table_files import read_table
+from cfdg_experiments.profile_files import load_profile
+from cfdg_experiments.results import CellResult
+from cfdg_rl.checkpoint import load_checkpoint
+from cfdg_rl.datasets.load import load_dataset
+
+make_examples = examples.make_examples
+COLUMNS = ("obs", "action", "reward", "next_obs", "terminal")
+DRY = ("cfdg", "table1", "--dry-run", "--only", "recorded:hopper-medium", "--seeds", "0")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One malformed input.
+
+    Attributes:
+        kind: of the input.
+        name: what is wrong with it.
+        words: program and arguments.
+        named: words of which the sentence has at least one.
+        make: fills the folder in which the program runs.
+        accepts: status 0 is right too.
+        expected: output that status 0 has to give; None for any.
+        statuses: right ones beside 0.
+        works: the program works before it comes to the fault, and may leave whole files.
+        seconds: after which it hangs.
+    """
+
+    kind: str
+    name: str
+    words: Sequence[str]
+    named: Sequence[str]
+    make: Callable[[Path], object] = lambda folder: None
+    accepts: bool = False
+    expected: str | None = None
+    statuses: tuple[int, ...] = (2,)
+    works: bool = False
+    seconds: float = 30.0
+
+
+Maker = Callable[[Path, random.Random], Iterator[Case]]
+
+
+def cases(kinds: Sequence[str] | None, folder: Path, least: int, rng: random.Random) -> list[Case]:
+    """Take all known faults, and as much random damage as is asked for, shared among the kinds."""
+    chosen = {name: KINDS[name] for name in kinds or KINDS}
+    known = [case for name, (make, _) in chosen.items() for case in make(folder, rng)]
+    random_kinds = [(name, make) for name, (_, make) in chosen.items() if make is not None]
+    each = -(-max(0, least - len(known)) // max(1, len(random_kinds)))
+    drawn = [case for _, make in random_kinds for case in islice(make(folder, rng), each)]
+    return sorted(known + drawn, key=lambda case: case.kind)
+
+
+# --- programs that read a file of ours and print a digest of its content ---
+
+
+def reader(read: Callable[[str], object]) -> Callable[[list[str]], int]:
+    """Make a program that ends as the console scripts do."""
+
+    def program(words: list[str]) -> int:
+        try:
+            found = read(*words)
+        except (ValueError, OSError) as error:
+            sys.stderr.write(f"error: {error}\n")
+            return 2
+        print(hashlib.sha256(plain(found)).hexdigest())
+        return 0
+
+    return program
+
+
+def plain(value: object) -> bytes:
+    """Write content as bytes: the same bytes, the same content."""
+    if isinstance(value, dict):
+        return b"{" + b",".join(plain(key) + b":" + plain(own) for key, own in value.items()) + b"}"
+    if isinstance(value, list | tuple):
+        return b"[" + b",".join(plain(own) for own in value) + b"]"
+    if isinstance(value, pd.DataFrame):
+        return value.to_csv().encode()
+    array = np.asarray(value)
+    return repr((array.dtype, array.shape)).encode() + (repr(value).encode() if array.dtype == object else array.tobytes())
+
+
+def read_recording(rows: str, seed: str) -> object:
+    """Read a recording of the cache."""
+    data = load_dataset("hopper-medium", rows=int(rows), seed=int(seed))
+    return [*(getattr(data.transitions, name) for name in COLUMNS), data.episode_returns]
+
+
+PROGRAMS: dict[str, Callable[[list[str]], int]] = {
+    "cfdg": cfdg_experiments.cli.main,
+    "cfdg-datasets": cfdg_rl.datasets.cli.main,
+    "cfdg-diffusion": cfdg_diffusion.cli.main,
+    "read-recording": reader(read_recording),
+    "read-checkpoint": reader(lambda path: load_checkpoint(Path(path))),
+    "read-result": reader(lambda path: vars(CellResult.from_json(Path(path)))),
+    "read-fit": reader(lambda path: storage.load(Path(path))),
+    "read-table": reader(lambda path: read_table(Path(path)).table),
+}
+
+
+def expected_of(words: Sequence[str], folder: Path) -> str:
+    """Run a program on undamaged files in this process and return its output."""
+    import contextlib
+    import io
+    import os
+
+    told = io.StringIO()
+    before = Path.cwd()
+    os.environ["CFDG_CACHE"] = "cache"
+    os.chdir(folder)
+    try:
+        with contextlib.redirect_stdout(told):
+            status = PROGRAMS[words[0]](list(words[1:]))
+    finally:
+        os.chdir(before)
+    if status:
+        raise SystemExit(f"malformed: {words} failed on undamaged files")
+    return told.getvalue()
+
+
+# --- damage ---
+
+
+def flip(path: Path, place: int) -> None:
+    """Flip one bit of a file."""
+    content = bytearray(path.read_bytes())
+    content[place // 8] ^= 1 << place % 8
+    path.write_bytes(content)
+
+
+def cut(path: Path, size: int) -> None:
+    """Cut a file short."""
+    path.write_bytes(path.read_bytes()[:size])
+
+
+def damage(path: Path, rng: random.Random) -> tuple[str, Callable[[Path], None]]:
+    """Draw a cut (one in four) or a flipped bit, half of those in the first 2,000 bytes, where headers are."""
+    size = path.stat().st_size
+    if rng.random() < 0.25:
+        left = rng.randrange(size)
+        return f"cut to {left} of {size} bytes", lambda own: cut(own, left)
+    near = min(size, 2000) if rng.random() < 0.5 else size
+    place = rng.randrange(8 * near)
+    return f"bit {place} of {8 * size} flipped", lambda own: flip(own, place)
+
+
+def copied(source: Path, *names: str) -> Callable[[Path], None]:
+    """Return a function that copies files and folders of the examples."""
+
+    def make(folder: Path) -> None:
+        for name in names:
+            target = folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if (source / name).is_dir():
+                shutil.copytree(source / name, target, dirs_exist_ok=True)
+            else:
+                shutil.copyfile(source / name, target)
+
+    return make
+
+
+def then(*steps: Callable[[Path], object]) -> Callable[[Path], None]:
+    """Do one step after the other."""
+
+    def make(folder: Path) -> None:
+        for step in steps:
+            step(folder)
+
+    return make
+
+
+def file_with(name: str, content: str | bytes) -> Callable[[Path], object]:
+    """Return a function that writes a file."""
+    data = content.encode() if isinstance(content, str) else content
+    return lambda folder: (folder / name).write_bytes(data)
+
+
+def damaged(
+    kind: str, source: Path, names: Sequence[str], words: Sequence[str], rng: random.Random, **options: object
+) -> Iterator[Case]:
+    """Yield cases with one of the files damaged at a random place; the content has to be refused or the same."""
+    expected = expected_of(words, source)
+    while True:
+        name = rng.choice(list(names))
+        about, spoil = damage(source / name, rng)
+        make = then(copied(source, *names), lambda folder, name=name, spoil=spoil: spoil(folder / name))
+        named = [Path(name).name]
+        yield Case(kind, f"{name} {about}", words, named, make, accepts=True, expected=expected, **options)
+
+
+def nothing(folder: Path, rng: random.Random) -> Iterator[Case]:
+    """Yield no known faults."""
+    yield from ()
+
+
+# --- configuration ---
+
+WRONG = ["'x'", "[1]", ".nan", "{a: 1}", "2020-01-01", "!!binary aGk=", "-.inf", "'1'", "[[]]", "!!set {a}"]
+BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
+    f"{b}: &{b} [{','.join([f'*{a}'] * 9)}]\n" for a, b in zip("abcdefghi", "bcdefghij", strict=True)
+)
+PROFILES = {
+    "name: a\nname: b\n": "name", "- a\n": "mine.yaml", "": "mine.yaml", "x": "mine.yaml", "[" * 5000: "mine.yaml",
+    "name: a\nfinetune:\n  steps: 1\n  steps: 2\n": "steps", BOMB + "name: *j\n": "mine.yaml", "\0": "mine.yaml",
+    "name: &x [*x]\n": "mine.yaml", "2020-01-01: 1\n": "mine.yaml", "1: 1\n": "mine.yaml", "name: 1\n": "name",
+    "name: a\n\tseeds: [1]\n": "mine.yaml", "name: 2020-02-31\n": "mine.yaml", "name: a\n---\nname: b\n": "mine.yaml",
+    "name: !!python/object/apply:os.system [ls]\n": "mine.yaml", "name: a\nfinetun: {}\n": "finetun",
+    "name: a\nfinetune: 3\n": "finetune", "name: a\nfinetune: [3]\n": "finetune", "name: a\nseeds: {}\n": "seeds",
+    "name: a\nfinetune: {steps: {a: 1}}\n": "finetune.steps", "name: a\nseeds: [0.5]\n": "seeds", "<<: *a\n": "mine.yaml",
+    "name: a\narms: [base, 1]\n": "arms", "name: a\ndata: {datasets: [hoper-medium]}\n": "hoper-medium", "? {a: 1}\n: 2\n": "mine.yaml",
+    "name: a\ndiffusion: {width: 1.5}\n": "diffusion.width", "name: a\ndiffusion: null\n": "diffusion", "name: ''\nseeds: [99999999999999999999999]\n": "seeds",
+    "name: a\ndata: {rows: 99999999999999}\n": "rows", "name: a\npretrain: {steps: 1e3}\n": "pretrain.steps", "name: \xff\n".encode("latin-1").decode("latin-1"): "name",
+    "name: a\nfinetune: {steps: 0x7fffffffffffffffffff}\n": "finetune.steps", "name: a\ndevice: cuda:7\n": "device",
+}  # fmt: skip
+SETS = [
+    "finetune.steps=[1", "finetune.steps=@x", "finetune.steps=*b", "finetune.steps=\t1", "finetune.steps=!!set {1}",
+    "finetune.steps=2020-01-01", "name=2020-01-01", "name=2020-13-45", "finetune.steps=!!binary aGk=", "x", "=1", "",
+    "name=!!python/name:os.system", "finetune.steps={1: 2}", "finetune.steps=" + "[" * 3000, "finetune.steps=1e400",
+    "iql.hidden=[]", "iql.hidden=[0]", "iql.log_std_range=[2,-5]", "iql.log_std_range=[.nan,2]", "device=quantum",
+    "device=cuda:99", "capture=true", "arms=[base,base]", "algorithms=[iql,iql]", "name=/../../x", "name=a/b",
+    "data.rows=0", "data.rows=-5", "data.rows=99999999999999", "seeds=[0,0]", "seeds=[-1]", "seeds=1", "finetune.=1",
+    ".=1", "a.b.c=1", "finetune.steps=", "finetune.steps=~", "mixing.synthetic_ratio=2", "apl.replay.probability=.nan",
+    "iql.discount=2", "iql.learning_rate=0", "finetune.step=1", "finetune.steps=1\x00", "iql.hidden=[1e99]",
+    "diffusion.width=100000000000", "iql.hidden=[10000000000]", "evaluation.episodes=10000000000000000000000",
+    "data.datasets=[]", "data.datasets=hopper", "arms=[nobody:Class]", "arms=[os:system]", "seeds=[18446744073709551616]",
+]  # fmt: skip
+
+
+def known_profiles(folder: Path, rng: random.Random) -> Iterator[Case]:
+    words = ["cfdg", "table1", "--dry-run", "--profile", "mine.yaml"]
+    for number, (text, named) in enumerate(PROFILES.items()):
+        yield Case("profile", f"known {number}: {text[:40]!r}", words, [named], file_with("mine.yaml", text))
+    for name, content in {"bytes": b"name: \xff\n", "utf-16": "name: a\n".encode("utf-16"), "random": rng.randbytes(5000)}.items():
+        yield Case("profile", name, words, ["mine.yaml"], file_with("mine.yaml", content))
+    yield Case("profile", "folder", words, ["mine.yaml"], lambda folder: (folder / "mine.yaml").mkdir())
+    yield Case("profile", "absent", words, ["mine.yaml"])
+
+
+def wrong_leaves(rng: random.Random) -> Iterator[tuple[dict[str, object], str, str]]:
+    """Yield whole settings, the dotted key of a number or a list in them, and a wrong value for it."""
+    from dataclasses import asdict
+
+    while True:
+        tree = asdict(load_profile("quick"))
+        path: list[str] = []
+        inner: object = tree
+        while isinstance(inner, dict):
+            path.append(rng.choice(list(inner)))
+            inner = inner[path[-1]]
+        if isinstance(inner, int | float | list | tuple):
+            yield tree, ".".join(path), rng.choice(WRONG[:3] if isinstance(inner, bool) else WRONG)
+
+
+def drawn_profiles(folder: Path, rng: random.Random) -> Iterator[Case]:
+    words = ["cfdg", "table1", "--dry-run", "--profile", "mine.yaml"]
+    for tree, key, value in wrong_leaves(rng):
+        *groups, last = key.split(".")
+        inner: dict = tree
+        for group in groups:
+            inner = inner[group]
+        if isinstance(inner[last], list | tuple) and value == "[1]":
+            continue
+        inner[last] = "HERE"
+        text = yaml.safe_dump(listed(tree)).replace("HERE", value)
+        yield Case("profile", f"{key} = {value}", words, [last], file_with("mine.yaml", text))
+
+
+def listed(value: object) -> object:
+    """Turn tuples into lists at every depth."""
+    if isinstance(value, dict):
+        return {key: listed(own) for key, own in value.items()}
+    return [listed(own) for own in value] if isinstance(value, list | tuple) else value
+
+
+def known_sets(folder: Path, rng: random.Random) -> Iterator[Case]:
+    for word in SETS:
+        name = word.partition("=")[0].rpartition(".")[2]
+        yield Case("overrides", word[:60], [*DRY, "--set", word], [name or "override", "override", "device", "rows", "seeds"])
+
+
+def drawn_sets(folder: Path, rng: random.Random) -> Iterator[Case]:
+    for _, key, value in wrong_leaves(rng):
+        if value != "[1]":
+            yield Case("overrides", f"{key}={value}", [*DRY, "--set", f"{key}={value}"], [key.rpartition(".")[2]])
+
+
+# --- words of the command line ---
+
+DIFFUSION_WORDS = {
+    "": "COMMAND", "wash": "wash", "fit": "TABLE", "fit absent.csv -o m": "absent.csv", "fit t.csv": "-o", "fit . -o m": ".",
+    "fit t.csv -o t.csv": "t.csv", "fit t.csv -o no/m": "no", "fit t.csv -o m --label absent": "absent", "fit t.txt -o m": "t.txt",
+    "fit t.csv -o m --history h.txt": "h.txt", "fit t.csv -o m --history no/h.csv": "no", "fit t.csv -o m --history .": ".",
+    "fit t.csv -o m --history t.csv": "t.csv", "fit t.csv -o m --checkpoint no/c": "no", "fit t.csv -o m --checkpoint .": ".",
+    "fit t.csv -o m --checkpoint t.csv": "t.csv", "fit t.csv -o m --checkpoint model/model.safetensors": "model.safetensors",
+    "fit t.csv -o m --steps 0": "0", "fit t.csv -o m --steps -5": "-5", "fit t.csv -o m --steps 1e3": "1e3",
+    "fit t.csv -o m --time-budget nan": "nan", "fit t.csv -o m --time-budget -1s": "--time-budget", "fit t.csv -o m --seed -1": "seed",
+    "fit t.csv -o m --seed x": "--seed", "fit t.csv -o m --device quantum": "quantum", "fit t.csv -o m --device cuda": "cuda",
+    "fit t.csv -o m --device cuda:99": "cuda:99", "fit t.csv -o m --kinds x=integer": "'x'", "fit t.csv -o m --kinds kind=number": "kind",
+    "fit t.csv -o m --kinds z=number": "'z'", "fit t.csv -o m --kinds day=datetime:%Q": "day", "fit t.csv -o m --drop x,kind,n,day": "--drop",
+    "fit t.csv -o m --constraint x": "'x'", "fit t.csv -o m --constraint 'x<'": "x", "fit t.csv -o m --keep-range=absent": "absent",
+    "fit t.csv -o model": "model", "fit t.csv -o m --steps 3 --seed 99999999999999999999999": "seed", "fit t.csv -o /proc/m": "/proc",
+    "fit t.csv -o m --history /proc/h.csv": "/proc", "fit t.csv -o m --checkpoint /proc/c": "/proc", "fit t.csv -o m --label x,x,x": "x",
+    "fit t.csv -o m --separator ab": "ab", "fit t.csv -o m --separator a": "--separator", "fit t.csv -o m --decimal ,": "",
+    "fit t.csv -o m --missing": "--missing", "fit /dev/null -o m": "/dev/null", "fit /dev/zero -o m": "/dev/zero", "fit t.csv/x.csv -o m": "t.csv",
+    "sample model": "--rows", "sample model -n 0": "0", "sample model -n -3": "-3", "sample model -n 1e3": "1e3", "sample model -n nan": "nan",
+    "sample absent -n 3": "absent", "sample t.csv -n 3": "t.csv", "sample model -n 3 -o no/s.csv": "no", "sample model -n 3 -o s.txt": "s.txt",
+    "sample model -n 3 -o .": ".", "sample model -n 3 -o t.csv": "t.csv", "sample model -n 3 --label z": "z", "sample model -n 3 --steps 0": "0",
+    "sample model -n 3 --guidance nan": "nan", "sample model -n 3 --guidance x": "x", "sample model -n 3 --interval 5,2": "5,2",
+    "sample model -n 3 --interval nan,2": "nan", "sample model -n 3 --seed -1": "seed", "sample model -n 3 --labels t.csv": "--labels",
+    "sample model --like t.csv": "--fix", "sample model --like t.csv --fix absent": "absent", "sample model --labels absent.csv": "absent.csv",
+    "sample model --labels u.csv": "u.csv", "sample model -n 3 --device meta": "meta", "sample model -n 3 -o /dev/full": "/dev/full",
+    "sample model -n 3 --guidance a=1,a=2": "a", "sample model -n 3 --guidance 1e400": "", "sample other -n 3 --label 1": "label",
+    "sample other -n 3 --balance": "label", "sample model -n 3 --escape-formulas -o s.parquet": "s.parquet",
+    "impute model": "TABLE", "impute model u.csv": "u.csv", "impute absent t.csv": "absent", "impute model absent.csv": "absent.csv",
+    "impute model . ": ".", "impute model t.csv -o t.csv": "t.csv", "impute t.csv t.csv": "t.csv", "impute model t.csv -o /proc/x.csv": "/proc",
+    "report t.csv": "SYNTHETIC", "report t.csv absent.csv": "absent.csv", "report t.csv u.csv": "u.csv", "report t.csv t.csv --label absent": "absent",
+    "report t.csv t.csv -o no/r.html": "no", "report t.csv t.csv --json .": ".", "report t.csv t.csv -o t.csv/r.html": "t.csv",
+    "report t.csv t.csv --rows 0": "0", "report t.csv t.csv --holdout absent.csv": "absent.csv", "report t.csv t.csv --seed -1": "seed",
+    "inspect absent": "absent", "inspect .": ".", "inspect t.csv --label absent": "absent", "inspect cache": "cache", "inspect /dev/null": "/dev/null",
+}  # fmt: skip
+DATASETS_WORDS = {
+    "": "COMMAND", "wash": "wash", "show": "NAME", "show nothing": "nothing", "show minari:x": "minari:", "show minari:": "minari:",
+    "show minari:mujoco/hopper/medium-v0": "minari", "show minari:../../x-v0": "minari:", "show hdf5:": "hdf5:", "show hdf5:a": "hdf5:",
+    "show hdf5:absent.hdf5@Hopper-v5": "absent.hdf5", "show hdf5:own.hdf5@Nothing-v0": "Nothing-v0", "show hdf5:own.hdf5@": "hdf5:",
+    "show hdf5:own.hdf5@HalfCheetah-v5": "own.hdf5", "show hdf5:.@Hopper-v5": "", "show hdf5:t.csv@Hopper-v5": "t.csv",
+    "show hdf5:own.hdf5@os:system": "os", "show hdf5:own.hdf5@Hopper-v5?actions=x": "actions=x", "show d4rl:hopper-medium-v2": "hopper_medium",
+    "show d4rl:hopper": "hopper", "show recorded:../x": "recorded:", "show wash:x": "wash:x", "show hopper-medium --cache /proc/x": "/proc/x",
+    "show hopper-medium --cache t.csv": "t.csv", "record": "name", "record nothing": "nothing", "record hopper-medium --rows 0": "rows",
+    "record hopper-medium --rows -5": "rows", "record hopper-medium --rows 10": "rows", "record hopper-medium --rows x": "--rows",
+    "record hopper-medium --rows 99999999999999": "rows", "record pointmaze-umaze --rows 99999999999999": "rows", "record hopper-medium --jobs 0": "jobs",
+    "record hopper-medium-replay --rows 0": "rows", "record hopper-medium --seed -1": "seed", "record hopper-medium --seed x": "--seed",
+    "record hopper-medium --jobs -3": "jobs", "record hopper-medium --cache /proc/x": "/proc/x", "record d4rl:hopper-medium-v2": "d4rl:",
+    "record hdf5:own.hdf5@Hopper-v5": "hdf5:", "record hopper-medium --seed 99999999999999999999999999 --rows 2000000000000": "rows",
+    "record minari:mujoco/hopper/medium-v0": "minari:", "record all --rows 99999999999999": "rows", "download": "NAME", "download nothing": "nothing",
+    "download recorded:hopper-medium": "recorded:", "download hdf5:x@y": "hdf5:", "download hopper-medium-v2 --timeout x": "--timeout",
+    "download hopper-medium-v2 --timeout nan": "timeout", "download hopper-medium-v2 --timeout -1": "timeout", "download hopper-medium-v2 --tries 0": "tries",
+    "download hopper-medium-v2 --tries -1": "tries", "download hopper-medium-v2 --url wash": "wash", "download minari:mujoco/hopper/medium-v0": "minari",
+    "verify": "NAME", "verify nothing": "nothing", "list x": "x", "list --cache": "--cache",
+}  # fmt: skip
+CFDG_WORDS = {
+    "": "COMMAND", "wash": "wash", "table1 --wash": "--wash", "table1 --only hoper-medium": "hoper-medium", "table1 --only minari:mujoco/hopper/medium-v0": "minari",
+    "table1 --only minari:mujoco/hopper/medium-v0 --dry-run": "minari", "table1 --only": "--only", "table1 --seeds": "seeds", "table1 --seeds x": "--seeds",
+    "table1 --seeds -1": "seeds", "table1 --seeds 1 1": "seeds", "table1 --jobs 0": "--jobs", "table1 --jobs x": "--jobs", "table1 --profile slow": "slow",
+    "table1 --profile .": ".", "table1 --profile absent.yaml": "absent.yaml", "table1 --algorithms sac": "sac", "table1 --arms wash": "wash",
+    "table1 --arms base base": "base", "table1 --arms": "--arms", "table1 --device quantum": "quantum", "table1 --device cuda": "cuda",
+    "table1 --device cuda:99": "cuda:99", "table1 --out /proc/x": "/proc/x", "table1 --out t.csv": "t.csv", "table1 --out t.csv/x": "t.csv",
+    "table1 --file own.hdf5": "--env", "table1 --env Hopper-v5": "--file", "table1 --file absent.hdf5 --env Hopper-v5": "absent.hdf5",
+    "table1 --file t.csv --env Hopper-v5": "t.csv", "table1 --file own.hdf5 --env Nothing-v0": "Nothing-v0", "table1 --file . --env Hopper-v5": "folder",
+    "table1 --file own.hdf5 --env HalfCheetah-v5": "own.hdf5", "table1 --data wash": "wash", "table1 --engine wash": "wash", "table1 --engine ray": "--engine",
+    "table1 --engine ray --store s": "ray", "table1 --store wash://x": "wash", "table1 --store ''": "store", "table1 --store t.csv": "t.csv",
+    "table1 --store /proc/x": "/proc/x", "table1 --retries x --store s": "--retries", "table1 --cell-cpus nan --store s --engine ray": "cpus", "table1 --cell-gpus -1 --store s --engine ray": "gpus",
+    "table1 --retries -1 --store s2 --dry-run --only hopper-medium": "retries", "table1 --cell-cpus -1 --store s2 --engine none": "cpus", "ablation": "--over",
+    "ablation --over x": "x", "ablation --over guidance_weight=": "guidance_weight", "ablation --over guidance_weight=x": "guidance_weight",
+    "ablation --over wash=1,2": "wash", "ablation --over guidance_weight=1,1": "guidance_weight", "ablation --over guidance_weight=nan,1": "guidance_weight",
+    "cell": "RUN_ID", "cell x": "--store", "cell x --store absent": "absent", "cell x --store store": "x", "status": "--store", "status --store absent": "absent",
+    "status --store t.csv": "t.csv", "report --store absent": "absent", "report --store store --out t.csv": "t.csv", "ui --port x": "--port",
+    "ui --port 0": "port", "ui --port 99999999": "port", "ui --out absent": "absent", "policies --out absent": "absent", "policies --out t.csv": "t.csv",
+    "play": "RUN", "play wash --out runs": "wash", "play base --out runs --episodes 0": "--episodes", "play base --out runs --seed 9": "9",
+    "play t.csv": "t.csv", "play base --out runs --seed x": "--seed", "play '' --out runs": "''", "play base --out runs --video x.mp4 --episodes 1": "film",
+    "play base --out runs --first-states -1 --episodes 1": "first-states", "play base --out runs --episodes x": "--episodes",
+    "export base --out runs --format wash": "wash",     "export base --out runs --format safetensors --to t.csv/x": "t.csv", "export base --out runs --format safetensors --to /proc/x": "/proc/x",
+    "export t.csv --format safetensors": "t.csv", "export base --out runs --format onnx --to x.onnx": "onnx", "play base --out runs --video . --episodes 1": "",
+    "export base --out runs --format safetensors --to .": ".",
+}  # fmt: skip
+OUTCOMES = {  # documented statuses that are not 2
+    "verify nothing": (1, 2),
+    "download hopper-medium-v2 --url wash": (1, 2),
+    "download minari:mujoco/hopper/medium-v0": (1, 2),
+    "download hopper-medium-v2 --tries 0": (2,),
+}
+
+
+def known_words(folder: Path, rng: random.Random) -> Iterator[Case]:
+    import shlex
+
+    parts = {"cfdg-diffusion": ("t.csv", "u.csv", "model", "other"), "cfdg-datasets": ("t.csv", "own.hdf5")}
+    parts["cfdg"] = ("t.csv", "own.hdf5", "store", "runs")
+    lists = {"cfdg-diffusion": DIFFUSION_WORDS, "cfdg-datasets": DATASETS_WORDS, "cfdg": CFDG_WORDS}
+    for program, lines in lists.items():
+        for line, named in lines.items():
+            words = [program, *shlex.split(line), *["--quiet"] * line.startswith("fit t.csv -o m ")]
+            make = copied(folder, *parts[program])
+            statuses = OUTCOMES.get(line, (2,))
+            yield Case(f"words of {program}", line, words, [named], make, statuses=statuses)
+
+
+# --- HDF5 ---
+
+
+def changed_own(folder: Path, change: Callable[[h5py.File], object]) -> Callable[[Path], None]:
+    """Copy the user's HDF5 file and change it."""
+
+    def make(own: Path) -> None:
+        shutil.copyfile(folder / "own.hdf5", own / "own.hdf5")
+        with h5py.File(own / "own.hdf5", "r+") as file:
+            change(file)
+
+    return make
+
+
+def replaced(key: str, values: object) -> Callable[[h5py.File], None]:
+    """Return a change that puts other values in place of a column."""
+
+    def change(file: h5py.File) -> None:
+        del file[key]
+        file[key] = values
+
+    return change
+
+
+def known_own(folder: Path, rng: random.Random) -> Iterator[Case]:
+    show = ["cfdg-datasets", "show", "hdf5:own.hdf5@Hopper-v5"]
+    with h5py.File(folder / "own.hdf5") as file:
+        columns = {key: np.asarray(file[key]) for key in file}
+    for key, values in columns.items():
+        wrong = {
+            "shorter": values[:-1], "empty": values[:0], "text": np.array(["x"] * len(values), dtype="S1"),
+            "complex": values.astype(complex), "three axes": values.reshape(len(values), -1, 1, 1), "a scalar": 1.0,
+            "void": np.zeros(len(values), dtype=[("a", "f4")]), "references": np.zeros(3, dtype=h5py.ref_dtype),
+        }  # fmt: skip
+        if values.ndim == 2:
+            wrong |= {"too narrow": values[:, 1:], "flat": values[:, 0]}
+        if values.dtype.kind == "f":
+            spoilt = np.array(values, dtype=float)
+            spoilt[7] = np.nan
+            wrong |= {"NaN": spoilt, "too large": spoilt * 0 + 1e300, "infinite": spoilt * np.inf}
+        for about, other in wrong.items():
+            yield Case("own HDF5", f"{key} {about}", show, [key], changed_own(folder, replaced(key, other)))
+        if key != "timeouts":
+            yield Case("own HDF5", f"{key} absent", show, [key], changed_own(folder, lambda file, key=key: file.pop(key)))
+        yield Case("own HDF5", f"{key} a group", show, [key], changed_own(folder, replaced_by_group(key)))
+        yield Case("own HDF5", f"{key} a link to nothing", show, [key], changed_own(folder, replaced(key, h5py.SoftLink("/no"))))
+        outside = h5py.ExternalLink("absent.hdf5", "/x")
+        yield Case("own HDF5", f"{key} a link outside", show, [key, "own.hdf5"], changed_own(folder, replaced(key, outside)))
+    huge = changed_own(folder, lambda file: (file.pop("observations"), file.create_dataset("observations", shape=(10**12, 11), chunks=(1000, 11), dtype="f4")))
+    yield Case("own HDF5", "10^12 rows that are not there", show, ["observations"], huge)
+    for name, content in {"empty": b"", "text": b"hello", "zeros": bytes(5000), "random": rng.randbytes(9999)}.items():
+        yield Case("own HDF5", name, show, ["own.hdf5"], file_with("own.hdf5", content))
+    yield Case("own HDF5", "wrong rows by verify", ["cfdg-datasets", "verify", *show[2:]], ["rewards"],
+               changed_own(folder, replaced("rewards", np.ones(3))), statuses=(1,))  # fmt: skip
+
+
+def replaced_by_group(key: str) -> Callable[[h5py.File], None]:
+    """Return a change that puts a group in place of a column."""
+
+    def change(file: h5py.File) -> None:
+        del file[key]
+        file.create_group(key)
+
+    return change
+
+
+def drawn_own(folder: Path, rng: random.Random) -> Iterator[Case]:
+    """Yield damage of a file without a checksum: it is refused by name or read as another file."""
+    while True:
+        about, spoil = damage(folder / "own.hdf5", rng)
+        make = then(copied(folder, "own.hdf5"), lambda own, spoil=spoil: spoil(own / "own.hdf5"))
+        yield Case("own HDF5", about, ["cfdg-datasets", "show", "hdf5:own.hdf5@Hopper-v5"], ["own.hdf5"], make, accepts=True)
+
+
+def known_recordings(folder: Path, rng: random.Random) -> Iterator[Case]:
+    source = recording(folder).relative_to(folder)
+    other = recording(folder, 1).relative_to(folder)
+    names = {
+        "of another seed": str(source).replace("seed0", "seed5"),
+        "of other rows": str(source).replace("rows2000", "rows1500"),
+        "of another level": str(source).replace("medium", "random"),
+    }
+    words = {"of another seed": ["2000", "5"], "of other rows": ["1500", "0"]}
+    for about, own in words.items():
+        make = then(copied(folder, str(source)), lambda place, about=about: (place / source).rename(place / names[about]))
+        yield Case("recordings", about, ["read-recording", *own], [Path(names[about]).name], make)
+    swapped = then(copied(folder, str(other)), lambda place: (place / other).rename(place / source))
+    yield Case("recordings", "two seeds swapped", ["read-recording", "2000", "0"], [source.name], swapped)
+    own = then(copied(folder, "own.hdf5"), lambda place: ((place / source).parent.mkdir(parents=True), (place / "own.hdf5").rename(place / source)))
+    yield Case("recordings", "a user's file under its name", ["read-recording", "2000", "0"], [source.name], own)
+    for key in ("rewards", "actions", "terminals", "observations", "next_observations"):
+        make = then(copied(folder, str(source)), lambda place, key=key: one_changed(place / source, key))
+        yield Case("recordings", f"one of {key} changed", ["read-recording", "2000", "0"], [source.name], make)
+    table = then(copied(folder, str(source)), lambda place: one_changed(place / source, "rewards"))
+    yield Case("recordings", "table1 on changed rewards", ["cfdg", *TABLE], [source.name], table, works=True, seconds=120)
+
+
+def one_changed(path: Path, key: str) -> None:
+    """Change one number of a recording as a faulty disk would behind the compression."""
+    with h5py.File(path, "r+") as file:
+        values = np.asarray(file[key])
+        values.flat[5] = 1 - values.flat[5] if values.dtype != bool else not values.flat[5]
+        file[key][...] = values
+
+
+def drawn_recordings(folder: Path, rng: random.Random) -> Iterator[Case]:
+    name = recording(folder).relative_to(folder)
+    yield from damaged("recordings", folder, [str(name)], ["read-recording", "2000", "0"], rng)
+
+
+# --- tables ---
+
+CSV = {
+    "empty": b"", "header only": b"a,b\n", "blank": b"\n\n\n", "ragged": b"a,b\n1,2\n3\n", "too wide": b"a,b\n1,2\n3,4,5\n",
+    "NUL": b"a,b\n1,\x002\n", "NUL far": b"a,b\n" + b"1,2\n" * 50_000 + b"1,\x00\n", "utf-16": "a,b\n1,2\n".encode("utf-16"),
+    "latin-1": "a,b\n1,\xe9\n".encode("latin-1"), "open quote": b'a,b\n1,"2\n3,4\n', "open quote in names": b'"a,b\n1,2\n',
+    "long cell": b'a,b\n1,"' + b"x" * 300_000, "twice": b"a,a\n1,2\n", "semicolons": b"a;b\n1;2\n", "a row of quotes": b'a,b\n"",""x"\n1\n',
+    "random": bytes(range(256)) * 40, "only a BOM": b"\xef\xbb\xbf", "carriage returns": b"a,b\r1,2\r3\r", "gzip": b"\x1f\x8b\x08\x00" + bytes(50),
+    "utf-8 cut": "a,b\n1,ü".encode()[:-1], "units": b"a,b\n1\x1f,2\n\x1e\n",
+}  # fmt: skip
+
+
+def known_csv(folder: Path, rng: random.Random) -> Iterator[Case]:
+    commands = {
+        "fit": ["fit", "bad.csv", "-o", "m", "--steps", "3", "--quiet"],
+        "inspect": ["inspect", "bad.csv"],
+        "impute": ["impute", "model", "bad.csv", "--quiet"],
+        "labels": ["sample", "model", "--labels", "bad.csv", "--quiet"],
+        "report": ["report", "t.csv", "bad.csv", "--quiet"],
+    }
+    for about, content in CSV.items():
+        for name, words in commands.items():
+            make = then(copied(folder, "t.csv", "model"), file_with("bad.csv", content))
+            yield Case("CSV", f"{name}: {about}", ["cfdg-diffusion", *words], ["bad.csv"], make)
+    wide = ",".join(f"c{i}" for i in range(5000)) + "\n" + (",".join(["1"] * 5000) + "\n" + ",".join(["2"] * 5000) + "\n") * 3
+    text = ",".join(f"c{i}" for i in range(5000)) + "\n" + (",".join(["x"] * 5000) + "\n" + ",".join(["y"] * 5000) + "\n") * 3
+    for about, content in {"5,000 columns": wide, "5,000 columns of text": text}.items():
+        for words in (commands["fit"], commands["inspect"], ["report", "bad.csv", "bad.csv", "--quiet"]):
+            make = file_with("bad.csv", content)
+            yield Case("CSV", f"{words[0]}: {about}", ["cfdg-diffusion", *words], ["bad.csv"], make, accepts=True, works=True, seconds=60)
+    odd = {"1e400": "1e400", "infinite": "inf", "far date": "9999-99-99", "long number": "9" * 400, "text": "x", "two numbers": "1 2"}
+    for about, cell in odd.items():
+        lines = b"x,kind,n,day\n" + f"{cell},a,1,2024-01-01\n0.5,{cell},2,2024-01-02\n1,b,{cell},2024-01-01\n".encode()
+        make = then(copied(folder, "model"), file_with("bad.csv", lines))
+        yield Case("CSV", f"impute: a cell is {about}", ["cfdg-diffusion", *commands["impute"]], ["bad.csv"], make)
+
+
+def drawn_csv(folder: Path, rng: random.Random) -> Iterator[Case]:
+    """Yield damage of a user's table, which is another table if it is one at all."""
+    while True:
+        about, spoil = damage(folder / "t.csv", rng)
+        make = then(copied(folder, "t.csv", "model"), lambda own, spoil=spoil: spoil(own / "t.csv"))
+        words = rng.choice([["inspect", "t.csv"], ["fit", "t.csv", "--dry-run"], ["impute", "model", "t.csv", "--quiet"]])
+        yield Case("CSV", f"{words[0]}: {about}", ["cfdg-diffusion", *words], ["t.csv", "column"], make, accepts=True)
+
+
+def known_parquet(folder: Path, rng: random.Random) -> Iterator[Case]:
+    for name, content in {"empty": b"", "magic": b"PAR1PAR1", "text": b"a,b\n1,2\n", "random": b"PAR1" + rng.randbytes(999) + b"PAR1"}.items():
+        for words in (["fit", "bad.parquet", "-o", "m", "--quiet"], ["inspect", "bad.parquet"], ["impute", "model", "bad.parquet"]):
+            make = then(copied(folder, "model"), file_with("bad.parquet", content))
+            yield Case("Parquet", f"{words[0]}: {name}", ["cfdg-diffusion", *words], ["bad.parquet"], make)
+    frames = {"no rows": pd.DataFrame({"x": []}), "no columns": pd.DataFrame(index=range(3)), "lists": pd.DataFrame({"x": [[1], [2]]}),
+              "structs": pd.DataFrame({"x": [{"a": 1}, {"a": 2}]}), "bytes": pd.DataFrame({"x": [b"\xff", b"\x00"]})}  # fmt: skip
+    for name, frame in frames.items():
+        make = lambda own, frame=frame: frame.to_parquet(own / "bad.parquet")  # noqa: E731
+        accepts = name == "bytes"
+        yield Case("Parquet", f"fit: {name}", ["cfdg-diffusion", "fit", "bad.parquet", "-o", "m", "--steps", "2", "--quiet"], ["bad.parquet"], make, accepts=accepts)
+
+
+def drawn_parquet(folder: Path, rng: random.Random) -> Iterator[Case]:
+    """Yield damage of a table that sample wrote, which has checksums, and of a user's, which has none."""
+    own = damaged("Parquet", folder, ["sampled.parquet"], ["read-table", "sampled.parquet"], rng)
+    while True:
+        yield next(own)
+        about, spoil = damage(folder / "t.parquet", rng)
+        make = then(copied(folder, "t.parquet"), lambda place, spoil=spoil: spoil(place / "t.parquet"))
+        yield Case("Parquet", f"user's: {about}", ["cfdg-diffusion", "inspect", "t.parquet"], ["t.parquet"], make, accepts=True)
+
+
+# --- models, checkpoints, results ---
+
+
+def known_models(folder: Path, rng: random.Random) -> Iterator[Case]:
+    sample = ["cfdg-diffusion", "sample", "model", "-n", "20", "--seed", "3", "--quiet"]
+    path = "model/model.safetensors"
+    for name, content in {"empty": b"", "text": b"hello", "zeros": bytes(999), "length": b"\xff" * 8, "json": b"\x02" + bytes(7) + b"{}"}.items():
+        yield Case("models", name, sample, ["model.safetensors"], then(copied(folder, "model"), file_with(path, content)))
+    for name, content in {"empty": "", "list": "[]", "null": "null", "no version": "{}", "version 9": '{"version": 9}', "binary": "\x00"}.items():
+        yield Case("models", f"format {name}", sample, ["format.json"], then(copied(folder, "model"), file_with("model/format.json", content)))
+    swapped = then(copied(folder, "model"), lambda own: shutil.copyfile(folder / "other/format.json", own / "model/format.json"))
+    yield Case("models", "format of another model", sample, ["format.json"], swapped)
+    yield Case("models", "a policy", sample, ["model.safetensors"], then(copied(folder, "model"), lambda own: shutil.copyfile(policy(folder), own / path)))
+    yield Case("models", "a checkpoint", sample, ["model.safetensors"], then(copied(folder, "model"), lambda own: shutil.copyfile(folder / "half.ckpt", own / path)))
+    gone = then(copied(folder, "model"), lambda own: (own / path).unlink())
+    yield Case("models", "absent", sample, ["model.safetensors"], gone)
+
+
+def drawn_models(folder: Path, rng: random.Random) -> Iterator[Case]:
+    sample = ["cfdg-diffusion", "sample", "model", "-n", "20", "--seed", "3", "--quiet"]
+    names = ["model/model.safetensors", "model/model.safetensors", "model/format.json"]
+    expected = expected_bytes(sample, folder)
+    while True:
+        name = rng.choice(names)
+        about, spoil = damage(folder / name, rng)
+        make = then(copied(folder, "model"), lambda own, name=name, spoil=spoil: spoil(own / name))
+        yield Case("models", f"{name} {about}", sample, [Path(name).name], make, accepts=True, expected=expected)
+
+
+def expected_bytes(words: Sequence[str], folder: Path) -> str:
+    """Run a console script that writes bytes on undamaged files and return its output."""
+    import subprocess
+
+    code = f"import sys; from {examples.ENTRY[words[0]]} import main; sys.exit(main())"
+    done = subprocess.run([sys.executable, "-c", code, *words[1:]], cwd=folder, capture_output=True, check=True)
+    return done.stdout.decode()
+
+
+def policy(folder: Path, arm: str = "base") -> Path:
+    """Return the path of a policy."""
+    return next((folder / "runs/policies").glob(f"*-{arm}-*/seed0-final.safetensors"))
+
+
+def known_checkpoints(folder: Path, rng: random.Random) -> Iterator[Case]:
+    fit = ["cfdg-diffusion", "fit", "t.csv", "--steps", "300", "-o", "m", "--checkpoint", "half.ckpt", "--quiet"]
+    for name, content in {"empty": b"", "text": b"hello"}.items():
+        yield Case("checkpoints", f"of fit: {name}", fit, ["half.ckpt"], then(copied(folder, "t.csv"), file_with("half.ckpt", content)))
+    other = [word.replace("t.csv", "u.csv") for word in fit]
+    yield Case("checkpoints", "of fit: another table", other, ["half.ckpt"], copied(folder, "u.csv", "half.ckpt"))
+    model = then(copied(folder, "t.csv"), lambda own: shutil.copyfile(folder / "model/model.safetensors", own / "half.ckpt"))
+    yield Case("checkpoints", "of fit: a model", fit, ["half.ckpt"], model)
+    half = ["cfdg", *TABLE, "finetune.steps=3000", "finetune.refresh_every=1000"]
+    unfinished = next((folder / "half/runs/unfinished").glob("*.safetensors")).relative_to(folder / "half")
+    rings = next((folder / "half/runs/unfinished").glob("*.rings/*.safetensors")).relative_to(folder / "half")
+    pretrained = next((folder / "half/runs/pretrained").glob("*.safetensors")).relative_to(folder / "half")
+    tree = copied(folder / "half", "runs", "cache")
+    wrong = {
+        "a state cut": (unfinished, lambda own: cut(own / unfinished, 5000)),
+        "a state that is a policy": (unfinished, lambda own: shutil.copyfile(policy(folder), own / unfinished)),
+        "a state that is the pre-trained agent": (unfinished, lambda own: shutil.copyfile(own / pretrained, own / unfinished)),
+        "rings cut": (rings, lambda own: cut(own / rings, 100)),
+        "rings absent": (rings, lambda own: (own / rings).unlink()),
+        "a pre-trained agent that is the state": (pretrained, lambda own: shutil.copyfile(own / unfinished, own / pretrained)),
+        "a pre-trained agent cut": (pretrained, lambda own: (cut(own / pretrained, 3000), (own / unfinished).unlink())),
+        "a pre-trained agent that is a policy": (pretrained, lambda own: (shutil.copyfile(policy(folder), own / pretrained), (own / unfinished).unlink())),
+    }
+    for about, (path, spoil) in wrong.items():
+        yield Case("checkpoints", f"of a cell: {about}", half, [path.name], then(tree, spoil), works=True, seconds=120)
+
+
+def drawn_checkpoints(folder: Path, rng: random.Random) -> Iterator[Case]:
+    half = folder / "half"
+    files = [path.relative_to(half) for pattern in ("unfinished/*.safetensors", "unfinished/*.rings/*", "pretrained/*") for path in half.glob(f"runs/{pattern}")]
+    kinds = [damaged("checkpoints", half, [str(path)], ["read-checkpoint", str(path)], rng) for path in files if ".rings" not in str(path)]
+    kinds.append(damaged("checkpoints", folder, ["half.ckpt"], ["read-fit", "half.ckpt"], rng))
+    while True:
+        for kind in kinds:
+            yield next(kind)
+
+
+def known_results(folder: Path, rng: random.Random) -> Iterator[Case]:
+    runs = copied(folder, "runs", "cache")
+    table = ["cfdg", *TABLE[:1], "--dry-run", *TABLE[1:]]
+    base, other = (next((folder / "runs/cells").glob(f"*-{arm}-*.json")) for arm in ("base", "cfdg"))
+    own = base.relative_to(folder)
+    for name, content in {"empty": "", "list": "[]", "null": "null", "no keys": "{}", "binary": "\x00\xff", "deep": "[" * 100_000}.items():
+        yield Case("results", name, table, [base.name], then(runs, file_with(str(own), content)))
+    yield Case("results", "of another cell", table, [base.name], then(runs, lambda place: shutil.copyfile(other, place / own)))
+    yield Case("results", "a folder", table, [base.name], then(runs, lambda place: ((place / own).unlink(), (place / own).mkdir())))
+    for name, content in {"garbage": b"hello" * 999, "empty file": b"", "cut": None}.items():
+        spoil = (lambda place: cut(place / "runs/mlflow.db", 50_000)) if content is None else file_with("runs/mlflow.db", content)
+        more = [*TABLE, "finetune.steps=70"]
+        yield Case("results", f"mlflow.db {name}", ["cfdg", *more], ["mlflow.db"], then(runs, spoil), works=True, seconds=120, accepts=name == "empty file")
+    swapped = then(runs, lambda place: shutil.copyfile(policy(folder, "cfdg"), place / policy(folder).relative_to(folder)))
+    yield Case("results", "policies swapped", ["cfdg", "policies"], ["seed0-final"], swapped)
+    for name, content in {"empty": b"", "text": b"hello"}.items():
+        spoil = file_with(str(policy(folder).relative_to(folder)), content)
+        yield Case("results", f"policy {name}", ["cfdg", "policies"], ["seed0-final"], then(runs, spoil))
+        yield Case("results", f"play policy {name}", ["cfdg", "play", str(policy(folder).relative_to(folder))], ["seed0-final"], then(runs, spoil))
+
+
+def drawn_results(folder: Path, rng: random.Random) -> Iterator[Case]:
+    result = str(next((folder / "runs/cells").glob("*-cfdg-*.json")).relative_to(folder))
+    own = str(policy(folder).relative_to(folder))
+    kinds = [
+        damaged("results", folder, [result], ["read-result", result], rng),
+        damaged("results", folder, [own], ["cfdg", "play", own, "--episodes", "1"], rng),
+    ]
+    while True:
+        for kind in kinds:
+            yield next(kind)
+
+
+def drawn_stores(folder: Path, rng: random.Random) -> Iterator[Case]:
+    """Yield a damaged file of a store, which is looked at, reported, or worked on."""
+    store = folder / "store"
+    files = [path.relative_to(folder) for path in sorted(store.rglob("*")) if path.is_file()]
+    report = ["cfdg", "report", "--store", "store", "--out", "new"]
+    while True:
+        name = rng.choice(files)
+        about, spoil = damage(folder / name, rng)
+        make = then(copied(folder, "store", "cache"), lambda own, name=name, spoil=spoil: spoil(own / name))
+        yield Case("stores", f"report, {name} {about}", report, [name.name, name.parent.name], make, accepts=True, works=True, seconds=60)
+
+
+KINDS: dict[str, tuple[Maker, Maker | None]] = {
+    "profile": (known_profiles, drawn_profiles),
+    "overrides": (known_sets, drawn_sets),
+    "words": (known_words, None),
+    "own HDF5": (known_own, drawn_own),
+    "recordings": (known_recordings, drawn_recordings),
+    "CSV": (known_csv, drawn_csv),
+    "Parquet": (known_parquet, drawn_parquet),
+    "models": (known_models, drawn_models),
+    "checkpoints": (known_checkpoints, drawn_checkpoints),
+    "results": (known_results, drawn_results),
+    "stores": (nothing, drawn_stores),
+}
