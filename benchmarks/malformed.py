@@ -36,6 +36,7 @@ import malformed_inputs
 from malformed_inputs import Case
 
 MEMORY = 10 << 30  # bytes of address space of a case; more is a bomb
+BUSY = 10  # seconds of a busy machine's clock for one of its processor's
 DRAFTS = ("partial", ".tmp", ".lock")  # parts of names that a command leaves only while it runs
 
 
@@ -44,7 +45,7 @@ class Outcome:
     """End of a command.
 
     Attributes:
-        status: exit status; -9 of a command that ran out of time, other negative ones of a crash.
+        status: exit status; minus the signal of one that ran out of time, or crashed.
         out: its standard output.
         err: its standard error.
     """
@@ -120,7 +121,7 @@ def run_case(case: Case, folder: Path) -> tuple[Outcome, str]:
 
 def judge(case: Case, outcome: Outcome, before: Mapping[str, str], after: Mapping[str, str]) -> str:
     """Say what is wrong with the end of a case; empty if nothing is."""
-    if outcome.status == -signal.SIGKILL:
+    if outcome.status in (-signal.SIGKILL, -signal.SIGXCPU):
         return f"hang: more than {case.seconds:.0f} s"
     if outcome.status < 0:
         return f"crash: signal {-outcome.status}"
@@ -166,7 +167,7 @@ def run(case: Case, folder: Path) -> Outcome:
     pid = os.fork()
     if pid == 0:
         _child(case, folder, files)
-    end = time.monotonic() + case.seconds
+    end = time.monotonic() + BUSY * case.seconds
     while True:
         found, status = os.waitpid(pid, os.WNOHANG)
         if found:
@@ -191,6 +192,7 @@ def _child(case: Case, folder: Path, files: list[Path]) -> None:
         os.chdir(folder)
         os.environ |= {"CFDG_CACHE": "cache", "HOME": str(folder), "CFDG_D4RL_URL": "http://127.0.0.1:9"}
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+        resource.setrlimit(resource.RLIMIT_CPU, (int(case.seconds), int(case.seconds) + 5))
         status = malformed_inputs.PROGRAMS[case.words[0]](list(case.words[1:]))
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else 1

@@ -48,7 +48,7 @@ class Case:
         expected: output that status 0 has to give; None for any.
         statuses: right ones beside 0.
         works: the program works before it comes to the fault, and may leave whole files.
-        seconds: after which it hangs.
+        seconds: of the processor, after which it hangs.
     """
 
     kind: str
@@ -599,8 +599,9 @@ def known_models(folder: Path, rng: random.Random) -> Iterator[Case]:
         yield Case("models", name, sample, ["model.safetensors"], then(copied(folder, "model"), file_with(path, content)))
     for name, content in {"empty": "", "list": "[]", "null": "null", "no version": "{}", "version 9": '{"version": 9}', "binary": "\x00"}.items():
         yield Case("models", f"format {name}", sample, ["format.json"], then(copied(folder, "model"), file_with("model/format.json", content)))
-    swapped = then(copied(folder, "model"), lambda own: shutil.copyfile(folder / "other/format.json", own / "model/format.json"))
-    yield Case("models", "format of another model", sample, ["format.json"], swapped)
+    swapped = then(copied(folder, "other"), lambda own: shutil.copyfile(folder / "model/format.json", own / "other/format.json"))
+    words = [word.replace("model", "other") for word in sample]
+    yield Case("models", "format of another model", words, ["format.json"], swapped)
     yield Case("models", "a policy", sample, ["model.safetensors"], then(copied(folder, "model"), lambda own: shutil.copyfile(policy(folder), own / path)))
     yield Case("models", "a checkpoint", sample, ["model.safetensors"], then(copied(folder, "model"), lambda own: shutil.copyfile(folder / "half.ckpt", own / path)))
     gone = then(copied(folder, "model"), lambda own: (own / path).unlink())

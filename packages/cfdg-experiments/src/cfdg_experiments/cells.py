@@ -196,7 +196,7 @@ class Workspace:
 def finished_cells(cells: Iterable[Cell], space: Workspace) -> dict[Cell, CellResult]:
     """Read the results that are on disk already."""
     paths = {cell: space.result(cell) for cell in cells}
-    return {cell: CellResult.from_json(path) for cell, path in paths.items() if path.exists()}
+    return {cell: CellResult.from_json(path, cell.key) for cell, path in paths.items() if path.exists()}
 
 
 def pretrain_key(cell: Cell) -> str:

@@ -64,9 +64,9 @@ def run(arguments: argparse.Namespace) -> None:
 def _check_apart(arguments: argparse.Namespace) -> None:
     """Refuse one file for two purposes: the later one would replace the earlier."""
     model = None if arguments.output is None else ModelFiles.of(arguments.output).model
-    given = {"TABLE": arguments.table, "--history": arguments.history, "--checkpoint": arguments.checkpoint, "-o": model}
+    others = {"--history": arguments.history, "--checkpoint": arguments.checkpoint, "-o": model}
     found: dict[Path, str] = {}
-    for option, path in given.items():
+    for option, path in {"TABLE": arguments.table, **others}.items():
         if path is not None and (other := found.setdefault(path.resolve(), option)) != option:
             raise ValueError(f"{path} is given for {other} and for {option}, expected a file for each")
 

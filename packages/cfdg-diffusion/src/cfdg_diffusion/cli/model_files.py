@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from cfdg_diffusion.cli.table_files import check_free, write_text
 from cfdg_diffusion.tabular.model import TabularDiffusion
 
 _VERSION = 2
+_CHECKSUM = "sha256"
 _MODEL = ".safetensors"
 
 
@@ -66,7 +68,8 @@ class ModelFiles:
         """
         self.model.parent.mkdir(exist_ok=True)
         self.dates.unlink(missing_ok=True)
-        write_text(self.format, json.dumps({"version": _VERSION, **form.state()}, indent=1) + "\n")
+        content = {"version": _VERSION, **form.state()}
+        write_text(self.format, json.dumps(content | {_CHECKSUM: _digest(content)}, indent=1) + "\n")
         model.save(self.model)
 
     def load(self, device: str = "auto") -> tuple[TabularDiffusion, TableFormat]:
@@ -81,7 +84,11 @@ class ModelFiles:
         if not self.model.is_file():
             raise FileNotFoundError(f"there is no {self.model}, expected the folder or file that fit wrote")
         model = TabularDiffusion.load(self.model, device=device)
-        return model, with_levels(self._load_format(), model)
+        form = self._load_format()
+        foreign = [name for name in form.columns if name not in map(str, model.dtypes.index)]
+        if foreign:
+            raise ValueError(f"{self.format} is of another model: it has {foreign[0]!r}, which {self.model} has not")
+        return model, with_levels(form, model)
 
     def _load_format(self) -> TableFormat:
         path = self.format if self.format.exists() else self.dates
@@ -89,12 +96,20 @@ class ModelFiles:
             return TableFormat()
         try:
             content: Any = json.loads(path.read_text(encoding="utf-8"))
+            written = content.pop(_CHECKSUM, None)  # a file of version 0.3 has none
+            if written not in (None, _digest(content)):
+                raise ValueError("its content has not the SHA-256 that is in it")
             version = content["version"]
             if version == _VERSION:
                 return TableFormat.restore(content)
             if version == 1:
                 dates = {name: DateFormat(**own) for name, own in content["dates"].items()}
                 return TableFormat(columns={name: ColumnFormat(date=own) for name, own in dates.items()})
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"{path} cannot be read, expected what fit wrote: {error!r}") from error
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise ValueError(f"{path} is damaged, expected what fit wrote: {error!r}") from error
         raise ValueError(f"{path} has version {version!r}, this package reads {_VERSION}: update cfdg-diffusion")
+
+
+def _digest(content: dict[str, Any]) -> str:
+    """Hash JSON values whatever the order of their keys and the white space between them."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

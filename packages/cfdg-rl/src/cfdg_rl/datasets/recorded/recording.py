@@ -26,6 +26,7 @@ from cfdg_rl.datasets.recorded.replay import unpack_replay
 from cfdg_rl.datasets.recorded.rollout import Columns, record
 from cfdg_rl.datasets.scores import FAMILIES, MAZES, Family, find_family
 from cfdg_rl.files import load_arrays
+from cfdg_rl.locks import locked
 from cfdg_rl.streams import derive_seed
 
 MAZE_NAMES = (
@@ -137,7 +138,7 @@ def cache_folder(cache: Path | None = None) -> Path:
 
 
 def ensure_recorded(recording: Recording, folder: Path, *, jobs: int = 1, progress: bool = False) -> Path:
-    """Return the file of a recording, and make it first if it does not exist.
+    """Return the file of a recording, and make it first if it does not exist; another process that does is waited for.
 
     Raises:
         OSError: if the folder cannot be written; said before the work.
@@ -145,7 +146,9 @@ def ensure_recorded(recording: Recording, folder: Path, *, jobs: int = 1, progre
     path = folder / recording.file_name
     if not path.is_file():
         _check_writable(folder)
-        write_hdf5(path, _columns(recording, jobs, progress), _metadata(recording))
+        with locked(path.with_suffix(".lock"), f"the recording of {path}", wait=True):
+            if not path.is_file():  # the one that was waited for may have made it
+                write_hdf5(path, _columns(recording, jobs, progress), _metadata(recording))
     return path
 
 
