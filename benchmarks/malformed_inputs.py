@@ -543,7 +543,8 @@ def known_csv(folder: Path, rng: random.Random) -> Iterator[Case]:
     for about, content in CSV.items():
         for name, words in commands.items():
             make = then(copied(folder, "t.csv", "model"), file_with("bad.csv", content))
-            yield Case("CSV", f"{name}: {about}", ["cfdg-diffusion", *words], ["bad.csv"], make)
+            named = ["bad.csv", "column"] if name == "report" else ["bad.csv"]
+            yield Case("CSV", f"{name}: {about}", ["cfdg-diffusion", *words], named, make)
     wide = ",".join(f"c{i}" for i in range(5000)) + "\n" + (",".join(["1"] * 5000) + "\n" + ",".join(["2"] * 5000) + "\n") * 3
     text = ",".join(f"c{i}" for i in range(5000)) + "\n" + (",".join(["x"] * 5000) + "\n" + ",".join(["y"] * 5000) + "\n") * 3
     for about, content in {"5,000 columns": wide, "5,000 columns of text": text}.items():
