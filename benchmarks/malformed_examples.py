@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-import json
+import io
 import os
 import random
 import shutil
-import signal
-import subprocess
-import sys
-import time
+from collections.abc import Mapping
+from contextlib import redirect_stdout
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 import pandas as pd
+
+import cfdg_diffusion.cli
+import cfdg_experiments.cli
+import cfdg_rl.datasets.cli
+from cfdg_diffusion.tabular.early_stopping import Checkpoint
+from cfdg_experiments.cells import Cell, Workspace
+from cfdg_experiments.named_checkpoints import save_named
+from cfdg_experiments.object_store import Store
+from cfdg_experiments.ring_files import RingFiles
+from cfdg_experiments.run import CellRun, run_cell
+from cfdg_experiments.stored_plan import load_plan, units_of
 
 TINY = [
     "data.rows=2000", "iql.hidden=[16,16]", "pretrain.steps=20", "finetune.steps=60", "finetune.warm_up=10",
@@ -26,51 +37,48 @@ TABLE = [
     "table1", "--only", "hopper-medium", "--algorithms", "iql", "--arms", "base", "cfdg", "--seeds", "0", "1",
     "--device", "cpu", "--jobs", "1", "--set", *TINY,
 ]  # fmt: skip
-STORE = ["--store", "store", *TABLE[1:]]
-ENTRY = {
-    "cfdg": "cfdg_experiments.cli",
-    "cfdg-datasets": "cfdg_rl.datasets.cli",
-    "cfdg-diffusion": "cfdg_diffusion.cli",
-}
+ENTRY = {"cfdg": cfdg_experiments.cli, "cfdg-datasets": cfdg_rl.datasets.cli, "cfdg-diffusion": cfdg_diffusion.cli}
 
 
-def command(folder: Path, program: str, *words: str) -> subprocess.Popen[bytes]:
-    """Start a console script in a folder."""
-    code = f"import sys; from {ENTRY[program]} import main; sys.exit(main())"
-    environment = {**os.environ, "CFDG_CACHE": "cache", "CFDG_CHECKPOINT_SECONDS": "0", "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        [sys.executable, "-c", code, *words],
-        cwd=folder,
-        env=environment,
-        start_new_session=True,
-        stdout=subprocess.DEVNULL,
-    )
-
-
-def finish(folder: Path, program: str, *words: str) -> None:
-    """Run a console script in a folder to its end."""
-    if command(folder, program, *words).wait():
+def finish(program: str, *words: str) -> None:
+    """Run a console script in this process to its end, in the present folder."""
+    with redirect_stdout(io.StringIO()):
+        status = ENTRY[program].main(list(words))
+    if status:
         raise SystemExit(f"malformed: {program} {' '.join(words)} failed while the examples were made")
 
 
 def make_examples(folder: Path) -> Path:
     """Make every example; returns the folder."""
     folder.mkdir()
-    make_tables(folder)
-    finish(folder, "cfdg-datasets", "record", "hopper-medium", "--rows", "2000", "--jobs", "1")
-    finish(folder, "cfdg-datasets", "record", "hopper-medium", "--rows", "2000", "--seed", "1", "--jobs", "1")
-    make_own(folder)
-    fit = ["fit", "t.csv", "--label", "kind", "--seed", "1"]
-    finish(folder, "cfdg-diffusion", *fit, "--steps", "30", "-o", "model", "--quiet")
-    finish(folder, "cfdg-diffusion", "fit", "u.csv", "--steps", "30", "-o", "other", "--quiet")
-    finish(folder, "cfdg-diffusion", "sample", "model", "-n", "200", "-o", "sampled.parquet", "--quiet")
-    interrupt_fit(folder)
-    finish(folder, "cfdg", *TABLE)
-    interrupt_table(folder)
-    finish(folder, "cfdg", "table1", "--engine", "none", *STORE)
-    for unit in json.loads((folder / "store/plan.json").read_text(encoding="utf-8"))["units"]:
-        finish(folder, "cfdg", "cell", unit["run_id"], "--store", "store")
+    before = Path.cwd()
+    os.environ["CFDG_CACHE"] = "cache"
+    os.chdir(folder)
+    try:
+        make_all(folder)
+    finally:
+        os.chdir(before)
     return folder
+
+
+def make_all(folder: Path) -> None:
+    """Make every example in the present folder."""
+    make_tables(folder)
+    finish("cfdg-datasets", "record", "hopper-medium", "--rows", "2000", "--jobs", "1")
+    finish("cfdg-datasets", "record", "hopper-medium", "--rows", "2000", "--seed", "1", "--jobs", "1")
+    make_own(folder)
+    fit = ["fit", "t.csv", "--label", "kind", "--seed", "1", "--steps", "30", "-o", "model", "--quiet"]
+    finish("cfdg-diffusion", *fit)
+    finish("cfdg-diffusion", "fit", "u.csv", "--steps", "30", "-o", "other", "--quiet")
+    finish("cfdg-diffusion", "sample", "model", "-n", "200", "-o", "sampled.parquet", "--quiet")
+    interrupt_fit()
+    finish("cfdg", "table1", "--engine", "none", "--store", "store", *TABLE[1:])
+    units = units_of(load_plan(Store("store")))
+    for unit in units:
+        finish("cfdg", "cell", unit.run_id, "--store", "store")
+    for unit in units[1:]:
+        run_cell(unit.cell, Workspace(folder / "runs"), lambda event: None)
+    interrupt_cell(units[-1].cell, folder)
 
 
 def make_tables(folder: Path) -> None:
@@ -79,7 +87,6 @@ def make_tables(folder: Path) -> None:
     days = pd.date_range("2024-01-01", periods=300)
     lines = [f"{rng.gauss(0, 1):.3f},{rng.choice('abc')},{rng.randrange(9)},{day:%Y-%m-%d}" for day in days]
     (folder / "t.csv").write_text("\n".join(["x,kind,n,day", *lines]) + "\n", encoding="utf-8")
-    (folder / "u.csv").write_text("p;q\n" + "".join(f"{i},5;{i % 3}\n" for i in range(100)), encoding="utf-8")
     (folder / "u.csv").write_text("p,q\n" + "".join(f"{i}.5,{i % 3}\n" for i in range(100)), encoding="utf-8")
     pd.read_csv(folder / "t.csv", parse_dates=["day"]).to_parquet(folder / "t.parquet")
 
@@ -96,28 +103,35 @@ def recording(folder: Path, seed: int = 0) -> Path:
     return next((folder / "cache").rglob(f"hopper-medium-rows2000-seed{seed}-*.hdf5"))
 
 
-def interrupt_fit(folder: Path) -> None:
+class Interrupted(BaseException):
+    """End of a work in its middle."""
+
+
+def interrupt_fit() -> None:
     """Leave the checkpoint of a fit that ended in its middle."""
-    code = (
-        "import os, sys\nfrom cfdg_diffusion.cli import main\nfrom cfdg_diffusion.tabular import early_stopping\n"
-        "write = early_stopping.Checkpoint.write\nearly_stopping.Checkpoint.is_due = lambda self: True\n"
-        "early_stopping.Checkpoint.write = lambda self, state: (write(self, state), os._exit(0))\nmain(sys.argv[1:])"
-    )
-    words = ["fit", "t.csv", "--steps", "300", "-o", "half-model", "--checkpoint", "half.ckpt", "--quiet"]
-    subprocess.run([sys.executable, "-c", code, *words], cwd=folder, check=True)
+    due, write = Checkpoint.is_due, Checkpoint.write
+
+    def last(self: Checkpoint, state: Mapping[str, Any]) -> None:
+        write(self, state)
+        raise Interrupted
+
+    Checkpoint.is_due = lambda self: True
+    Checkpoint.write = last
+    try:
+        main = ["fit", "t.csv", "--steps", "300", "-o", "half-model", "--checkpoint", "half.ckpt", "--quiet"]
+        finish("cfdg-diffusion", *main)
+    except Interrupted:
+        return
+    finally:
+        Checkpoint.is_due, Checkpoint.write = due, write
 
 
-def interrupt_table(folder: Path) -> None:
+def interrupt_cell(cell: Cell, folder: Path) -> None:
     """Leave a table whose second cell is unfinished, in ``half``."""
-    place = folder / "half"
-    place.mkdir()
-    shutil.copytree(folder / "cache", place / "cache")
-    words = [*TABLE, "finetune.steps=3000", "finetune.refresh_every=1000"]
-    process = command(place, "cfdg", *words)
-    while not list(place.glob("runs/unfinished/*.rings/*.safetensors")):
-        if process.poll() is not None:
-            raise SystemExit("malformed: the table that was to be interrupted has ended")
-        time.sleep(0.05)
-    time.sleep(1.0)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    shutil.copytree(folder / "cache", folder / "half/cache")
+    shutil.copytree(folder / "runs/pretrained", folder / "half/runs/pretrained")
+    run = CellRun(cell, Workspace(folder / "half/runs"))
+    files = RingFiles(run.path.with_suffix(".rings"))
+    for _ in islice(run.run(), 2):  # the evaluations before the first step and in the middle
+        save_named(run.path, run.state(files))
+    run.close()
