@@ -275,6 +275,6 @@ def _opened(path: Path) -> Iterator[Any]:
     try:
         with arrow.parquet.ParquetFile(path, page_checksum_verification=True) as file:  # where there are any
             yield file
-    except arrow.ArrowException as error:
+    except (arrow.ArrowException, OSError, UnicodeDecodeError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise ValueError(f"{path} is no Parquet file or is cut short: {reason}") from error
+        raise ValueError(f"{path} is no Parquet file, damaged or cut short: {reason}") from error

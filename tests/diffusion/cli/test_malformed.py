@@ -1,0 +1,93 @@
+"""Damaged and exchanged files of the command line, and one file for two purposes."""
+
+import json
+import shutil
+
+import pandas as pd
+import pytest
+
+from cfdg_diffusion import TabularDiffusion, storage
+from cfdg_diffusion.cli.model_files import ModelFiles
+
+
+@pytest.fixture(scope="module")
+def folder(tool):
+    folder = tool.folder()
+    days = pd.date_range("2024-01-01", periods=30).strftime("%d.%m.%Y")
+    pd.DataFrame({"a": range(30), "day": days}).to_csv(folder / "t.csv", index=False)
+    pd.DataFrame({"b": range(30)}).to_csv(folder / "u.csv", index=False)
+    tool.fit(folder / "t.csv", folder / "m", "--kinds", "day=datetime:%d.%m.%Y")
+    tool.fit(folder / "u.csv", folder / "n")
+    return folder
+
+
+def test_a_flipped_bit_of_the_format_is_refused_by_name_or_changes_nothing(tool, folder):
+    place = tool.folder() / "m"
+    shutil.copytree(folder / "m", place)
+    files = ModelFiles.of(place)
+    expected = files._load_format()
+    assert expected.dates
+    whole = files.format.read_bytes()
+    for bit in range(3, 8 * len(whole), 37):
+        spoilt = bytearray(whole)
+        spoilt[bit // 8] ^= 1 << bit % 8
+        files.format.write_bytes(spoilt)
+        try:
+            assert files._load_format() == expected, bit
+        except ValueError as error:
+            assert str(files.format) in str(error)
+
+
+def test_the_format_of_another_model_is_refused(tool, folder):
+    place = tool.folder() / "n"
+    shutil.copytree(folder / "n", place)
+    shutil.copyfile(folder / "m" / "format.json", place / "format.json")
+    told = tool.run("sample", place, "-n", "3", status=2).err
+    assert "format.json is of another model: it has 'day'" in told
+
+
+def test_a_format_of_before_the_checksums_is_read(tool, folder):
+    place = tool.folder() / "m"
+    shutil.copytree(folder / "m", place)
+    files = ModelFiles.of(place)
+    content = json.loads(files.format.read_text())
+    expected = files._load_format()
+    del content["sha256"]
+    files.format.write_text(json.dumps(content))
+    assert files._load_format() == expected
+
+
+@pytest.mark.parametrize("command", ["fit", "inspect"])
+def test_a_nul_byte_far_behind_the_beginning_is_named_with_its_line(tool, command):
+    path = tool.folder() / "t.csv"
+    path.write_bytes(b"a,b\n" + b"1,2\n" * 20_000 + b"1,\x00\n")
+    words = ["--dry-run"] if command == "fit" else []
+    assert "t.csv holds a NUL byte in line 20,002" in tool.run(command, path, *words, status=2).err
+
+
+@pytest.mark.parametrize("option", ["--history", "--checkpoint", "-o"])
+def test_a_table_is_never_replaced_by_what_is_made_of_it(tool, folder, option):
+    before = (folder / "t.csv").read_bytes()
+    words = ["-o", folder / "new", option, folder / "t.csv"]
+    assert "t.csv" in tool.run("fit", folder / "t.csv", *words, status=2).err
+    assert (folder / "t.csv").read_bytes() == before
+
+
+def test_two_fits_with_one_checkpoint_are_refused_by_name(tmp_path):
+    table = pd.DataFrame({"a": range(30)})
+    with storage.locked(tmp_path / "half", "the fit with checkpoint"):
+        with pytest.raises(RuntimeError, match="half is being run by process"):
+            TabularDiffusion(device="cpu").fit(table, steps=1, checkpoint=tmp_path / "half")
+    assert not list(tmp_path.iterdir())
+    TabularDiffusion(device="cpu").fit(table, steps=1, checkpoint=tmp_path / "half")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_flipped_bit_in_the_rows_of_a_generated_parquet_file_is_refused(tool, folder):
+    pytest.importorskip("pyarrow")
+    path = tool.folder() / "s.parquet"
+    tool.run("sample", folder / "m", "-n", "50", "-o", path, "--quiet")
+    spoilt = bytearray(path.read_bytes())
+    spoilt[60] ^= 4  # of the first page
+    path.write_bytes(spoilt)
+    assert "s.parquet" in tool.run("inspect", path, status=2).err
