@@ -23,6 +23,7 @@ import cfdg_diffusion.cli
 import cfdg_experiments.cli
 import cfdg_rl.datasets.cli
 from cfdg_diffusion import storage
+from cfdg_diffusion.cli.model_files import ModelFiles
 from cfdg_diffusion.cli.table_files import read_table
 from cfdg_experiments.profile_files import load_profile
 from cfdg_experiments.results import CellResult
@@ -117,6 +118,12 @@ def read_recording(rows: str, seed: str) -> object:
     return [*(getattr(data.transitions, name) for name in COLUMNS), data.episode_returns]
 
 
+def read_model(path: str) -> object:
+    """Read a model of the command line, and the format of its table."""
+    files = ModelFiles.of(Path(path))
+    return [storage.load(files.model), files.load("cpu")[1].state()]
+
+
 PROGRAMS: dict[str, Callable[[list[str]], int]] = {
     "cfdg": cfdg_experiments.cli.main,
     "cfdg-datasets": cfdg_rl.datasets.cli.main,
@@ -124,6 +131,7 @@ PROGRAMS: dict[str, Callable[[list[str]], int]] = {
     "read-recording": reader(read_recording),
     "read-checkpoint": reader(lambda path: load_checkpoint(Path(path))),
     "read-result": reader(lambda path: vars(CellResult.from_json(Path(path)))),
+    "read-model": reader(read_model),
     "read-fit": reader(lambda path: storage.load(Path(path))),
     "read-table": reader(lambda path: read_table(Path(path)).table),
 }
@@ -207,16 +215,15 @@ def file_with(name: str, content: str | bytes) -> Callable[[Path], object]:
 
 
 def damaged(
-    kind: str, source: Path, names: Sequence[str], words: Sequence[str], rng: random.Random, **options: object
+    kind: str, source: Path, names: Sequence[str], words: Sequence[str], rng: random.Random, only: str | None = None
 ) -> Iterator[Case]:
-    """Yield cases with one of the files damaged at a random place; the content has to be refused or the same."""
+    """Yield cases with a file (the first, or ``only``) damaged somewhere: it is refused, or its content the same."""
     expected = expected_of(words, source)
+    name = only or names[0]
     while True:
-        name = rng.choice(list(names))
         about, spoil = damage(source / name, rng)
-        make = then(copied(source, *names), lambda folder, name=name, spoil=spoil: spoil(folder / name))
-        named = [Path(name).name]
-        yield Case(kind, f"{name} {about}", words, named, make, accepts=True, expected=expected, **options)
+        make = then(copied(source, *names), lambda folder, spoil=spoil: spoil(folder / name))
+        yield Case(kind, f"{name} {about}", words, [Path(name).name], make, accepts=True, expected=expected)
 
 
 def nothing(folder: Path, rng: random.Random) -> Iterator[Case]:
@@ -615,23 +622,12 @@ def known_models(folder: Path, rng: random.Random) -> Iterator[Case]:
 
 
 def drawn_models(folder: Path, rng: random.Random) -> Iterator[Case]:
-    sample = ["cfdg-diffusion", "sample", "model", "-n", "20", "--seed", "3", "--quiet"]
-    names = ["model/model.safetensors", "model/model.safetensors", "model/format.json"]
-    expected = expected_bytes(sample, folder)
+    names = ["model/model.safetensors", "model/format.json"]
+    kinds = [damaged("models", folder, [name, *names], ["read-model", "model"], rng, only=name) for name in names]
     while True:
-        name = rng.choice(names)
-        about, spoil = damage(folder / name, rng)
-        make = then(copied(folder, "model"), lambda own, name=name, spoil=spoil: spoil(own / name))
-        yield Case("models", f"{name} {about}", sample, [Path(name).name], make, accepts=True, expected=expected)
-
-
-def expected_bytes(words: Sequence[str], folder: Path) -> str:
-    """Run a console script that writes bytes on undamaged files and return its output."""
-    import subprocess
-
-    code = f"import sys; from {examples.ENTRY[words[0]].__name__} import main; sys.exit(main())"
-    done = subprocess.run([sys.executable, "-c", code, *words[1:]], cwd=folder, capture_output=True, check=True)
-    return done.stdout.decode()
+        yield next(kinds[0])
+        yield next(kinds[0])
+        yield next(kinds[1])
 
 
 def policy(folder: Path, arm: str = "base") -> Path:

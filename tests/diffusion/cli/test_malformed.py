@@ -91,3 +91,16 @@ def test_a_flipped_bit_in_the_rows_of_a_generated_parquet_file_is_refused(tool, 
     spoilt[60] ^= 4  # of the first page
     path.write_bytes(spoilt)
     assert "s.parquet" in tool.run("inspect", path, status=2).err
+
+
+@pytest.mark.parametrize(("size", "name"), [(100, "format.json"), (2000, "model.safetensors")])
+def test_a_full_disk_keeps_the_earlier_model_or_leaves_none(tool, folder, small_files, size, name):
+    place = tool.folder()
+    shutil.copytree(folder / "m", place / "m")
+    before = {path.name: path.read_bytes() for path in (place / "m").iterdir()}
+    for model in ("m", "new"):
+        words = ["fit", folder / "u.csv", "-o", place / model, "--steps", "1", "--force", "--quiet"]
+        with small_files(size):
+            assert name in tool.run(*words, status=2).err
+    assert {path.name: path.read_bytes() for path in (place / "m").iterdir()} == before
+    assert not (place / "new").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -12,7 +13,8 @@ from typing import Any
 from cfdg_diffusion.cli.dates import DateFormat
 from cfdg_diffusion.cli.formats import ColumnFormat, TableFormat
 from cfdg_diffusion.cli.readings import with_levels
-from cfdg_diffusion.cli.table_files import check_free, write_text
+from cfdg_diffusion.cli.table_files import check_free
+from cfdg_diffusion.storage import atomic_write
 from cfdg_diffusion.tabular.model import TabularDiffusion
 
 _VERSION = 2
@@ -60,17 +62,25 @@ class ModelFiles:
             raise PermissionError(f"the folder {folder.parent} cannot be written to")
 
     def save(self, model: TabularDiffusion, form: TableFormat) -> None:
-        """Write both files, each complete or not at all, the model last.
+        """Write both files, or neither where one of them cannot be written: then an earlier model stays whole.
 
         Raises:
             OSError: if a file cannot be written.
             ValueError: if the model has not been fitted.
         """
-        self.model.parent.mkdir(exist_ok=True)
-        self.dates.unlink(missing_ok=True)
         content = {"version": _VERSION, **form.state()}
-        write_text(self.format, json.dumps(content | {_CHECKSUM: _digest(content)}, indent=1) + "\n")
-        model.save(self.model)
+        made = not self.model.parent.exists()
+        self.model.parent.mkdir(exist_ok=True)
+        try:
+            with atomic_write(self.format) as partial:
+                partial.write_text(json.dumps(content | {_CHECKSUM: _digest(content)}, indent=1) + "\n", encoding="utf-8")
+                model.save(self.model)
+        except BaseException:
+            if made:
+                with contextlib.suppress(OSError):
+                    self.model.parent.rmdir()
+            raise
+        self.dates.unlink(missing_ok=True)
 
     def load(self, device: str = "auto") -> tuple[TabularDiffusion, TableFormat]:
         """Read the model and the format of its table's file, in which no level of the model stands for missing values.
