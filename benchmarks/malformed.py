@@ -85,7 +85,10 @@ def run_all(cases: list[Case], folder: Path, end: float, verbose: bool) -> int:
         tried[case.kind] += 1
         accepted[case.kind] += outcome.status == 0
         if verbose or fault:
-            print(f"{case.kind}: {case.name}: {fault or 'right'} [{outcome.status}] {outcome.err.strip()[:300]}", flush=True)
+            print(
+                f"{case.kind}: {case.name}: {fault or 'right'} [{outcome.status}] {outcome.err.strip()[:300]}",
+                flush=True,
+            )
         if fault:
             failures.append((case, fault, outcome))
     return tell(tried, accepted, failures)

@@ -7,21 +7,20 @@ import importlib
 import random
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 import h5py
-import malformed_examples as examples
 import numpy as np
 import pandas as pd
 import yaml
-from malformed_examples import TABLE, recording
 
 import cfdg_diffusion.cli
 import cfdg_experiments.cli
 import cfdg_rl.datasets.cli
+import malformed_examples as examples
 from cfdg_diffusion import storage
 from cfdg_diffusion.cli.model_files import ModelFiles
 from cfdg_diffusion.cli.table_files import read_table
@@ -29,11 +28,21 @@ from cfdg_experiments.profile_files import load_profile
 from cfdg_experiments.results import CellResult
 from cfdg_rl.checkpoint import load_checkpoint
 from cfdg_rl.datasets.load import load_dataset
+from malformed_examples import TABLE, recording
+from malformed_words import CFDG_WORDS, CSV, DATASETS_WORDS, DIFFUSION_WORDS, OUTCOMES, PROFILES, SETS, WRONG
 
 make_examples = examples.make_examples
 LOADED = [f"cfdg_diffusion.cli.{name}" for name in ("fit", "sample", "impute", "report", "inspect")]
-LOADED += [f"cfdg_experiments.{name}" for name in ("table", "stored_study", "stored_cell", "policy_store", "play", "run")]
-LOADED += ["cfdg_rl.policy_file", "cfdg_rl.policy_export", "cfdg_experiments.estimate", "pyarrow.parquet", "gymnasium.envs.mujoco.hopper_v5"]
+LOADED += [
+    f"cfdg_experiments.{name}" for name in ("table", "stored_study", "stored_cell", "policy_store", "play", "run")
+]
+LOADED += [
+    "cfdg_rl.policy_file",
+    "cfdg_rl.policy_export",
+    "cfdg_experiments.estimate",
+    "pyarrow.parquet",
+    "gymnasium.envs.mujoco.hopper_v5",
+]
 for _module in LOADED:  # once, instead of by each case
     importlib.import_module(_module)
 COLUMNS = ("obs", "action", "reward", "next_obs", "terminal")
@@ -109,7 +118,9 @@ def plain(value: object) -> bytes:
     if isinstance(value, pd.DataFrame):
         return value.to_csv().encode()
     array = np.asarray(value)
-    return repr((array.dtype, array.shape)).encode() + (repr(value).encode() if array.dtype == object else array.tobytes())
+    return repr((array.dtype, array.shape)).encode() + (
+        repr(value).encode() if array.dtype == object else array.tobytes()
+    )
 
 
 def read_recording(rows: str, seed: str) -> object:
@@ -233,42 +244,16 @@ def nothing(folder: Path, rng: random.Random) -> Iterator[Case]:
 
 # --- configuration ---
 
-WRONG = ["'x'", "[1]", ".nan", "{a: 1}", "2020-01-01", "!!binary aGk=", "-.inf", "'1'", "[[]]", "!!set {a}"]
-BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
-    f"{b}: &{b} [{','.join([f'*{a}'] * 9)}]\n" for a, b in zip("abcdefghi", "bcdefghij", strict=True)
-)
-PROFILES = {
-    "name: a\nname: b\n": "name", "- a\n": "mine.yaml", "": "mine.yaml", "x": "mine.yaml", "[" * 5000: "mine.yaml",
-    "name: a\nfinetune:\n  steps: 1\n  steps: 2\n": "steps", BOMB + "name: *j\n": "mine.yaml", "\0": "mine.yaml",
-    "name: &x [*x]\n": "mine.yaml", "2020-01-01: 1\n": "mine.yaml", "1: 1\n": "mine.yaml", "name: 1\n": "name",
-    "name: a\n\tseeds: [1]\n": "mine.yaml", "name: 2020-02-31\n": "mine.yaml", "name: a\n---\nname: b\n": "mine.yaml",
-    "name: !!python/object/apply:os.system [ls]\n": "mine.yaml", "name: a\nfinetun: {}\n": "finetun",
-    "name: a\nfinetune: 3\n": "finetune", "name: a\nfinetune: [3]\n": "finetune", "name: a\nseeds: {}\n": "seeds",
-    "name: a\nfinetune: {steps: {a: 1}}\n": "finetune.steps", "name: a\nseeds: [0.5]\n": "seeds", "<<: *a\n": "mine.yaml",
-    "name: a\narms: [base, 1]\n": "arms", "name: a\ndata: {datasets: [hoper-medium]}\n": "hoper-medium", "? {a: 1}\n: 2\n": "mine.yaml",
-    "name: a\ndiffusion: {width: 1.5}\n": "diffusion.width", "name: a\ndiffusion: null\n": "diffusion", "name: ''\nseeds: [99999999999999999999999]\n": "seeds",
-    "name: a\ndata: {rows: 99999999999999}\n": "rows", "name: a\npretrain: {steps: 1e3}\n": "pretrain.steps", "name: \xff\n".encode("latin-1").decode("latin-1"): "name",
-    "name: a\nfinetune: {steps: 0x7fffffffffffffffffff}\n": "finetune.steps", "name: a\ndevice: cuda:7\n": "device",
-}  # fmt: skip
-SETS = [
-    "finetune.steps=[1", "finetune.steps=@x", "finetune.steps=*b", "finetune.steps=\t1", "finetune.steps=!!set {1}",
-    "finetune.steps=2020-01-01", "name=2020-01-01", "name=2020-13-45", "finetune.steps=!!binary aGk=", "x", "=1", "",
-    "name=!!python/name:os.system", "finetune.steps={1: 2}", "finetune.steps=" + "[" * 3000, "finetune.steps=1e400",
-    "iql.hidden=[]", "iql.hidden=[0]", "iql.log_std_range=[2,-5]", "iql.log_std_range=[.nan,2]", "device=quantum",
-    "device=cuda:99", "capture=true", "arms=[base,base]", "algorithms=[iql,iql]", "name=/../../x", "name=a/b",
-    "data.rows=0", "data.rows=-5", "data.rows=99999999999999", "seeds=[0,0]", "seeds=[-1]", "seeds=1", "finetune.=1",
-    ".=1", "a.b.c=1", "finetune.steps=", "finetune.steps=~", "mixing.synthetic_ratio=2", "apl.replay.probability=.nan",
-    "iql.discount=2", "iql.learning_rate=0", "finetune.step=1", "finetune.steps=1\x00", "iql.hidden=[1e99]",
-    "diffusion.width=100000000000", "iql.hidden=[10000000000]", "evaluation.episodes=10000000000000000000000",
-    "data.datasets=[]", "data.datasets=hopper", "arms=[nobody:Class]", "arms=[os:system]", "seeds=[18446744073709551616]",
-]  # fmt: skip
-
 
 def known_profiles(folder: Path, rng: random.Random) -> Iterator[Case]:
     words = ["cfdg", "table1", "--dry-run", "--profile", "mine.yaml"]
     for number, (text, named) in enumerate(PROFILES.items()):
         yield Case("profile", f"known {number}: {text[:40]!r}", words, [named], file_with("mine.yaml", text))
-    for name, content in {"bytes": b"name: \xff\n", "utf-16": "name: a\n".encode("utf-16"), "random": rng.randbytes(5000)}.items():
+    for name, content in {
+        "bytes": b"name: \xff\n",
+        "utf-16": "name: a\n".encode("utf-16"),
+        "random": rng.randbytes(5000),
+    }.items():
         yield Case("profile", name, words, ["mine.yaml"], file_with("mine.yaml", content))
     yield Case("profile", "folder", words, ["mine.yaml"], lambda folder: (folder / "mine.yaml").mkdir())
     yield Case("profile", "absent", words, ["mine.yaml"])
@@ -313,7 +298,9 @@ def listed(value: object) -> object:
 def known_sets(folder: Path, rng: random.Random) -> Iterator[Case]:
     for word in SETS:
         name = word.partition("=")[0].rpartition(".")[2]
-        yield Case("overrides", word[:60], [*DRY, "--set", word], [name or "override", "override", "device", "rows", "seeds"])
+        yield Case(
+            "overrides", word[:60], [*DRY, "--set", word], [name or "override", "override", "device", "rows", "seeds"]
+        )
 
 
 def drawn_sets(folder: Path, rng: random.Random) -> Iterator[Case]:
@@ -323,89 +310,6 @@ def drawn_sets(folder: Path, rng: random.Random) -> Iterator[Case]:
 
 
 # --- words of the command line ---
-
-DIFFUSION_WORDS = {
-    "": "COMMAND", "wash": "wash", "fit": "TABLE", "fit absent.csv -o m": "absent.csv", "fit t.csv": "-o", "fit . -o m": ".",
-    "fit t.csv -o t.csv": "t.csv", "fit t.csv -o no/m": "no", "fit t.csv -o m --label absent": "absent", "fit t.txt -o m": "t.txt",
-    "fit t.csv -o m --history h.txt": "h.txt", "fit t.csv -o m --history no/h.csv": "no", "fit t.csv -o m --history .": ".",
-    "fit t.csv -o m --history t.csv": "t.csv", "fit t.csv -o m --checkpoint no/c": "no", "fit t.csv -o m --checkpoint .": ".",
-    "fit t.csv -o m --checkpoint t.csv": "t.csv", "fit t.csv -o m --checkpoint model/model.safetensors": "model.safetensors",
-    "fit t.csv -o m --steps 0": "0", "fit t.csv -o m --steps -5": "-5", "fit t.csv -o m --steps 1e3": "1e3",
-    "fit t.csv -o m --time-budget nan": "nan", "fit t.csv -o m --time-budget -1s": "--time-budget", "fit t.csv -o m --seed -1": "seed",
-    "fit t.csv -o m --seed x": "--seed", "fit t.csv -o m --device quantum": "quantum", "fit t.csv -o m --device cuda": "cuda",
-    "fit t.csv -o m --device cuda:99": "cuda:99", "fit t.csv -o m --kinds x=integer": "'x'", "fit t.csv -o m --kinds kind=number": "kind",
-    "fit t.csv -o m --kinds z=number": "'z'", "fit t.csv -o m --kinds day=datetime:%Q": "day", "fit t.csv -o m --drop x,kind,n,day": "--drop",
-    "fit t.csv -o m --constraint x": "'x'", "fit t.csv -o m --constraint 'x<'": "x", "fit t.csv -o m --keep-range=absent": "absent",
-    "fit t.csv -o model": "model", "fit t.csv -o m --steps 3 --seed 99999999999999999999999": "seed", "fit t.csv -o /proc/m": "/proc",
-    "fit t.csv -o m --history /proc/h.csv": "/proc", "fit t.csv -o m --checkpoint /proc/c": "/proc", "fit t.csv -o m --label x,x,x": "x",
-    "fit t.csv -o m --separator ab": "ab", "fit t.csv -o m --separator a": "--separator", "fit t.csv -o m --decimal ,": "",
-    "fit t.csv -o m --missing": "--missing", "fit /dev/null -o m": "/dev/null", "fit /dev/zero -o m": "/dev/zero", "fit t.csv/x.csv -o m": "t.csv",
-    "sample model": "--rows", "sample model -n 0": "0", "sample model -n -3": "-3", "sample model -n 1e3": "1e3", "sample model -n nan": "nan",
-    "sample absent -n 3": "absent", "sample t.csv -n 3": "t.csv", "sample model -n 3 -o no/s.csv": "no", "sample model -n 3 -o s.txt": "s.txt",
-    "sample model -n 3 -o .": ".", "sample model -n 3 -o t.csv": "t.csv", "sample model -n 3 --label z": "z", "sample model -n 3 --steps 0": "0",
-    "sample model -n 3 --guidance nan": "nan", "sample model -n 3 --guidance x": "x", "sample model -n 3 --interval 5,2": "5,2",
-    "sample model -n 3 --interval nan,2": "nan", "sample model -n 3 --seed -1": "seed", "sample model -n 3 --labels t.csv": "--labels",
-    "sample model --like t.csv": "--fix", "sample model --like t.csv --fix absent": "absent", "sample model --labels absent.csv": "absent.csv",
-    "sample model --labels u.csv": "u.csv", "sample model -n 3 --device meta": "meta", "sample model -n 3 -o /dev/full": "/dev/full",
-    "sample model -n 3 --guidance a=1,a=2": "a", "sample model -n 3 --guidance 1e400": "", "sample other -n 3 --label 1": "label",
-    "sample other -n 3 --balance": "label", "sample model -n 3 --escape-formulas -o s.parquet": "s.parquet",
-    "impute model": "TABLE", "impute model u.csv": "u.csv", "impute absent t.csv": "absent", "impute model absent.csv": "absent.csv",
-    "impute model . ": ".", "impute model t.csv -o t.csv": "t.csv", "impute t.csv t.csv": "t.csv", "impute model t.csv -o /proc/x.csv": "/proc",
-    "report t.csv": "SYNTHETIC", "report t.csv absent.csv": "absent.csv", "report t.csv u.csv": "u.csv", "report t.csv t.csv --label absent": "absent",
-    "report t.csv t.csv -o no/r.html": "no", "report t.csv t.csv --json .": ".", "report t.csv t.csv -o t.csv/r.html": "t.csv",
-    "report t.csv t.csv --rows 0": "0", "report t.csv t.csv --holdout absent.csv": "absent.csv", "report t.csv t.csv --seed -1": "seed",
-    "inspect absent": "absent", "inspect .": ".", "inspect t.csv --label absent": "absent", "inspect cache": "cache", "inspect /dev/null": "/dev/null",
-}  # fmt: skip
-DATASETS_WORDS = {
-    "": "COMMAND", "wash": "wash", "show": "NAME", "show nothing": "nothing", "show minari:x": "minari:", "show minari:": "minari:",
-    "show minari:mujoco/hopper/medium-v0": "minari", "show minari:../../x-v0": "minari:", "show hdf5:": "hdf5:", "show hdf5:a": "hdf5:",
-    "show hdf5:absent.hdf5@Hopper-v5": "absent.hdf5", "show hdf5:own.hdf5@Nothing-v0": "Nothing-v0", "show hdf5:own.hdf5@": "hdf5:",
-    "show hdf5:own.hdf5@HalfCheetah-v5": "own.hdf5", "show hdf5:.@Hopper-v5": "", "show hdf5:t.csv@Hopper-v5": "t.csv",
-    "show hdf5:own.hdf5@os:system": "os", "show hdf5:own.hdf5@Hopper-v5?actions=x": "actions=x", "show d4rl:hopper-medium-v2": "hopper_medium",
-    "show d4rl:hopper": "hopper", "show recorded:../x": "recorded:", "show wash:x": "wash:x", "show hopper-medium --cache /proc/x": "/proc/x",
-    "show hopper-medium --cache t.csv": "t.csv", "record": "name", "record nothing": "nothing", "record hopper-medium --rows 0": "rows",
-    "record hopper-medium --rows -5": "rows", "record hopper-medium --rows 10": "rows", "record hopper-medium --rows x": "--rows",
-    "record hopper-medium --rows 99999999999999": "rows", "record pointmaze-umaze --rows 99999999999999": "rows", "record hopper-medium --jobs 0": "jobs",
-    "record hopper-medium-replay --rows 0": "rows", "record hopper-medium --seed -1": "seed", "record hopper-medium --seed x": "--seed",
-    "record hopper-medium --jobs -3": "jobs", "record hopper-medium --cache /proc/x": "/proc/x", "record d4rl:hopper-medium-v2": "d4rl:",
-    "record hdf5:own.hdf5@Hopper-v5": "hdf5:", "record hopper-medium --seed 99999999999999999999999999 --rows 2000000000000": "rows",
-    "record minari:mujoco/hopper/medium-v0": "minari:", "record all --rows 99999999999999": "rows", "download": "NAME", "download nothing": "nothing",
-    "download recorded:hopper-medium": "recorded:", "download hdf5:x@y": "hdf5:", "download hopper-medium-v2 --timeout x": "--timeout",
-    "download hopper-medium-v2 --timeout nan": "timeout", "download hopper-medium-v2 --timeout -1": "timeout", "download hopper-medium-v2 --tries 0": "tries",
-    "download hopper-medium-v2 --tries -1": "tries", "download hopper-medium-v2 --url wash": "wash", "download minari:mujoco/hopper/medium-v0": "minari",
-    "verify": "NAME", "verify nothing": "nothing", "list x": "x", "list --cache": "--cache",
-}  # fmt: skip
-CFDG_WORDS = {
-    "": "COMMAND", "wash": "wash", "table1 --wash": "--wash", "table1 --only hoper-medium": "hoper-medium", "table1 --only minari:mujoco/hopper/medium-v0": "minari",
-    "table1 --only minari:mujoco/hopper/medium-v0 --dry-run": "minari", "table1 --only": "--only", "table1 --seeds": "seeds", "table1 --seeds x": "--seeds",
-    "table1 --seeds -1": "seeds", "table1 --seeds 1 1": "seeds", "table1 --jobs 0": "--jobs", "table1 --jobs x": "--jobs", "table1 --profile slow": "slow",
-    "table1 --profile .": ".", "table1 --profile absent.yaml": "absent.yaml", "table1 --algorithms sac": "sac", "table1 --arms wash": "wash",
-    "table1 --arms base base": "base", "table1 --arms": "--arms", "table1 --device quantum": "quantum", "table1 --device cuda": "cuda",
-    "table1 --device cuda:99": "cuda:99", "table1 --out /proc/x": "/proc/x", "table1 --out t.csv": "t.csv", "table1 --out t.csv/x": "t.csv",
-    "table1 --file own.hdf5": "--env", "table1 --env Hopper-v5": "--file", "table1 --file absent.hdf5 --env Hopper-v5": "absent.hdf5",
-    "table1 --file t.csv --env Hopper-v5": "t.csv", "table1 --file own.hdf5 --env Nothing-v0": "Nothing-v0", "table1 --file . --env Hopper-v5": "folder",
-    "table1 --file own.hdf5 --env HalfCheetah-v5": "own.hdf5", "table1 --data wash": "wash", "table1 --engine wash": "wash", "table1 --engine ray": "--engine",
-    "table1 --engine ray --store s": "ray", "table1 --store wash://x": "wash", "table1 --store ''": "store", "table1 --store t.csv": "t.csv",
-    "table1 --store /proc/x": "/proc/x", "table1 --retries x --store s": "--retries", "table1 --cell-cpus nan --store s --engine ray": "cpus", "table1 --cell-gpus -1 --store s --engine ray": "gpus",
-    "table1 --retries -1 --store s2 --dry-run --only hopper-medium": "retries", "table1 --cell-cpus -1 --store s2 --engine none": "cpus", "ablation": "--over",
-    "ablation --over x": "x", "ablation --over guidance_weight=": "guidance_weight", "ablation --over guidance_weight=x": "guidance_weight",
-    "ablation --over wash=1,2": "wash", "ablation --over guidance_weight=1,1": "guidance_weight", "ablation --over guidance_weight=nan,1": "guidance_weight",
-    "cell": "RUN_ID", "cell x": "--store", "cell x --store absent": "absent", "cell x --store store": "x", "status": "--store", "status --store absent": "absent",
-    "status --store t.csv": "t.csv", "report --store absent": "absent", "report --store store --out t.csv": "t.csv", "ui --port x": "--port",
-    "ui --port 0": "port", "ui --port 99999999": "port", "ui --out absent": "absent", "policies --out absent": "absent", "policies --out t.csv": "t.csv",
-    "play": "RUN", "play wash --out runs": "wash", "play base --out runs --episodes 0": "--episodes", "play base --out runs --seed 9": "9",
-    "play t.csv": "t.csv", "play base --out runs --seed x": "--seed", "play '' --out runs": "''", "play base --out runs --video x.mp4 --episodes 1": "film",
-    "play base --out runs --first-states -1 --episodes 1": "first-states", "play base --out runs --episodes x": "--episodes",
-    "export base --out runs --format wash": "wash",     "export base --out runs --format safetensors --to t.csv/x": "t.csv", "export base --out runs --format safetensors --to /proc/x": "/proc/x",
-    "export t.csv --format safetensors": "t.csv", "export base --out runs --format onnx --to x.onnx": "onnx", "play base --out runs --video . --episodes 1": "",
-    "export base --out runs --format safetensors --to .": ".",
-}  # fmt: skip
-OUTCOMES = {  # documented statuses that are not 2
-    "verify nothing": (1, 2),
-    "download hopper-medium-v2 --url wash": (1, 2),
-    "download minari:mujoco/hopper/medium-v0": (1, 2),
-    "download hopper-medium-v2 --tries 0": (2,),
-}
 
 
 def known_words(folder: Path, rng: random.Random) -> Iterator[Case]:
@@ -452,10 +356,15 @@ def known_own(folder: Path, rng: random.Random) -> Iterator[Case]:
         columns = {key: np.asarray(file[key]) for key in file}
     for key, values in columns.items():
         wrong = {
-            "shorter": values[:-1], "empty": values[:0], "text": np.array(["x"] * len(values), dtype="S1"),
-            "complex": values.astype(complex), "three axes": values.reshape(len(values), -1, 1, 1), "a scalar": 1.0,
-            "void": np.zeros(len(values), dtype=[("a", "f4")]), "references": np.zeros(3, dtype=h5py.ref_dtype),
-        }  # fmt: skip
+            "shorter": values[:-1],
+            "empty": values[:0],
+            "text": np.array(["x"] * len(values), dtype="S1"),
+            "complex": values.astype(complex),
+            "three axes": values.reshape(len(values), -1, 1, 1),
+            "a scalar": 1.0,
+            "void": np.zeros(len(values), dtype=[("a", "f4")]),
+            "references": np.zeros(3, dtype=h5py.ref_dtype),
+        }
         if values.ndim == 2:
             wrong |= {"too narrow": values[:, 1:], "flat": values[:, 0]}
         if values.dtype.kind == "f":
@@ -465,17 +374,39 @@ def known_own(folder: Path, rng: random.Random) -> Iterator[Case]:
         for about, other in wrong.items():
             yield Case("own HDF5", f"{key} {about}", show, [key], changed_own(folder, replaced(key, other)))
         if key != "timeouts":
-            yield Case("own HDF5", f"{key} absent", show, [key], changed_own(folder, lambda file, key=key: file.pop(key)))
+            yield Case(
+                "own HDF5", f"{key} absent", show, [key], changed_own(folder, lambda file, key=key: file.pop(key))
+            )
         yield Case("own HDF5", f"{key} a group", show, [key], changed_own(folder, replaced_by_group(key)))
-        yield Case("own HDF5", f"{key} a link to nothing", show, [key], changed_own(folder, replaced(key, h5py.SoftLink("/no"))))
+        yield Case(
+            "own HDF5",
+            f"{key} a link to nothing",
+            show,
+            [key],
+            changed_own(folder, replaced(key, h5py.SoftLink("/no"))),
+        )
         outside = h5py.ExternalLink("absent.hdf5", "/x")
-        yield Case("own HDF5", f"{key} a link outside", show, [key, "own.hdf5"], changed_own(folder, replaced(key, outside)))
-    huge = changed_own(folder, lambda file: (file.pop("observations"), file.create_dataset("observations", shape=(10**12, 11), chunks=(1000, 11), dtype="f4")))
+        yield Case(
+            "own HDF5", f"{key} a link outside", show, [key, "own.hdf5"], changed_own(folder, replaced(key, outside))
+        )
+    huge = changed_own(
+        folder,
+        lambda file: (
+            file.pop("observations"),
+            file.create_dataset("observations", shape=(10**12, 11), chunks=(1000, 11), dtype="f4"),
+        ),
+    )
     yield Case("own HDF5", "10^12 rows that are not there", show, ["observations"], huge)
     for name, content in {"empty": b"", "text": b"hello", "zeros": bytes(5000), "random": rng.randbytes(9999)}.items():
         yield Case("own HDF5", name, show, ["own.hdf5"], file_with("own.hdf5", content))
-    yield Case("own HDF5", "wrong rows by verify", ["cfdg-datasets", "verify", *show[2:]], ["rewards"],
-               changed_own(folder, replaced("rewards", np.ones(3))), statuses=(1,))  # fmt: skip
+    yield Case(
+        "own HDF5",
+        "wrong rows by verify",
+        ["cfdg-datasets", "verify", *show[2:]],
+        ["rewards"],
+        changed_own(folder, replaced("rewards", np.ones(3))),
+        statuses=(1,),
+    )
 
 
 def replaced_by_group(key: str) -> Callable[[h5py.File], None]:
@@ -493,7 +424,9 @@ def drawn_own(folder: Path, rng: random.Random) -> Iterator[Case]:
     while True:
         about, spoil = damage(folder / "own.hdf5", rng)
         make = then(copied(folder, "own.hdf5"), lambda own, spoil=spoil: spoil(own / "own.hdf5"))
-        yield Case("own HDF5", about, ["cfdg-datasets", "show", "hdf5:own.hdf5@Hopper-v5"], ["own.hdf5"], make, accepts=True)
+        yield Case(
+            "own HDF5", about, ["cfdg-datasets", "show", "hdf5:own.hdf5@Hopper-v5"], ["own.hdf5"], make, accepts=True
+        )
 
 
 def known_recordings(folder: Path, rng: random.Random) -> Iterator[Case]:
@@ -506,17 +439,24 @@ def known_recordings(folder: Path, rng: random.Random) -> Iterator[Case]:
     }
     words = {"of another seed": ["2000", "5"], "of other rows": ["1500", "0"]}
     for about, own in words.items():
-        make = then(copied(folder, str(source)), lambda place, about=about: (place / source).rename(place / names[about]))
+        make = then(
+            copied(folder, str(source)), lambda place, about=about: (place / source).rename(place / names[about])
+        )
         yield Case("recordings", about, ["read-recording", *own], [Path(names[about]).name], make)
     swapped = then(copied(folder, str(other)), lambda place: (place / other).rename(place / source))
     yield Case("recordings", "two seeds swapped", ["read-recording", "2000", "0"], [source.name], swapped)
-    own = then(copied(folder, "own.hdf5"), lambda place: ((place / source).parent.mkdir(parents=True), (place / "own.hdf5").rename(place / source)))
+    own = then(
+        copied(folder, "own.hdf5"),
+        lambda place: ((place / source).parent.mkdir(parents=True), (place / "own.hdf5").rename(place / source)),
+    )
     yield Case("recordings", "a user's file under its name", ["read-recording", "2000", "0"], [source.name], own)
     for key in ("rewards", "actions", "terminals", "observations", "next_observations"):
         make = then(copied(folder, str(source)), lambda place, key=key: one_changed(place / source, key))
         yield Case("recordings", f"one of {key} changed", ["read-recording", "2000", "0"], [source.name], make)
     table = then(copied(folder, str(source)), lambda place: one_changed(place / source, "rewards"))
-    yield Case("recordings", "table1 on changed rewards", ["cfdg", *TABLE], [source.name], table, works=True, seconds=120)
+    yield Case(
+        "recordings", "table1 on changed rewards", ["cfdg", *TABLE], [source.name], table, works=True, seconds=120
+    )
 
 
 def one_changed(path: Path, key: str) -> None:
@@ -534,15 +474,6 @@ def drawn_recordings(folder: Path, rng: random.Random) -> Iterator[Case]:
 
 # --- tables ---
 
-CSV = {
-    "empty": b"", "header only": b"a,b\n", "blank": b"\n\n\n", "ragged": b"a,b\n1,2\n3\n", "too wide": b"a,b\n1,2\n3,4,5\n",
-    "NUL": b"a,b\n1,\x002\n", "NUL far": b"a,b\n" + b"1,2\n" * 50_000 + b"1,\x00\n", "utf-16": "a,b\n1,2\n".encode("utf-16"),
-    "latin-1": "a,b\n1,\xe9\n".encode("latin-1"), "open quote": b'a,b\n1,"2\n3,4\n', "open quote in names": b'"a,b\n1,2\n',
-    "long cell": b'a,b\n1,"' + b"x" * 300_000, "twice": b"a,a\n1,2\n", "semicolons": b"a;b\n1;2\n", "a row of quotes": b'a,b\n"",""x"\n1\n',
-    "random": bytes(range(256)) * 40, "only a BOM": b"\xef\xbb\xbf", "carriage returns": b"a,b\r1,2\r3\r", "gzip": b"\x1f\x8b\x08\x00" + bytes(50),
-    "utf-8 cut": "a,b\n1,ü".encode()[:-1], "units": b"a,b\n1\x1f,2\n\x1e\n",
-}  # fmt: skip
-
 
 def known_csv(folder: Path, rng: random.Random) -> Iterator[Case]:
     commands = {
@@ -557,13 +488,37 @@ def known_csv(folder: Path, rng: random.Random) -> Iterator[Case]:
             make = then(copied(folder, "t.csv", "model"), file_with("bad.csv", content))
             named = ["bad.csv", "column"] if name == "report" else ["bad.csv"]
             yield Case("CSV", f"{name}: {about}", ["cfdg-diffusion", *words], named, make)
-    wide = ",".join(f"c{i}" for i in range(5000)) + "\n" + (",".join(["1"] * 5000) + "\n" + ",".join(["2"] * 5000) + "\n") * 3
-    text = ",".join(f"c{i}" for i in range(5000)) + "\n" + (",".join(["x"] * 5000) + "\n" + ",".join(["y"] * 5000) + "\n") * 3
+    wide = (
+        ",".join(f"c{i}" for i in range(5000))
+        + "\n"
+        + (",".join(["1"] * 5000) + "\n" + ",".join(["2"] * 5000) + "\n") * 3
+    )
+    text = (
+        ",".join(f"c{i}" for i in range(5000))
+        + "\n"
+        + (",".join(["x"] * 5000) + "\n" + ",".join(["y"] * 5000) + "\n") * 3
+    )
     for about, content in {"5,000 columns": wide, "5,000 columns of text": text}.items():
         for words in (commands["fit"], commands["inspect"], ["report", "bad.csv", "bad.csv", "--quiet"]):
             make = file_with("bad.csv", content)
-            yield Case("CSV", f"{words[0]}: {about}", ["cfdg-diffusion", *words], ["bad.csv"], make, accepts=True, works=True, seconds=60)
-    odd = {"1e400": "1e400", "infinite": "inf", "far date": "9999-99-99", "long number": "9" * 400, "text": "x", "two numbers": "1 2"}
+            yield Case(
+                "CSV",
+                f"{words[0]}: {about}",
+                ["cfdg-diffusion", *words],
+                ["bad.csv"],
+                make,
+                accepts=True,
+                works=True,
+                seconds=60,
+            )
+    odd = {
+        "1e400": "1e400",
+        "infinite": "inf",
+        "far date": "9999-99-99",
+        "long number": "9" * 400,
+        "text": "x",
+        "two numbers": "1 2",
+    }
     for about, cell in odd.items():
         lines = b"x,kind,n,day\n" + f"{cell},a,1,2024-01-01\n0.5,{cell},2,2024-01-02\n1,b,{cell},2024-01-01\n".encode()
         make = then(copied(folder, "model"), file_with("bad.csv", lines))
@@ -575,21 +530,44 @@ def drawn_csv(folder: Path, rng: random.Random) -> Iterator[Case]:
     while True:
         about, spoil = damage(folder / "t.csv", rng)
         make = then(copied(folder, "t.csv", "model"), lambda own, spoil=spoil: spoil(own / "t.csv"))
-        words = rng.choice([["inspect", "t.csv"], ["fit", "t.csv", "--dry-run"], ["impute", "model", "t.csv", "--quiet"]])
+        words = rng.choice(
+            [["inspect", "t.csv"], ["fit", "t.csv", "--dry-run"], ["impute", "model", "t.csv", "--quiet"]]
+        )
         yield Case("CSV", f"{words[0]}: {about}", ["cfdg-diffusion", *words], ["t.csv", "column"], make, accepts=True)
 
 
 def known_parquet(folder: Path, rng: random.Random) -> Iterator[Case]:
-    for name, content in {"empty": b"", "magic": b"PAR1PAR1", "text": b"a,b\n1,2\n", "random": b"PAR1" + rng.randbytes(999) + b"PAR1"}.items():
-        for words in (["fit", "bad.parquet", "-o", "m", "--quiet"], ["inspect", "bad.parquet"], ["impute", "model", "bad.parquet"]):
+    for name, content in {
+        "empty": b"",
+        "magic": b"PAR1PAR1",
+        "text": b"a,b\n1,2\n",
+        "random": b"PAR1" + rng.randbytes(999) + b"PAR1",
+    }.items():
+        for words in (
+            ["fit", "bad.parquet", "-o", "m", "--quiet"],
+            ["inspect", "bad.parquet"],
+            ["impute", "model", "bad.parquet"],
+        ):
             make = then(copied(folder, "model"), file_with("bad.parquet", content))
             yield Case("Parquet", f"{words[0]}: {name}", ["cfdg-diffusion", *words], ["bad.parquet"], make)
-    frames = {"no rows": pd.DataFrame({"x": []}), "no columns": pd.DataFrame(index=range(3)), "lists": pd.DataFrame({"x": [[1], [2]]}),
-              "structs": pd.DataFrame({"x": [{"a": 1}, {"a": 2}]}), "bytes": pd.DataFrame({"x": [b"\xff", b"\x00"]})}  # fmt: skip
+    frames = {
+        "no rows": pd.DataFrame({"x": []}),
+        "no columns": pd.DataFrame(index=range(3)),
+        "lists": pd.DataFrame({"x": [[1], [2]]}),
+        "structs": pd.DataFrame({"x": [{"a": 1}, {"a": 2}]}),
+        "bytes": pd.DataFrame({"x": [b"\xff", b"\x00"]}),
+    }
     for name, frame in frames.items():
         make = lambda own, frame=frame: frame.to_parquet(own / "bad.parquet")  # noqa: E731
         accepts = name == "bytes"
-        yield Case("Parquet", f"fit: {name}", ["cfdg-diffusion", "fit", "bad.parquet", "-o", "m", "--steps", "2", "--quiet"], ["bad.parquet"], make, accepts=accepts)
+        yield Case(
+            "Parquet",
+            f"fit: {name}",
+            ["cfdg-diffusion", "fit", "bad.parquet", "-o", "m", "--steps", "2", "--quiet"],
+            ["bad.parquet"],
+            make,
+            accepts=accepts,
+        )
 
 
 def drawn_parquet(folder: Path, rng: random.Random) -> Iterator[Case]:
@@ -599,7 +577,9 @@ def drawn_parquet(folder: Path, rng: random.Random) -> Iterator[Case]:
         yield next(own)
         about, spoil = damage(folder / "t.parquet", rng)
         make = then(copied(folder, "t.parquet"), lambda place, spoil=spoil: spoil(place / "t.parquet"))
-        yield Case("Parquet", f"user's: {about}", ["cfdg-diffusion", "inspect", "t.parquet"], ["t.parquet"], make, accepts=True)
+        yield Case(
+            "Parquet", f"user's: {about}", ["cfdg-diffusion", "inspect", "t.parquet"], ["t.parquet"], make, accepts=True
+        )
 
 
 # --- models, checkpoints, results ---
@@ -608,15 +588,50 @@ def drawn_parquet(folder: Path, rng: random.Random) -> Iterator[Case]:
 def known_models(folder: Path, rng: random.Random) -> Iterator[Case]:
     sample = ["cfdg-diffusion", "sample", "model", "-n", "20", "--seed", "3", "--quiet"]
     path = "model/model.safetensors"
-    for name, content in {"empty": b"", "text": b"hello", "zeros": bytes(999), "length": b"\xff" * 8, "json": b"\x02" + bytes(7) + b"{}"}.items():
-        yield Case("models", name, sample, ["model.safetensors"], then(copied(folder, "model"), file_with(path, content)))
-    for name, content in {"empty": "", "list": "[]", "null": "null", "no version": "{}", "version 9": '{"version": 9}', "binary": "\x00"}.items():
-        yield Case("models", f"format {name}", sample, ["format.json"], then(copied(folder, "model"), file_with("model/format.json", content)))
-    swapped = then(copied(folder, "other"), lambda own: shutil.copyfile(folder / "model/format.json", own / "other/format.json"))
+    for name, content in {
+        "empty": b"",
+        "text": b"hello",
+        "zeros": bytes(999),
+        "length": b"\xff" * 8,
+        "json": b"\x02" + bytes(7) + b"{}",
+    }.items():
+        yield Case(
+            "models", name, sample, ["model.safetensors"], then(copied(folder, "model"), file_with(path, content))
+        )
+    for name, content in {
+        "empty": "",
+        "list": "[]",
+        "null": "null",
+        "no version": "{}",
+        "version 9": '{"version": 9}',
+        "binary": "\x00",
+    }.items():
+        yield Case(
+            "models",
+            f"format {name}",
+            sample,
+            ["format.json"],
+            then(copied(folder, "model"), file_with("model/format.json", content)),
+        )
+    swapped = then(
+        copied(folder, "other"), lambda own: shutil.copyfile(folder / "model/format.json", own / "other/format.json")
+    )
     words = [word.replace("model", "other") for word in sample]
     yield Case("models", "format of another model", words, ["format.json"], swapped)
-    yield Case("models", "a policy", sample, ["model.safetensors"], then(copied(folder, "model"), lambda own: shutil.copyfile(policy(folder), own / path)))
-    yield Case("models", "a checkpoint", sample, ["model.safetensors"], then(copied(folder, "model"), lambda own: shutil.copyfile(folder / "half.ckpt", own / path)))
+    yield Case(
+        "models",
+        "a policy",
+        sample,
+        ["model.safetensors"],
+        then(copied(folder, "model"), lambda own: shutil.copyfile(policy(folder), own / path)),
+    )
+    yield Case(
+        "models",
+        "a checkpoint",
+        sample,
+        ["model.safetensors"],
+        then(copied(folder, "model"), lambda own: shutil.copyfile(folder / "half.ckpt", own / path)),
+    )
     gone = then(copied(folder, "model"), lambda own: (own / path).unlink())
     yield Case("models", "absent", sample, ["model.safetensors"], gone)
 
@@ -638,10 +653,18 @@ def policy(folder: Path, arm: str = "base") -> Path:
 def known_checkpoints(folder: Path, rng: random.Random) -> Iterator[Case]:
     fit = ["cfdg-diffusion", "fit", "t.csv", "--steps", "300", "-o", "m", "--checkpoint", "half.ckpt", "--quiet"]
     for name, content in {"empty": b"", "text": b"hello"}.items():
-        yield Case("checkpoints", f"of fit: {name}", fit, ["half.ckpt"], then(copied(folder, "t.csv"), file_with("half.ckpt", content)))
+        yield Case(
+            "checkpoints",
+            f"of fit: {name}",
+            fit,
+            ["half.ckpt"],
+            then(copied(folder, "t.csv"), file_with("half.ckpt", content)),
+        )
     other = [word.replace("t.csv", "u.csv") for word in fit]
     yield Case("checkpoints", "of fit: another table", other, ["half.ckpt"], copied(folder, "u.csv", "half.ckpt"))
-    model = then(copied(folder, "t.csv"), lambda own: shutil.copyfile(folder / "model/model.safetensors", own / "half.ckpt"))
+    model = then(
+        copied(folder, "t.csv"), lambda own: shutil.copyfile(folder / "model/model.safetensors", own / "half.ckpt")
+    )
     yield Case("checkpoints", "of fit: a model", fit, ["half.ckpt"], model)
     half = ["cfdg", *TABLE]
     unfinished = next((folder / "half/runs/unfinished").glob("*.safetensors")).relative_to(folder / "half")
@@ -651,12 +674,21 @@ def known_checkpoints(folder: Path, rng: random.Random) -> Iterator[Case]:
     wrong = {
         "a state cut": (unfinished, lambda own: cut(own / unfinished, 5000)),
         "a state that is a policy": (unfinished, lambda own: shutil.copyfile(policy(folder), own / unfinished)),
-        "a state that is the pre-trained agent": (unfinished, lambda own: shutil.copyfile(own / pretrained, own / unfinished)),
+        "a state that is the pre-trained agent": (
+            unfinished,
+            lambda own: shutil.copyfile(own / pretrained, own / unfinished),
+        ),
         "rings cut": (rings, lambda own: cut(own / rings, 100)),
         "rings absent": (rings, lambda own: (own / rings).unlink()),
-        "a pre-trained agent that is the state": (pretrained, lambda own: shutil.copyfile(own / unfinished, own / pretrained)),
+        "a pre-trained agent that is the state": (
+            pretrained,
+            lambda own: shutil.copyfile(own / unfinished, own / pretrained),
+        ),
         "a pre-trained agent cut": (pretrained, lambda own: (cut(own / pretrained, 3000), (own / unfinished).unlink())),
-        "a pre-trained agent that is a policy": (pretrained, lambda own: (shutil.copyfile(policy(folder), own / pretrained), (own / unfinished).unlink())),
+        "a pre-trained agent that is a policy": (
+            pretrained,
+            lambda own: (shutil.copyfile(policy(folder), own / pretrained), (own / unfinished).unlink()),
+        ),
     }
     for about, (path, spoil) in wrong.items():
         yield Case("checkpoints", f"of a cell: {about}", half, [path.name], then(tree, spoil), works=True, seconds=120)
@@ -664,8 +696,16 @@ def known_checkpoints(folder: Path, rng: random.Random) -> Iterator[Case]:
 
 def drawn_checkpoints(folder: Path, rng: random.Random) -> Iterator[Case]:
     half = folder / "half"
-    files = [path.relative_to(half) for pattern in ("unfinished/*.safetensors", "unfinished/*.rings/*", "pretrained/*") for path in half.glob(f"runs/{pattern}")]
-    kinds = [damaged("checkpoints", half, [str(path)], ["read-checkpoint", str(path)], rng) for path in files if ".rings" not in str(path)]
+    files = [
+        path.relative_to(half)
+        for pattern in ("unfinished/*.safetensors", "unfinished/*.rings/*", "pretrained/*")
+        for path in half.glob(f"runs/{pattern}")
+    ]
+    kinds = [
+        damaged("checkpoints", half, [str(path)], ["read-checkpoint", str(path)], rng)
+        for path in files
+        if ".rings" not in str(path)
+    ]
     kinds.append(damaged("checkpoints", folder, ["half.ckpt"], ["read-fit", "half.ckpt"], rng))
     while True:
         for kind in kinds:
@@ -677,20 +717,45 @@ def known_results(folder: Path, rng: random.Random) -> Iterator[Case]:
     table = ["cfdg", *TABLE[:1], "--dry-run", *TABLE[1:]]
     base, other = (next((folder / "runs/cells").glob(f"*-{arm}-*.json")) for arm in ("base", "cfdg"))
     own = base.relative_to(folder)
-    for name, content in {"empty": "", "list": "[]", "null": "null", "no keys": "{}", "binary": "\x00\xff", "deep": "[" * 100_000}.items():
+    for name, content in {
+        "empty": "",
+        "list": "[]",
+        "null": "null",
+        "no keys": "{}",
+        "binary": "\x00\xff",
+        "deep": "[" * 100_000,
+    }.items():
         yield Case("results", name, table, [base.name], then(runs, file_with(str(own), content)))
-    yield Case("results", "of another cell", table, [base.name], then(runs, lambda place: shutil.copyfile(other, place / own)))
-    yield Case("results", "a folder", table, [base.name], then(runs, lambda place: ((place / own).unlink(), (place / own).mkdir())))
+    yield Case(
+        "results", "of another cell", table, [base.name], then(runs, lambda place: shutil.copyfile(other, place / own))
+    )
+    yield Case(
+        "results",
+        "a folder",
+        table,
+        [base.name],
+        then(runs, lambda place: ((place / own).unlink(), (place / own).mkdir())),
+    )
     for name, content in {"garbage": b"hello" * 999, "cut": b"SQLite format 3\0" + bytes(100)}.items():
         spoil = file_with("runs/mlflow.db", content)
         more = [*TABLE, "finetune.steps=70"]
-        yield Case("results", f"mlflow.db {name}", ["cfdg", *more], ["mlflow.db"], then(runs, spoil), works=True, seconds=120)
-    swapped = then(runs, lambda place: shutil.copyfile(policy(folder, "cfdg"), place / policy(folder).relative_to(folder)))
+        yield Case(
+            "results", f"mlflow.db {name}", ["cfdg", *more], ["mlflow.db"], then(runs, spoil), works=True, seconds=120
+        )
+    swapped = then(
+        runs, lambda place: shutil.copyfile(policy(folder, "cfdg"), place / policy(folder).relative_to(folder))
+    )
     yield Case("results", "policies swapped", ["cfdg", "policies"], ["seed0-final"], swapped)
     for name, content in {"empty": b"", "text": b"hello"}.items():
         spoil = file_with(str(policy(folder).relative_to(folder)), content)
         yield Case("results", f"policy {name}", ["cfdg", "policies"], ["seed0-final"], then(runs, spoil))
-        yield Case("results", f"play policy {name}", ["cfdg", "play", str(policy(folder).relative_to(folder))], ["seed0-final"], then(runs, spoil))
+        yield Case(
+            "results",
+            f"play policy {name}",
+            ["cfdg", "play", str(policy(folder).relative_to(folder))],
+            ["seed0-final"],
+            then(runs, spoil),
+        )
 
 
 def drawn_results(folder: Path, rng: random.Random) -> Iterator[Case]:
@@ -714,7 +779,16 @@ def drawn_stores(folder: Path, rng: random.Random) -> Iterator[Case]:
         name = rng.choice(files)
         about, spoil = damage(folder / name, rng)
         make = then(copied(folder, "store", "cache"), lambda own, name=name, spoil=spoil: spoil(own / name))
-        yield Case("stores", f"report, {name} {about}", report, [name.name, name.parent.name], make, accepts=True, works=True, seconds=60)
+        yield Case(
+            "stores",
+            f"report, {name} {about}",
+            report,
+            [name.name, name.parent.name],
+            make,
+            accepts=True,
+            works=True,
+            seconds=60,
+        )
 
 
 KINDS: dict[str, tuple[Maker, Maker | None]] = {

@@ -40,13 +40,27 @@ def test_a_result_nested_without_end_is_one_sentence(tmp_path):
 
 
 LINES = {
-    "": "COMMAND", "wash": "wash", "table1 --wash": "--wash", "table1 --jobs x": "--jobs", "ablation": "--over", "cell x": "--store",
-    "table1 --store ''": "store is ''", "table1 --store wash://x": "wash://x", "table1 --retries -1": "--retries is -1",
-    "table1 --cell-cpus nan": "--cell-cpus is nan", "table1 --cell-gpus -1": "--cell-gpus is -1", "status --store t.csv": "t.csv",
-    "status --store ''": "store is ''", "report --store absent": "absent", "ui --out runs --port 99999": "", "play": "RUN",
-    "play t.csv --first-states -1": "--first-states is -1", "export x --format wash": "wash", "table1 --out t.csv --set seeds=[0]": "t.csv",
+    "": "COMMAND",
+    "wash": "wash",
+    "table1 --wash": "--wash",
+    "table1 --jobs x": "--jobs",
+    "ablation": "--over",
+    "cell x": "--store",
+    "table1 --store ''": "store is ''",
+    "table1 --store wash://x": "wash://x",
+    "table1 --retries -1": "--retries is -1",
+    "table1 --cell-cpus nan": "--cell-cpus is nan",
+    "table1 --cell-gpus -1": "--cell-gpus is -1",
+    "status --store t.csv": "t.csv",
+    "status --store ''": "store is ''",
+    "report --store absent": "absent",
+    "ui --out runs --port 99999": "",
+    "play": "RUN",
+    "play t.csv --first-states -1": "--first-states is -1",
+    "export x --format wash": "wash",
+    "table1 --out t.csv --set seeds=[0]": "t.csv",
     "table1 --set data.rows=99999999999999 --dry-run": "rows is 99999999999999",
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("line", LINES)

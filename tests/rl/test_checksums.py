@@ -41,13 +41,13 @@ def test_a_flipped_bit_is_refused_by_name_or_changes_nothing(tmp_path):
         spoilt = bytearray(whole)
         spoilt[place // 8] ^= 1 << place % 8
         path.write_bytes(spoilt)
+        told = ""
         try:
             check_hdf5(path, FACTS, 4)
         except ValueError as error:
-            assert str(path) in str(error)
+            told = str(error)
             refused += 1
-        else:
-            assert content(path) == expected, place
+        assert str(path) in told if told else content(path) == expected, place
     assert refused > 10
 
 
@@ -117,5 +117,5 @@ def test_two_that_record_the_same_do_the_work_once(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", ["hopper-medium", "pointmaze-umaze", "walker2d-medium-replay"])
 def test_rows_without_an_end_are_refused_before_the_work(name):
-    with pytest.raises(ValueError, match="rows is 99999999999999 for .*, expected at most"):
+    with pytest.raises(ValueError, match=r"rows is 99999999999999 for .*, expected at most"):
         plan_recording(name, 99_999_999_999_999, 0)

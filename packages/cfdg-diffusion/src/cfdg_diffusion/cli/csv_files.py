@@ -104,7 +104,7 @@ def _lines(path: Path, file: IO[str]) -> Iterator[str]:
     """Yield the lines and a last row that tells if a quote is open; a NUL byte, as of a binary file, is refused."""
     for number, line in enumerate(file, start=1):
         if "\0" in line:
-            raise ValueError(f"{path} holds a NUL byte in line {number:,}, expected text in UTF-8: it is damaged or binary")
+            raise ValueError(f"{path} holds a NUL byte in line {number:,}, expected text: it is damaged or binary")
         yield line
     yield _END
 

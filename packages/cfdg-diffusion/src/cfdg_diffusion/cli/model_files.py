@@ -69,11 +69,12 @@ class ModelFiles:
             ValueError: if the model has not been fitted.
         """
         content = {"version": _VERSION, **form.state()}
+        text = json.dumps(content | {_CHECKSUM: _digest(content)}, indent=1) + "\n"
         made = not self.model.parent.exists()
         self.model.parent.mkdir(exist_ok=True)
         try:
             with atomic_write(self.format) as partial:
-                partial.write_text(json.dumps(content | {_CHECKSUM: _digest(content)}, indent=1) + "\n", encoding="utf-8")
+                partial.write_text(text, encoding="utf-8")
                 model.save(self.model)
         except BaseException:
             if made:
