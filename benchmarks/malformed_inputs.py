@@ -88,7 +88,8 @@ def cases(kinds: Sequence[str] | None, folder: Path, least: int, rng: random.Ran
     random_kinds = [(name, make) for name, (_, make) in chosen.items() if make is not None]
     each = -(-max(0, least - len(known)) // max(1, len(random_kinds)))
     drawn = [case for _, make in random_kinds for case in islice(make(folder, rng), each)]
-    return sorted(known + drawn, key=lambda case: case.kind)
+    order = list(chosen)
+    return sorted(known + drawn, key=lambda case: order.index(case.kind.partition(" of ")[0]))
 
 
 # --- programs that read a file of ours and print a digest of its content ---
@@ -484,19 +485,19 @@ def known_csv(folder: Path, rng: random.Random) -> Iterator[Case]:
         "report": ["report", "t.csv", "bad.csv", "--quiet"],
     }
     for about, content in CSV.items():
-        for name, words in commands.items():
+        for name, words in {"fit": commands["fit"], **dict([rng.choice(list(commands.items()))])}.items():
             make = then(copied(folder, "t.csv", "model"), file_with("bad.csv", content))
             named = ["bad.csv", "column"] if name == "report" else ["bad.csv"]
             yield Case("CSV", f"{name}: {about}", ["cfdg-diffusion", *words], named, make)
     wide = (
         ",".join(f"c{i}" for i in range(5000))
         + "\n"
-        + (",".join(["1"] * 5000) + "\n" + ",".join(["2"] * 5000) + "\n") * 3
+        + (",".join(["1"] * 5000) + "\n" + ",".join(["2"] * 5000) + "\n") * 6
     )
     text = (
         ",".join(f"c{i}" for i in range(5000))
         + "\n"
-        + (",".join(["x"] * 5000) + "\n" + ",".join(["y"] * 5000) + "\n") * 3
+        + (",".join(["x"] * 5000) + "\n" + ",".join(["y"] * 5000) + "\n") * 6
     )
     for about, content in {"5,000 columns": wide, "5,000 columns of text": text}.items():
         for words in (commands["fit"], commands["inspect"], ["report", "bad.csv", "bad.csv", "--quiet"]):
@@ -792,15 +793,15 @@ def drawn_stores(folder: Path, rng: random.Random) -> Iterator[Case]:
 
 
 KINDS: dict[str, tuple[Maker, Maker | None]] = {
-    "profile": (known_profiles, drawn_profiles),
-    "overrides": (known_sets, drawn_sets),
-    "words": (known_words, None),
-    "own HDF5": (known_own, drawn_own),
-    "recordings": (known_recordings, drawn_recordings),
-    "CSV": (known_csv, drawn_csv),
-    "Parquet": (known_parquet, drawn_parquet),
     "models": (known_models, drawn_models),
     "checkpoints": (known_checkpoints, drawn_checkpoints),
     "results": (known_results, drawn_results),
     "stores": (nothing, drawn_stores),
+    "recordings": (known_recordings, drawn_recordings),
+    "own HDF5": (known_own, drawn_own),
+    "Parquet": (known_parquet, drawn_parquet),
+    "CSV": (known_csv, drawn_csv),
+    "overrides": (known_sets, drawn_sets),
+    "profile": (known_profiles, drawn_profiles),
+    "words": (known_words, None),
 }

@@ -3,11 +3,13 @@
 import json
 import shutil
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from cfdg_diffusion import TabularDiffusion, storage
 from cfdg_diffusion.cli.model_files import ModelFiles
+from cfdg_diffusion.quality import report
 
 
 @pytest.fixture(scope="module")
@@ -106,3 +108,9 @@ def test_a_full_disk_keeps_the_earlier_model_or_leaves_none(tool, folder, small_
             assert name in tool.run(*words, status=2).err
     assert {path.name: path.read_bytes() for path in (place / "m").iterdir()} == before
     assert not (place / "new").exists()
+
+
+def test_a_report_on_more_columns_than_can_be_compared_is_refused_at_once():
+    wide = pd.DataFrame(np.zeros((10, 1001)))
+    with pytest.raises(ValueError, match="real_train has 1,001 columns, expected at most 1,000"):
+        report(wide, wide)
