@@ -24,8 +24,12 @@ import malformed_examples as examples
 from cfdg_diffusion import storage
 from cfdg_diffusion.cli.model_files import ModelFiles
 from cfdg_diffusion.cli.table_files import read_table
+from cfdg_experiments.cells import Workspace
+from cfdg_experiments.object_store import Store
 from cfdg_experiments.profile_files import load_profile
 from cfdg_experiments.results import CellResult
+from cfdg_experiments.run import run_cell
+from cfdg_experiments.stored_plan import load_plan, units_of
 from cfdg_rl.checkpoint import load_checkpoint
 from cfdg_rl.datasets.load import load_dataset
 from malformed_examples import TABLE, recording
@@ -136,6 +140,12 @@ def read_model(path: str) -> object:
     return [storage.load(files.model), files.load("cpu")[1].state()]
 
 
+def run_last_cell() -> object:
+    """Run the last cell of the store's plan in the folder ``runs``, as a worker of a table does."""
+    cell = units_of(load_plan(Store("store")))[-1].cell
+    return run_cell(cell, Workspace(Path("runs").resolve()), lambda event: None).scores
+
+
 PROGRAMS: dict[str, Callable[[list[str]], int]] = {
     "cfdg": cfdg_experiments.cli.main,
     "cfdg-datasets": cfdg_rl.datasets.cli.main,
@@ -143,6 +153,7 @@ PROGRAMS: dict[str, Callable[[list[str]], int]] = {
     "read-recording": reader(read_recording),
     "read-checkpoint": reader(lambda path: load_checkpoint(Path(path))),
     "read-result": reader(lambda path: vars(CellResult.from_json(Path(path)))),
+    "run-cell": reader(run_last_cell),
     "read-model": reader(read_model),
     "read-fit": reader(lambda path: storage.load(Path(path))),
     "read-table": reader(lambda path: read_table(Path(path)).table),
@@ -692,7 +703,10 @@ def known_checkpoints(folder: Path, rng: random.Random) -> Iterator[Case]:
         ),
     }
     for about, (path, spoil) in wrong.items():
-        yield Case("checkpoints", f"of a cell: {about}", half, [path.name], then(tree, spoil), works=True, seconds=120)
+        make = then(tree, copied(folder, "store"), spoil)
+        yield Case("checkpoints", f"of a cell: {about}", ["run-cell"], [path.name], make, works=True)
+    make = then(tree, lambda own: cut(own / unfinished, 5000))
+    yield Case("checkpoints", "table1 with a state cut", half, [unfinished.name], make, works=True, seconds=120)
 
 
 def drawn_checkpoints(folder: Path, rng: random.Random) -> Iterator[Case]:
@@ -772,24 +786,17 @@ def drawn_results(folder: Path, rng: random.Random) -> Iterator[Case]:
 
 
 def drawn_stores(folder: Path, rng: random.Random) -> Iterator[Case]:
-    """Yield a damaged file of a store, which is looked at, reported, or worked on."""
+    """Yield a damaged file of a store, which is looked at or reported."""
     store = folder / "store"
     files = [path.relative_to(folder) for path in sorted(store.rglob("*")) if path.is_file()]
     report = ["cfdg", "report", "--store", "store", "--out", "new"]
     while True:
         name = rng.choice(files)
+        words = rng.choice([report, ["cfdg", "status", "--store", "store"]]) if name.suffix == ".json" else report
         about, spoil = damage(folder / name, rng)
-        make = then(copied(folder, "store", "cache"), lambda own, name=name, spoil=spoil: spoil(own / name))
-        yield Case(
-            "stores",
-            f"report, {name} {about}",
-            report,
-            [name.name, name.parent.name],
-            make,
-            accepts=True,
-            works=True,
-            seconds=60,
-        )
+        make = then(copied(folder, "store"), lambda own, name=name, spoil=spoil: spoil(own / name))
+        named = [name.name, name.parent.name]
+        yield Case("stores", f"{words[1]}, {name} {about}", words, named, make, accepts=True, works=True, seconds=60)
 
 
 KINDS: dict[str, tuple[Maker, Maker | None]] = {

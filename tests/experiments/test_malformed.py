@@ -8,6 +8,7 @@ import torch
 from cfdg_experiments import selection
 from cfdg_experiments.cli import main
 from cfdg_experiments.named_checkpoints import load_named, save_named
+from cfdg_experiments.object_store import Store
 from cfdg_experiments.results import CellKey, CellResult
 from cfdg_rl.checkpoint import save_checkpoint
 
@@ -37,6 +38,23 @@ def test_a_result_nested_without_end_is_one_sentence(tmp_path):
     (tmp_path / "x.json").write_text("[" * 100_000)
     with pytest.raises(ValueError, match=r"x\.json is not JSON"):
         CellResult.from_json(tmp_path / "x.json")
+
+
+def test_a_flipped_bit_in_a_store_is_refused_by_name_or_changes_nothing(tmp_path):
+    store = Store(str(tmp_path))
+    value = {"step": 3, "files": [{"local": "a", "sha256": "0"}], "rate": 0.5}
+    store.write("a/plan.json", value)
+    whole = (tmp_path / "a/plan.json").read_bytes()
+    for bit in range(8 * len(whole)):
+        spoilt = bytearray(whole)
+        spoilt[bit // 8] ^= 1 << bit % 8
+        (tmp_path / "a/plan.json").write_bytes(spoilt)
+        told = ""
+        try:
+            found = store.read("a/plan.json")
+        except ValueError as error:
+            told = str(error)
+        assert "a/plan.json" in told if told else {key: found[key] for key in value} == value, bit
 
 
 LINES = {
