@@ -174,7 +174,8 @@ class Workspace:
         return self.folder / "unfinished" / f"{name}.lock"
 
     def remove_empty(self) -> None:
-        """Remove the folder of unfinished work, and the whole one, where nothing is in them."""
+        """Remove free locks, the folder of unfinished work, and the whole one, where nothing is in them."""
+        remove_free_locks(self.lock("").parent)
         with suppress(OSError):
             self.lock("").parent.rmdir()
             self.folder.rmdir()
