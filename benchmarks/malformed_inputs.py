@@ -407,7 +407,7 @@ def known_own(folder: Path, rng: random.Random) -> Iterator[Case]:
             file.create_dataset("observations", shape=(10**12, 11), chunks=(1000, 11), dtype="f4"),
         ),
     )
-    yield Case("own HDF5", "10^12 rows that are not there", show, ["observations"], huge)
+    yield Case("own HDF5", "10^12 rows that are not there", show, ["own.hdf5"], huge)
     for name, content in {"empty": b"", "text": b"hello", "zeros": bytes(5000), "random": rng.randbytes(9999)}.items():
         yield Case("own HDF5", name, show, ["own.hdf5"], file_with("own.hdf5", content))
     yield Case(

@@ -153,7 +153,7 @@ class CellResult:
             found = cls(**_arrays(values))
         except (ValueError, TypeError, AttributeError) as error:
             raise ValueError(f"result {path} is damaged: {error}") from error
-        if key not in (None, found.key):
+        if key is not None and key != found.key:
             raise ValueError(f"result {path} is of the cell {found.name}, expected {key.name}: delete it")
         return found
 
