@@ -79,7 +79,7 @@ def test_a_killed_fit_continues_bit_for_bit(arm, tmp_path, cache, monkeypatch):
     whole = Workspace(tmp_path / "whole", cache)
     fit_generator(cell, whole, silent)
     broken = Workspace(tmp_path / "broken", cache)
-    save = throttle.save_checkpoint
+    save = throttle.save_named
 
     def dying(path, state):
         save(path, state)
@@ -88,11 +88,11 @@ def test_a_killed_fit_continues_bit_for_bit(arm, tmp_path, cache, monkeypatch):
 
     monkeypatch.setattr(offline_fit, "SAVE_SECONDS", 0.0)
     monkeypatch.setattr(throttle, "SHARE", 0)
-    monkeypatch.setattr(throttle, "save_checkpoint", dying)
+    monkeypatch.setattr(throttle, "save_named", dying)
     with pytest.raises(KeyboardInterrupt):
         fit_generator(cell, broken, silent)
     assert not broken.generator(cell).exists()
-    monkeypatch.setattr(throttle, "save_checkpoint", save)
+    monkeypatch.setattr(throttle, "save_named", save)
     fit_generator(cell, broken, silent)
     found = [load_checkpoint(space.generator(cell)) for space in (whole, broken)]
     assert same(*found)
@@ -151,7 +151,7 @@ def test_a_gated_cell_continues_bit_for_bit(space, tmp_path):
     for event in first.run():
         if event.step == 30 and event.evaluation:
             break
-    offline_fit.save_checkpoint(first.path, first.state())
+    offline_fit.save_named(first.path, first.state())
     second = CellRun(cell, space)
     second.path = first.path
     list(second.run())

@@ -365,7 +365,7 @@ def test_a_parquet_file_that_is_cut_short_is_refused(tmp_path, cut):
     with written(tmp_path / "x.parquet") as write:
         write(pd.DataFrame({"a": range(100)}))
     (tmp_path / "y.parquet").write_bytes((tmp_path / "x.parquet").read_bytes()[:cut])
-    with pytest.raises(ValueError, match=r"y\.parquet is no Parquet file or is cut short"):
+    with pytest.raises(ValueError, match=r"y\.parquet is no Parquet file, damaged or cut short"):
         read_table(tmp_path / "y.parquet")
 
 

@@ -17,8 +17,8 @@ from cfdg_experiments.agents import (
     save_learner,
 )
 from cfdg_experiments.cells import Cell, Workspace
+from cfdg_experiments.named_checkpoints import load_named
 from cfdg_rl.agents.capture import Captured
-from cfdg_rl.checkpoint import load_checkpoint
 from cfdg_rl.datasets.load import Dataset, content_digest, load_dataset
 from cfdg_rl.mixing import Pools
 from cfdg_rl.protocols import Learner
@@ -56,7 +56,7 @@ def resume(path: Path, agent: Learner, streams: Streams, device: torch.device) -
     """Restore an interrupted pre-training; returns the number of updates that are done."""
     if not path.exists():
         return 0
-    state = load_checkpoint(path, device)
+    state = load_named(path, device)
     load_learner(agent, state["agent"])
     streams.restore(state["streams"])
     return int(state["step"])

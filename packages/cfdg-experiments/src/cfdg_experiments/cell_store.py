@@ -96,7 +96,10 @@ class CellFolder:
         """Return the highest attempt."""
         number = self._highest()
         values = self.store.read(self.at(_attempt(number))) if number else None
-        return None if values is None else Attempt(**values)
+        try:
+            return None if values is None else Attempt(**values)
+        except TypeError as error:
+            raise ValueError(f"{self.store.uri}/{self.at(_attempt(number))} is no attempt: {error}") from error
 
     def begin(self) -> Attempt:
         """Begin the next attempt.

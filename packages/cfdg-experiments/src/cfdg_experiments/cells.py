@@ -176,7 +176,8 @@ class Workspace:
         return self.folder / "unfinished" / f"{name}.lock"
 
     def remove_empty(self) -> None:
-        """Remove the folder of unfinished work, and the whole one, where nothing is in them."""
+        """Remove free locks, the folder of unfinished work, and the whole one, where nothing is in them."""
+        remove_free_locks(self.lock("").parent)
         with suppress(OSError):
             self.lock("").parent.rmdir()
             self.folder.rmdir()
@@ -198,7 +199,7 @@ class Workspace:
 def finished_cells(cells: Iterable[Cell], space: Workspace) -> dict[Cell, CellResult]:
     """Read the results that are on disk already."""
     paths = {cell: space.result(cell) for cell in cells}
-    return {cell: CellResult.from_json(path) for cell, path in paths.items() if path.exists()}
+    return {cell: CellResult.from_json(path, cell.key) for cell, path in paths.items() if path.exists()}
 
 
 def pretrain_key(cell: Cell) -> str:

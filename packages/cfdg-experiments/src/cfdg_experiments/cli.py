@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import math
 import os
 import signal
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from cfdg_experiments import policies
 from cfdg_experiments.study import STUDIES, Study
+from cfdg_rl.command_line import parse
 
 PROFILE_NAMES = "quick (default), reduced, paper, or a YAML file of your own"
 ARM_NAMES = (
@@ -33,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     It is 0, or with one sentence 2 (the same would fail again), 75 (try again later), 130 (Ctrl-C), or of ``cfdg cell``
     143 (SIGTERM, after a checkpoint).
     """
-    arguments = build_parser().parse_args(argv)
+    arguments = parse(build_parser(), argv)
     try:
         return int(arguments.command(arguments) or 0)
     except (ValueError, OSError, RuntimeError, ImportError) as error:
@@ -141,10 +143,9 @@ def _study(study: Study, arguments: argparse.Namespace) -> int:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch starts its pool; workers set their own number
     from cfdg_experiments.table import dry_run, resolve, run_study
 
-    if arguments.jobs is not None and arguments.jobs < 1:
-        raise ValueError(f"--jobs is {arguments.jobs}, expected at least 1")
+    _check_numbers(arguments)
     plan = resolve(study, arguments)
-    if arguments.store and not arguments.dry_run:
+    if arguments.store is not None and not arguments.dry_run:
         from cfdg_experiments.stored_study import Place, RaySettings, run_stored
 
         given = (arguments.address, arguments.cell_cpus, arguments.cell_gpus, arguments.allow_unauthenticated)
@@ -155,6 +156,15 @@ def _study(study: Study, arguments: argparse.Namespace) -> int:
     run = dry_run if arguments.dry_run else run_study
     run(plan, arguments.out, arguments.jobs)
     return 0
+
+
+def _check_numbers(arguments: argparse.Namespace) -> None:
+    """Refuse numbers of options that no run can have."""
+    least = {"jobs": 1, "retries": 0, "cell_cpus": 0, "cell_gpus": 0}
+    for name, bound in least.items():
+        value = getattr(arguments, name)
+        if value is not None and not bound <= value < math.inf:
+            raise ValueError(f"--{name.replace('_', '-')} is {value}, expected at least {bound}")
 
 
 def _cell(arguments: argparse.Namespace) -> int:

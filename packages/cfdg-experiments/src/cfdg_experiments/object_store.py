@@ -7,12 +7,13 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from cfdg_rl.files import atomic_write, draft_name, remove_drafts
+from cfdg_rl.tensor_files import CHECKSUM
 
 TEMPORARY = 75  # exit status of what may succeed later (EX_TEMPFAIL)
 
@@ -30,25 +31,27 @@ class Store:
         uri: a folder, or an address with a protocol that fsspec has.
 
     Raises:
-        StoreError: if there is no such protocol, or its library is not installed.
+        ValueError: if there is no such protocol, or its library is not installed.
     """
 
     def __init__(self, uri: str) -> None:
         import fsspec
 
+        if not uri:
+            raise ValueError("store is '', expected a folder or an address such as s3://bucket/runs")
         self.uri = uri.rstrip("/")
         self.local = None if "://" in uri else Path(uri).resolve()
         address = uri if self.local is None else self.local.as_posix()
         try:
             self._files, self._root = fsspec.core.url_to_fs(address, use_listings_cache=False)
         except (ImportError, ValueError) as error:
-            raise StoreError(f"store {uri} cannot be used: {error}") from error
+            raise ValueError(f"store {uri} cannot be used: {error}") from error
 
     def read_text(self, name: str) -> str:
         """Read a text; "" if there is no such file."""
         with self._told(name):
             try:
-                return bytes(self._files.cat_file(self._at(name))).decode("utf-8")
+                return bytes(self._files.cat_file(self._at(name))).decode("utf-8", "replace")
             except FileNotFoundError:
                 return ""
 
@@ -57,19 +60,22 @@ class Store:
 
         Raises:
             StoreError: if it cannot be read.
-            ValueError: if it is no JSON object.
+            ValueError: if it is no JSON object, or damaged; one of before has no checksum.
         """
         text = self.read_text(name)
         if not text:
             return None
         try:
-            return dict(json.loads(text))
-        except ValueError as error:
+            value = dict(json.loads(text))
+        except (ValueError, TypeError, RecursionError) as error:
             raise ValueError(f"{self.uri}/{name} is not a JSON object: {error}") from error
+        if value.pop(CHECKSUM, None) not in (None, _digest(value)):
+            raise ValueError(f"{self.uri}/{name} is damaged: its content has not the SHA-256 that is in it")
+        return value
 
     def write(self, name: str, value: dict[str, Any]) -> None:
-        """Write a JSON object, complete or not at all."""
-        self.write_text(name, json.dumps(value, indent=1) + "\n")
+        """Write a JSON object with its checksum, complete or not at all."""
+        self.write_text(name, _sealed(value))
 
     def write_text(self, name: str, text: str) -> None:
         """Write a text, complete or not at all."""
@@ -82,7 +88,7 @@ class Store:
 
     def create(self, name: str, value: dict[str, Any]) -> bool:
         """Write a JSON object unless there is one; tell if it was written."""
-        text = json.dumps(value, indent=1) + "\n"
+        text = _sealed(value)
         with self._told(name):
             if self.local is None:
                 return self._create_object(name, text.encode())
@@ -161,9 +167,21 @@ class Store:
             yield
         except (StoreError, ValueError):
             raise
+        except (NotADirectoryError, IsADirectoryError) as error:  # no other try helps
+            raise ValueError(f"store {self.uri} cannot have {name}: {error}") from error
         except Exception as error:
             reason = str(error).strip().splitlines() or [type(error).__name__]
             raise StoreError(f"store {self.uri} failed at {name}: {reason[0]}") from error
+
+
+def _sealed(value: Mapping[str, Any]) -> str:
+    """Write JSON with a SHA-256 of its content."""
+    return json.dumps({**value, CHECKSUM: _digest(value)}, indent=1) + "\n"
+
+
+def _digest(value: Mapping[str, Any]) -> str:
+    """Hash JSON values whatever the order of their keys and the white space between them."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def facts_of(path: Path) -> dict[str, Any]:

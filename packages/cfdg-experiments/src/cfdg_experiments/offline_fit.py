@@ -21,8 +21,8 @@ from cfdg_experiments.cells import Cell, Event, Listener, Workspace
 from cfdg_experiments.generators.context import row_model
 from cfdg_experiments.generators.gate import is_held_out
 from cfdg_experiments.generators.split import Split
+from cfdg_experiments.named_checkpoints import load_named, save_named
 from cfdg_experiments.throttle import NOTIFY_SECONDS, SAVE_SECONDS, Saver, Throttle
-from cfdg_rl.checkpoint import load_checkpoint, save_checkpoint
 from cfdg_rl.mixing import OFFLINE
 
 _Model = ConditionalDiffusion | Split
@@ -38,7 +38,7 @@ def load_start(cell: Cell, space: Workspace, device: torch.device, notify: Liste
         return None
     if not space.generator(cell).exists():
         fit_generator(cell, space, notify)
-    return load_checkpoint(space.generator(cell), device)["model"]
+    return load_named(space.generator(cell), device)["model"]
 
 
 def fit_generator(cell: Cell, space: Workspace, notify: Listener) -> None:
@@ -61,7 +61,7 @@ def fit_generator(cell: Cell, space: Workspace, notify: Listener) -> None:
             notify(Event(cell, "pre-training", step, own.refresh.offline_steps))
         if saver.due():
             saver.save(lambda step=step: {"model": model.state_dict(), "step": step})
-    save_checkpoint(space.generator(cell), {"model": model.state_dict()})
+    save_named(space.generator(cell), {"model": model.state_dict()})
     draft.unlink(missing_ok=True)
 
 
@@ -77,7 +77,7 @@ def _resume(path: Path, model: _Model, device: torch.device) -> int:
     """Restore an interrupted fit; returns the number of its steps that are done."""
     if not path.exists():
         return 0
-    state = load_checkpoint(path, device)
+    state = load_named(path, device)
     model.load_state_dict(state["model"])
     return int(state["step"])
 

@@ -65,6 +65,8 @@ def play_policy(arguments: argparse.Namespace) -> int:
 
     if arguments.episodes < 1:
         raise ValueError(f"--episodes is {arguments.episodes}, expected at least 1")
+    if arguments.first_states < 0:
+        raise ValueError(f"--first-states is {arguments.first_states}, expected at least 0")
     stored = _chosen(arguments)
     policy = load_policy(stored.path)
     reference = reference_of(policy.facts.env_id, sparse=False)

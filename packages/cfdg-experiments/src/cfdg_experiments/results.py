@@ -131,12 +131,12 @@ class CellResult:
         write_json(path, values | {CHECKSUM: _digest(values)})
 
     @classmethod
-    def from_json(cls, path: Path) -> CellResult:
-        """Read what :meth:`to_json` wrote.
+    def from_json(cls, path: Path, key: CellKey | None = None) -> CellResult:
+        """Read what :meth:`to_json` wrote; with ``key``, of that cell alone.
 
         Raises:
             FileNotFoundError: if there is no such file.
-            ValueError: if the file is no JSON, of another format, damaged, or lacks a key or has one too many.
+            ValueError: if the file is no JSON, of another format or cell, damaged, or lacks a key or has one too many.
         """
         values = _read_object(path)
         written = values.pop(CHECKSUM, None)  # a file of version 0.3 has none
@@ -150,9 +150,12 @@ class CellResult:
         if written not in (None, digest):
             raise ValueError(f"result {path} is damaged: its content does not have the SHA-256 that is written in it")
         try:
-            return cls(**_arrays(values))
+            found = cls(**_arrays(values))
         except (ValueError, TypeError, AttributeError) as error:
             raise ValueError(f"result {path} is damaged: {error}") from error
+        if key is not None and key != found.key:
+            raise ValueError(f"result {path} is of the cell {found.name}, expected {key.name}: delete it")
+        return found
 
 
 class Curves:
@@ -208,7 +211,7 @@ def _read_object(path: Path) -> dict[str, Any]:
         raise FileNotFoundError(f"result {path} does not exist")
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"result {path} is not JSON ({error})") from error
     if not isinstance(values, dict):
         raise ValueError(f"result {path} is a {type(values).__name__}, expected an object")

@@ -23,13 +23,13 @@ from cfdg_experiments.cell_parts import (
     untrained,
 )
 from cfdg_experiments.cells import Cell, Event, Listener, Workspace
+from cfdg_experiments.named_checkpoints import load_named, save_named
 from cfdg_experiments.offline_fit import load_start
 from cfdg_experiments.policy_store import PolicyKeeper, describe_learner
 from cfdg_experiments.results import CellResult, Curves, Evaluation
 from cfdg_experiments.ring_files import RingFiles
 from cfdg_experiments.throttle import NOTIFY_SECONDS, SAVE_SECONDS, Saver, Throttle
 from cfdg_rl.buffer import Ring
-from cfdg_rl.checkpoint import load_checkpoint, save_checkpoint
 from cfdg_rl.collect import EnvCollector
 from cfdg_rl.evaluate import Evaluator
 from cfdg_rl.finetune import finetune
@@ -62,7 +62,7 @@ def pretrain_cell(cell: Cell, space: Workspace, notify: Listener) -> None:
         if saver.due():
             saver.save(partial(learner_state, agent, streams, step), partial(space.saved, step, [draft]))
     about = describe_learner(cell.profile.learner, (data.obs_dim, data.action_dim), cell.profile.seeds)
-    save_checkpoint(path, learner_state(agent, streams, settings.steps) | {"learner": about})
+    save_named(path, learner_state(agent, streams, settings.steps) | {"learner": about})
     draft.unlink(missing_ok=True)
 
 
@@ -70,7 +70,7 @@ def run_cell(cell: Cell, space: Workspace, notify: Listener) -> CellResult:
     """Fine-tune R replicas and return their curves; the finished result and unfinished states are files."""
     path = space.result(cell)
     if path.exists():
-        return CellResult.from_json(path)
+        return CellResult.from_json(path, cell.key)
     pretrain_cell(cell, space, notify)
     run = CellRun(cell, space, notify)
     try:
@@ -105,7 +105,7 @@ class CellRun:
         self.data = load_data(cell, space)
         reward = reward_map(cell.profile.learner, self.data)
         self.plan = plan_of(cell.profile.finetune, cell.augmentation, self.data, reward)
-        pretrained = load_checkpoint(space.pretrained(cell), self.device)
+        pretrained = load_named(space.pretrained(cell), self.device)
         self.agent = pretrained_learner(cell, self.data, pretrained["agent"], self.device)
         self.pools = self._pools()
         self.collector, self.evaluator = self._environments()
@@ -125,7 +125,7 @@ class CellRun:
         """Fine-tune, evaluate and save; yields progress and evaluations."""
         files = RingFiles(self.path.with_suffix(".rings"))
         if self.path.exists():
-            self.restore(load_checkpoint(self.path, self.device), files)
+            self.restore(load_named(self.path, self.device), files)
         began = time.perf_counter() - self.seconds
         saver = Saver(self.path, SAVE_SECONDS, self.space.stops)
         if not self.curves.steps:

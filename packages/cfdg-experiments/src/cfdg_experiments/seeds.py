@@ -115,11 +115,11 @@ def _finished_parts(cell: Cell, space: Workspace) -> list[CellResult]:
     """Read results of disjoint seeds of the cell, its own alone or the largest ones first."""
     own = space.result(cell)
     if own.exists():
-        return [CellResult.from_json(own)]
+        return [CellResult.from_json(own, cell.key)]
     found: list[CellResult] = []
     missing = set(cell.profile.seeds)
     for part in sorted(_groups_of(cell, space), key=lambda part: -len(missing & set(part.profile.seeds))):
-        result = CellResult.from_json(space.result(part))
+        result = CellResult.from_json(space.result(part), cell.key)
         if kept := [index for index, seed in enumerate(result.seeds) if seed in missing]:
             found.append(_only(result, kept))
             missing -= set(result.seeds)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cfdg_experiments.profile import near_names
 from cfdg_rl.datasets.load import dataset_names, resolve_name
+from cfdg_rl.datasets.minari import library
 
 
 def own_file(file: Path | None, env_id: str | None, only: Sequence[str] | None, source: str | None) -> list[str] | None:
@@ -34,6 +35,7 @@ def choose_datasets(datasets: Sequence[str], only: Sequence[str] | None, source:
 
     Raises:
         ValueError: if a name or pattern matches no dataset, with near names.
+        ImportError: if a dataset is Minari's, which is not installed.
     """
     source_of = source or datasets[0].partition(":")[0]
     wanted = list(datasets) if only is None else [name if ":" in name else f"{source_of}:{name}" for name in only]
@@ -53,6 +55,8 @@ def _from_source(name: str, source: str) -> str:
 
 
 def _matches(name: str) -> list[str]:
+    if name.startswith("minari:"):
+        library()  # said before a plan is made
     if name.startswith(("minari:", "hdf5:")):
         return [resolve_name(name)]
     known = dataset_names()

@@ -60,11 +60,13 @@ def _interrupt(*_: object) -> None:
 
 
 def _check_port(host: str, port: int) -> None:
+    if not 0 < port < 1 << 16:
+        raise TrackingError(f"port is {port}, expected 1 to 65535; choose another with --port")
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
-        except (OSError, OverflowError) as error:
+        except OSError as error:
             raise TrackingError(
                 f"port {port} of {host} cannot be used ({error}); choose another with --port"
             ) from error

@@ -19,7 +19,8 @@ from cfdg_experiments.live_curves import LiveCurves
 from cfdg_experiments.object_store import Store
 from cfdg_experiments.plan import Plan
 from cfdg_experiments.policy_store import FOLDER
-from cfdg_experiments.ray_engine import RayEngine, RaySettings
+from cfdg_experiments.preflight import check_writable
+from cfdg_experiments.ray_engine import RayEngine, RaySettings, import_ray
 from cfdg_experiments.report import to_rich
 from cfdg_experiments.stored_cell import CURVES
 from cfdg_experiments.stored_plan import Unit, load_plan, save_plan, units_of
@@ -63,6 +64,9 @@ def run_stored(plan: Plan, over: Sequence[str], place: Place) -> int:
     """
     console = Console()
     store = Store(place.uri)
+    check_writable(place.out)
+    if place.engine == "ray":
+        import_ray()  # said before a plan is written
     with only_driver(store):
         save_plan(plan, over, store)
         units = units_of(plan)
@@ -95,6 +99,7 @@ def report_stored(uri: str, out: Path, tracker: Tracker | None = None) -> None:
     """Make tables and pictures of the cells that are finished, and log them if there is a tracker."""
     store = Store(uri)
     plan = load_plan(store)
+    check_writable(out)
     space = Workspace(out.resolve())
     _fetch(plan, store, space)
     done = finished_cells(plan.cells(), space)

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from cfdg_experiments.named_checkpoints import save_named
 from cfdg_experiments.object_store import StoreError
-from cfdg_rl.checkpoint import save_checkpoint
 
 # A kill loses about this much work, more where a checkpoint takes long; a machine that may vanish wants less.
 SAVE_SECONDS = float(os.environ.get("CFDG_CHECKPOINT_SECONDS", "60"))
@@ -73,7 +73,7 @@ class Saver:
         """
         began = time.perf_counter()
         try:
-            save_checkpoint(self.path, state())
+            save_named(self.path, state())
             then()
         except (OSError, StoreError) as error:
             if not self.problem:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import secrets
@@ -28,15 +29,17 @@ def atomic_write(path: Path) -> Iterator[Path]:
     Raises:
         OSError: if the file cannot be written; the error names ``path``.
     """
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "It is a folder, expected the name of a file", str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_drafts(path.parent, path.stem)
     draft = path.with_name(draft_name(path.stem) + path.suffix)
     try:
-        os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))  # the umask has its say
         with named(path, draft):
+            os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))  # the umask has its say
             yield draft
             _flush(draft)
-        os.replace(draft, path)
+            os.replace(draft, path)
     finally:
         draft.unlink(missing_ok=True)
 

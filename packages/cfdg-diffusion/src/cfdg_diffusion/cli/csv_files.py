@@ -82,7 +82,7 @@ class _Rows:
     def __init__(self, path: Path, file: IO[str], separator: str) -> None:
         self.path = path
         self.line = 0
-        self._reader = csv.reader(_with_end(file), delimiter=separator)
+        self._reader = csv.reader(_lines(path, file), delimiter=separator)
 
     def __iter__(self) -> Iterator[list[str]]:
         return self
@@ -100,8 +100,12 @@ class _Rows:
         raise StopIteration
 
 
-def _with_end(file: IO[str]) -> Iterator[str]:
-    yield from file
+def _lines(path: Path, file: IO[str]) -> Iterator[str]:
+    """Yield the lines and a last row that tells if a quote is open; a NUL byte, as of a binary file, is refused."""
+    for number, line in enumerate(file, start=1):
+        if "\0" in line:
+            raise ValueError(f"{path} holds a NUL byte in line {number:,}, expected text: it is damaged or binary")
+        yield line
     yield _END
 
 

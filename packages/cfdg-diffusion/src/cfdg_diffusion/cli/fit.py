@@ -37,6 +37,7 @@ def run(arguments: argparse.Namespace) -> None:
         check_output(arguments.history, overwrite=True)
     if arguments.checkpoint is not None:
         check_free(arguments.checkpoint, overwrite=True)
+    _check_apart(arguments)
     model = TabularDiffusion(seed=arguments.seed, device=arguments.device)
     read, labels = _read(arguments)
     kinds: dict[Any, Any] = options.kinds_to_learn(dict(arguments.kinds), read.table.columns)
@@ -59,6 +60,16 @@ def run(arguments: argparse.Namespace) -> None:
             checkpoint_every=arguments.checkpoint_every,
         )
     _write(arguments, model, read, labels)
+
+
+def _check_apart(arguments: argparse.Namespace) -> None:
+    """Refuse one file for two purposes: the later one would replace the earlier."""
+    model = None if arguments.output is None else ModelFiles.of(arguments.output).model
+    others = {"--history": arguments.history, "--checkpoint": arguments.checkpoint, "-o": model}
+    found: dict[Path, str] = {}
+    for option, path in {"TABLE": arguments.table, **others}.items():
+        if path is not None and (other := found.setdefault(path.resolve(), option)) != option:
+            raise ValueError(f"{path} is given for {other} and for {option}, expected a file for each")
 
 
 def _read(arguments: argparse.Namespace) -> tuple[TableFile, list[Hashable]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 import os
 from dataclasses import dataclass
@@ -11,10 +13,12 @@ from typing import Any
 from cfdg_diffusion.cli.dates import DateFormat
 from cfdg_diffusion.cli.formats import ColumnFormat, TableFormat
 from cfdg_diffusion.cli.readings import with_levels
-from cfdg_diffusion.cli.table_files import check_free, write_text
+from cfdg_diffusion.cli.table_files import check_free
+from cfdg_diffusion.storage import atomic_write
 from cfdg_diffusion.tabular.model import TabularDiffusion
 
 _VERSION = 2
+_CHECKSUM = "sha256"
 _MODEL = ".safetensors"
 
 
@@ -58,16 +62,26 @@ class ModelFiles:
             raise PermissionError(f"the folder {folder.parent} cannot be written to")
 
     def save(self, model: TabularDiffusion, form: TableFormat) -> None:
-        """Write both files, each complete or not at all, the model last.
+        """Write both files, or neither where one of them cannot be written: then an earlier model stays whole.
 
         Raises:
             OSError: if a file cannot be written.
             ValueError: if the model has not been fitted.
         """
+        content = {"version": _VERSION, **form.state()}
+        text = json.dumps(content | {_CHECKSUM: _digest(content)}, indent=1) + "\n"
+        made = not self.model.parent.exists()
         self.model.parent.mkdir(exist_ok=True)
+        try:
+            with atomic_write(self.format) as partial:
+                partial.write_text(text, encoding="utf-8")
+                model.save(self.model)
+        except BaseException:
+            if made:
+                with contextlib.suppress(OSError):
+                    self.model.parent.rmdir()
+            raise
         self.dates.unlink(missing_ok=True)
-        write_text(self.format, json.dumps({"version": _VERSION, **form.state()}, indent=1) + "\n")
-        model.save(self.model)
 
     def load(self, device: str = "auto") -> tuple[TabularDiffusion, TableFormat]:
         """Read the model and the format of its table's file, in which no level of the model stands for missing values.
@@ -81,7 +95,11 @@ class ModelFiles:
         if not self.model.is_file():
             raise FileNotFoundError(f"there is no {self.model}, expected the folder or file that fit wrote")
         model = TabularDiffusion.load(self.model, device=device)
-        return model, with_levels(self._load_format(), model)
+        form = self._load_format()
+        foreign = [name for name in form.columns if name not in map(str, model.dtypes.index)]
+        if foreign:
+            raise ValueError(f"{self.format} is of another model: it has {foreign[0]!r}, which {self.model} has not")
+        return model, with_levels(form, model)
 
     def _load_format(self) -> TableFormat:
         path = self.format if self.format.exists() else self.dates
@@ -89,12 +107,20 @@ class ModelFiles:
             return TableFormat()
         try:
             content: Any = json.loads(path.read_text(encoding="utf-8"))
+            written = content.pop(_CHECKSUM, None)  # a file of version 0.3 has none
+            if written not in (None, _digest(content)):
+                raise ValueError("its content has not the SHA-256 that is in it")
             version = content["version"]
             if version == _VERSION:
                 return TableFormat.restore(content)
             if version == 1:
                 dates = {name: DateFormat(**own) for name, own in content["dates"].items()}
                 return TableFormat(columns={name: ColumnFormat(date=own) for name, own in dates.items()})
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"{path} cannot be read, expected what fit wrote: {error!r}") from error
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise ValueError(f"{path} is damaged, expected what fit wrote: {error!r}") from error
         raise ValueError(f"{path} has version {version!r}, this package reads {_VERSION}: update cfdg-diffusion")
+
+
+def _digest(content: dict[str, Any]) -> str:
+    """Hash JSON values whatever the order of their keys and the white space between them."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -164,7 +164,7 @@ def writer(path: Path, form: TableFormat) -> Iterator[Callable[[pd.DataFrame, Gi
             schema = _schema(table, form, given)
         rows = _rows(table, schema, form, given)
         if file is None:
-            file = arrow.parquet.ParquetWriter(path, schema)
+            file = arrow.parquet.ParquetWriter(path, schema, write_page_checksum=True)
         file.write_table(rows)
 
     try:
@@ -273,8 +273,8 @@ def _about(path: Path | None, name: Hashable) -> Iterator[None]:
 def _opened(path: Path) -> Iterator[Any]:
     arrow = require_pyarrow()
     try:
-        with arrow.parquet.ParquetFile(path) as file:
+        with arrow.parquet.ParquetFile(path, page_checksum_verification=True) as file:  # where there are any
             yield file
-    except arrow.ArrowException as error:
+    except (arrow.ArrowException, OSError, UnicodeDecodeError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise ValueError(f"{path} is no Parquet file or is cut short: {reason}") from error
+        raise ValueError(f"{path} is no Parquet file, damaged or cut short: {reason}") from error

@@ -89,8 +89,8 @@ def report(  # noqa: PLR0913 - the front door: all but two tables have a default
         progress: show a bar with the measures that are done.
 
     Raises:
-        ValueError: if a table is empty or has fewer than 10 rows, columns differ in name or kind, a number is
-            infinite, the label is not a column or has no value, or ``rows`` is below 10.
+        ValueError: if a table is empty, has fewer than 10 rows or more than 1,000 columns, columns differ in name or
+            kind, a number is infinite, the label is not a column or has no value, or ``rows`` is below 10.
         ImportError: if scikit-learn is missing.
     """
     require_scikit_learn()

@@ -67,6 +67,9 @@ def short(value: float) -> str:
     return f"{value:.4g}"
 
 
+MOST_COLUMNS = 1_000  # half a million pairs; their number grows with the square
+
+
 @dataclass(frozen=True, slots=True)
 class Tables:
     """The tables as float64 ``(N, D)``: numbers, seconds for dates, codes for levels, NaN for what is missing."""
@@ -126,6 +129,10 @@ def _check_frame(name: str, frame: pd.DataFrame, train: pd.DataFrame, fewest: in
     if frame.shape[1] == 0 or len(frame) < fewest:
         raise ValueError(
             f"{name} has {len(frame)} rows and {frame.shape[1]} columns, expected at least {fewest} rows and a column"
+        )
+    if frame.shape[1] > MOST_COLUMNS:
+        raise ValueError(
+            f"{name} has {frame.shape[1]:,} columns, expected at most {MOST_COLUMNS:,}, of which all pairs are compared"
         )
     for column in train.columns.difference(frame.columns, sort=False):
         raise ValueError(f"{name} lacks the column {column!r}, expected the columns of real_train")

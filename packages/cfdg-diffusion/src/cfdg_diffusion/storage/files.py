@@ -28,13 +28,13 @@ def atomic_write(path: Path) -> Iterator[Path]:
     partial = path.with_name(f".{path.name}.{_HOST}-{os.getpid()}.partial")
     try:
         _remove_partials(path)
-        partial.touch(exist_ok=False)
-        permissions = _permissions(path if path.exists() else partial)
-        _permit(partial, permissions | stat.S_IRUSR | stat.S_IWUSR)
         with _named(path, partial):
+            partial.touch(exist_ok=False)
+            permissions = _permissions(path if path.exists() else partial)
+            _permit(partial, permissions | stat.S_IRUSR | stat.S_IWUSR)
             yield partial
-        _permit(partial, permissions)  # safetensors makes its files private
-        os.replace(partial, path)
+            _permit(partial, permissions)  # safetensors makes its files private
+            os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
 

@@ -140,7 +140,7 @@ class TabularDiffusion:
 
         Raises:
             ValueError: if the table cannot be learnt, or the checkpoint belongs to another fit.
-            RuntimeError: if training diverges.
+            RuntimeError: if training diverges, or another process runs the fit with this checkpoint.
         """
         check_table(table)
         check_constraints(table, self.constraints)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
+from cfdg_diffusion import storage
 from cfdg_diffusion.edm.conditional import ConditionalDiffusion
 from cfdg_diffusion.edm.losses import check_losses, looks
 from cfdg_diffusion.edm.settings import DiffusionSettings
@@ -86,7 +88,8 @@ class Fitting:
         labels = self.schema.labels.encode(table)
         held_out = move_back(self._held_out(labels, rng), rows, labels)
         plan = self.plan if file is None else replace(self.plan, checkpoint=self._checkpoint(model, rows, labels, file))
-        history = train(model, rows, labels, held_out, plan)
+        with nullcontext() if file is None else storage.locked(file[0], "the fit with checkpoint"):
+            history = train(model, rows, labels, held_out, plan)
         if before is not None:
             _keep_labels(model, before)
         return history

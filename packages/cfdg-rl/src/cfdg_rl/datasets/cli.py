@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from cfdg_rl.command_line import parse
 from cfdg_rl.datasets import commands
 from cfdg_rl.datasets.download import Patience
 from cfdg_rl.envs.errors import ToldError
@@ -64,7 +65,7 @@ _PLAIN = argparse.RawDescriptionHelpFormatter
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one of the five commands; bad input is one sentence on standard error and exit status 2."""
-    arguments = build_parser().parse_args(argv)
+    arguments = parse(build_parser(), argv)
     run: Callable[[argparse.Namespace], int] = arguments.run
     try:
         return run(arguments)

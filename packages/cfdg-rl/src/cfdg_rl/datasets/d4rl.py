@@ -27,9 +27,10 @@ import h5py
 import numpy as np
 
 from cfdg_rl.datasets.catalogue import PUBLISHED
+from cfdg_rl.datasets.checksums import UNREADABLE
+from cfdg_rl.datasets.checksums import write_hdf5 as write_hdf5  # others take it from here
 from cfdg_rl.datasets.scores import Family
 from cfdg_rl.datasets.trajectories import RawRows, episode_returns, to_transitions, with_breaks, without_resets
-from cfdg_rl.files import atomic_write
 from cfdg_rl.transitions import Transitions
 
 NAMES = tuple(PUBLISHED)
@@ -66,13 +67,18 @@ def read_rows(path: Path, family: Family, to_unit: ToUnit | None = None) -> RawR
         family: gives the widths and the time limit.
         to_unit: maps stored actions ``(N, A)`` into [-1, 1]; None if they lie there.
     """
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder, expected an HDF5 file")
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist")
     try:
         with h5py.File(path, "r") as file:
             raw = read_columns(path, file, family)
-    except OSError as error:
-        raise ValueError(f"{path} is not a complete HDF5 file ({error}): download or record it again") from error
+    except UNREADABLE as error:
+        reason = str(error) or type(error).__name__
+        raise ValueError(f"{path} is not a complete HDF5 file ({reason}): download or record it again") from error
+    except MemoryError as error:
+        raise ValueError(f"{path} says that it has more rows than memory holds, expected fewer ({error})") from error
     return scaled_actions(path, raw, to_unit)
 
 
@@ -176,15 +182,3 @@ def implied_timeouts(terminal: np.ndarray, max_episode_steps: int) -> np.ndarray
     begins = np.concatenate([[True], terminal[:-1]])
     step = row - np.maximum.accumulate(np.where(begins, row, 0))
     return step % max_episode_steps == max_episode_steps - 1
-
-
-def write_hdf5(path: Path, columns: Mapping[str, np.ndarray], metadata: Mapping[str, str | int]) -> None:
-    """Write columns such as ``observations`` or ``infos/qpos`` in D4RL's layout, metadata as root attributes.
-
-    The file is written atomically.
-    """
-    with atomic_write(path) as draft, h5py.File(draft, "w") as file:
-        for key, column in columns.items():
-            file.create_dataset(key, data=column, compression="gzip", compression_opts=1, shuffle=True)
-        for key, value in metadata.items():
-            file.attrs[f"metadata/{key}"] = value

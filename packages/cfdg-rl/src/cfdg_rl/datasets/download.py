@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from cfdg_rl.datasets.catalogue import Published, row_fault
 from cfdg_rl.datasets.d4rl import read_rows
+from cfdg_rl.ranges import COUNT, NOT_NEGATIVE, POSITIVE, check_ranges
 
 _CHUNK = 1 << 20
 _BAR = {"unit": "B", "unit_scale": True, "unit_divisor": 1024}
@@ -37,6 +38,9 @@ class Patience:
     tries: int = 5
     timeout: float = 30.0
     wait: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_ranges(self, tries=COUNT, timeout=POSITIVE, wait=NOT_NEGATIVE)
 
 
 @dataclass(frozen=True)

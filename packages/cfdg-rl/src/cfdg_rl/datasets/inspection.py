@@ -59,8 +59,11 @@ def raw_rows(name: str, cache: Path | None = None) -> tuple[RawRows, Family] | N
         return hdf5.read_own(hdf5.split_name(rest))
     if source == "recorded" and not path.is_file():
         raise FileNotFoundError(f"{path} does not exist: run 'cfdg-datasets record {rest}'")
-    family = PUBLISHED[rest].family if source == "d4rl" else recording.plan_recording(rest, None, 0).robot
-    return read_rows(path, family), family
+    if source == "d4rl":
+        return read_rows(path, family := PUBLISHED[rest].family), family
+    plan = recording.plan_recording(rest, None, 0)
+    recording.check_recording(path, plan)
+    return read_rows(path, plan.robot), plan.robot
 
 
 def faults(name: str, cache: Path | None = None) -> Iterator[str]:

@@ -19,13 +19,14 @@ import mujoco
 import numpy as np
 
 from cfdg_rl.datasets.catalogue import LEVELS
-from cfdg_rl.datasets.d4rl import write_hdf5
+from cfdg_rl.datasets.checksums import check_hdf5, write_hdf5
 from cfdg_rl.datasets.recorded.actor import Actor, fresh_actor, select_actor
 from cfdg_rl.datasets.recorded.mazes import MazeData, record_maze
 from cfdg_rl.datasets.recorded.replay import unpack_replay
 from cfdg_rl.datasets.recorded.rollout import Columns, record
 from cfdg_rl.datasets.scores import FAMILIES, MAZES, Family, find_family
 from cfdg_rl.files import load_arrays
+from cfdg_rl.locks import locked
 from cfdg_rl.streams import derive_seed
 
 MAZE_NAMES = (
@@ -96,13 +97,16 @@ def plan_recording(name: str, rows: int | None, seed: int) -> Recording:
         seed: a non-negative integer; a replay has none.
 
     Raises:
-        ValueError: if the rows cannot hold one episode per policy, or the seed is negative.
+        ValueError: if the rows cannot hold one episode per policy or do not fit in this machine's memory, or the seed
+            is negative.
     """
     family = find_family(name) or name
     level = name[len(family) + 1 :]
     recording = Recording(family, level, rows or DEFAULT_ROWS, seed)
     if seed < 0:
         raise ValueError(f"seed is {seed}, expected a non-negative integer")
+    if (rows or 0) > (most := most_rows(recording.robot)):
+        raise ValueError(f"rows is {rows} for recorded:{name}, expected at most {most:,}: more do not fit in memory")
     policies = len(_POLICIES.get(level, ("one",)))
     least = policies * recording.robot.max_episode_steps
     if rows is not None and rows < least:
@@ -115,6 +119,16 @@ def plan_recording(name: str, rows: int | None, seed: int) -> Recording:
     return recording
 
 
+def most_rows(robot: Family) -> int:
+    """Count the rows of a robot or maze that this machine's memory holds twice, in parts and joined."""
+    numbers = 4 * robot.obs_dim + robot.action_dim + 1  # s, s', positions and velocities, a, r: each at most 4 bytes
+    try:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # a system that does not tell
+        memory = 1 << 40
+    return memory // (8 * numbers)
+
+
 def cache_folder(cache: Path | None = None) -> Path:
     """Return the folder of the recorded files: ``datasets`` below ``cache``, $CFDG_CACHE or $XDG_CACHE_HOME/cfdg."""
     if cache is None:
@@ -124,7 +138,7 @@ def cache_folder(cache: Path | None = None) -> Path:
 
 
 def ensure_recorded(recording: Recording, folder: Path, *, jobs: int = 1, progress: bool = False) -> Path:
-    """Return the file of a recording, and make it first if it does not exist.
+    """Return the file of a recording, and make it first if it does not exist; another process that does is waited for.
 
     Raises:
         OSError: if the folder cannot be written; said before the work.
@@ -132,8 +146,19 @@ def ensure_recorded(recording: Recording, folder: Path, *, jobs: int = 1, progre
     path = folder / recording.file_name
     if not path.is_file():
         _check_writable(folder)
-        write_hdf5(path, _columns(recording, jobs, progress), _metadata(recording))
+        with locked(path.with_suffix(".lock"), f"the recording of {path}", wait=True):
+            if not path.is_file():  # the one that was waited for may have made it
+                write_hdf5(path, _columns(recording, jobs, progress), _metadata(recording))
     return path
+
+
+def check_recording(path: Path, recording: Recording) -> None:
+    """Refuse a file that is not the recording which its name says, or whose content is not what was written.
+
+    Raises:
+        ValueError: naming the file and what differs.
+    """
+    check_hdf5(path, _identity(recording), recording.rows)
 
 
 def _check_writable(folder: Path) -> None:
@@ -192,14 +217,20 @@ def replay_columns(recording: Recording) -> Columns:
 
 
 def _metadata(recording: Recording) -> dict[str, str | int]:
+    return _identity(recording) | {
+        "mujoco": mujoco.__version__,
+        "gymnasium": gymnasium.__version__,
+        "numpy": np.__version__,
+        "machine": platform.machine(),
+    }
+
+
+def _identity(recording: Recording) -> dict[str, str | int]:
+    """Return the metadata in which no two recordings agree that differ."""
     return {
         "generator": "cfdg_rl.datasets.recorded",
         "format": recording.format,
         "environment": recording.env_id,
         "level": recording.level,
         "seed": recording.seed,
-        "mujoco": mujoco.__version__,
-        "gymnasium": gymnasium.__version__,
-        "numpy": np.__version__,
-        "machine": platform.machine(),
     }
