@@ -114,7 +114,14 @@ def read_columns(where: Path | str, source: Mapping[str, Any], family: Family) -
     limits = np.zeros_like(terminal) if timeout is None else timeout
     raw = RawRows(obs, action, reward, terminal, timeout=limits, next_obs=next_obs)
     raw = raw if family.sparse else without_resets(raw)  # a maze's trajectories go on behind the goal
-    return with_breaks(raw, known_limits=timeout is not None)
+    raw = with_breaks(raw, known_limits=timeout is not None)
+    return raw if timeout is not None or family.sparse or raw.scattered else _limited(raw, family.max_episode_steps)
+
+
+def _limited(raw: RawRows, max_episode_steps: int) -> RawRows:
+    """Count off the time limit where no time-outs are stored: a reset in the same step leaves no break behind."""
+    counted = implied_timeouts(raw.terminal | raw.timeout, max_episode_steps) & ~raw.terminal
+    return replace(raw, timeout=raw.timeout | counted)
 
 
 def _column(path: Path | str, source: Mapping[str, Any], key: str, width: int | None = None) -> np.ndarray:
