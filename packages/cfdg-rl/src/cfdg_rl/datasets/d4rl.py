@@ -18,6 +18,7 @@ suddenly elsewhere; and the return of a trajectory is 1 if it ever succeeded.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -38,6 +39,8 @@ ToUnit = Callable[[np.ndarray], np.ndarray]
 
 _LIMIT_KEYS = ("timeouts", "truncations")  # D4RL's word, and Gymnasium's
 _ACTION_SLACK = 1e-3  # float32 rounding of tanh leaves actions far nearer to [-1, 1]; more is another action scale
+
+_SEAL = "sha256"  # attribute of a column, its digest
 
 
 def read_hdf5(path: Path, family: Family) -> tuple[Transitions, np.ndarray]:
@@ -185,13 +188,42 @@ def implied_timeouts(terminal: np.ndarray, max_episode_steps: int) -> np.ndarray
     return step % max_episode_steps == max_episode_steps - 1
 
 
-def write_hdf5(path: Path, columns: Mapping[str, np.ndarray], metadata: Mapping[str, str | int]) -> None:
+def write_hdf5(
+    path: Path, columns: Mapping[str, np.ndarray], metadata: Mapping[str, str | int], *, sealed: bool = False
+) -> None:
     """Write columns such as ``observations`` or ``infos/qpos`` in D4RL's layout, metadata as root attributes.
 
     The file is written atomically.
+
+    Args:
+        path: of the file.
+        columns: by key.
+        metadata: by name.
+        sealed: every column gets a digest, for :func:`check_seals`.
     """
     with atomic_write(path) as draft, h5py.File(draft, "w") as file:
         for key, column in columns.items():
-            file.create_dataset(key, data=column, compression="gzip", compression_opts=1, shuffle=True)
+            stored = file.create_dataset(key, data=column, compression="gzip", compression_opts=1, shuffle=True)
+            if sealed:
+                stored.attrs[_SEAL] = _digest(column)
         for key, value in metadata.items():
             file.attrs[f"metadata/{key}"] = value
+
+
+def check_seals(path: Path) -> None:
+    """Refuse a file of which a sealed column has been changed.
+
+    Raises:
+        ValueError: naming file and column.
+    """
+    with h5py.File(path, "r") as file:
+        for key, column in file.items():
+            seal = column.attrs.get(_SEAL)
+            if seal is not None and seal != _digest(column[()]):
+                raise ValueError(
+                    f"{path}: {key} has been changed since it was recorded: delete the file to make it anew"
+                )
+
+
+def _digest(column: np.ndarray) -> str:
+    return hashlib.sha256(np.ascontiguousarray(column)).hexdigest()

@@ -171,6 +171,7 @@ def load_dataset(
 def _read_recorded(full: str, plan: recording.Recording, path: Path) -> Dataset:
     robot = plan.robot
     transitions, returns = d4rl.read_hdf5(path, robot)
+    d4rl.check_seals(path)
     return Dataset(full, plan.env_id, transitions, returns, reference=robot.reference, sparse=robot.sparse)
 
 

@@ -132,7 +132,7 @@ def ensure_recorded(recording: Recording, folder: Path, *, jobs: int = 1, progre
     path = folder / recording.file_name
     if not path.is_file():
         _check_writable(folder)
-        write_hdf5(path, _columns(recording, jobs, progress), _metadata(recording))
+        write_hdf5(path, _columns(recording, jobs, progress), _metadata(recording), sealed=True)
     return path
 
 
