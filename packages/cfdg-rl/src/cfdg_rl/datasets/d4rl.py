@@ -9,7 +9,8 @@ The file is the flat record of whole trajectories. Row i becomes the transition 
 
 With the key ``next_observations`` every row has its own s'. Trajectories then break where that is not o_{i+1}, also
 without the key ``timeouts`` (or ``truncations``, Gymnasium's word); rows in no order of time are read one by one, and
-none of them is dropped. See :mod:`cfdg_rl.datasets.order`.
+none of them is dropped; of a user's own file (:mod:`cfdg_rl.datasets.hdf5`) none is in any order. See
+:mod:`cfdg_rl.datasets.order`.
 
 In the files of mazes a trajectory does not stop at the goal: it stays there, row after row with reward and terminal 1,
 until its time is over. There o_{i+1} is the true next observation of a terminal row, and kept, unless the robot is
@@ -226,4 +227,4 @@ def check_seals(path: Path) -> None:
 
 
 def _digest(column: np.ndarray) -> str:
-    return hashlib.sha256(np.ascontiguousarray(column)).hexdigest()
+    return hashlib.sha256(column.tobytes()).hexdigest()
