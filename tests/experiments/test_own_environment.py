@@ -1,5 +1,6 @@
 """Tables of an environment and data of one's own: sparse rewards, faults through process borders, closing."""
 
+import importlib
 import os
 import shutil
 from dataclasses import replace
@@ -19,7 +20,7 @@ from cfdg_experiments.profile import profile_for
 from cfdg_experiments.profile_files import load_profile
 from cfdg_experiments.run import CellRun, pretrain_cell, run_cell
 from cfdg_rl.datasets.d4rl import write_hdf5
-from cfdg_rl.datasets.load import is_sparse, load_dataset, suite
+from cfdg_rl.datasets.load import content_digest, is_sparse, load_dataset, suite
 from cfdg_rl.envs.errors import EnvError
 
 SOURCE = '''
@@ -186,10 +187,25 @@ def test_another_file_under_the_same_name_is_trained_again(lines, tmp_path):
         file["observations"][3, 0] += 1e-3
     second = planned()
     assert finished_cells([second], space) == {}
-    for files in (space.pretrained, space.checkpoint, space.result):
+    for files in (space.pretrained, space.generator, space.checkpoint, space.result):
         assert files(first) != files(second)
     with pytest.raises(ValueError, match="has changed since the command began"):
         run_cell(replace(first, arm="cfdg"), space, lambda event: None)
+
+
+def test_another_environment_under_the_same_name_is_trained_again(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "mine.hdf5").write_bytes(b"rows")
+    module = tmp_path / "cfdg_test_edited.py"
+    name = f"hdf5:{tmp_path}/mine.hdf5@cfdg_test_edited:Own-v0"
+    found = [content_digest(name)]
+    for text in ("speed = 1", "speed = 2", "speed = 1"):
+        module.write_text(text)
+        importlib.invalidate_caches()
+        found.append(content_digest(name))
+    assert len(set(found)) == 3
+    assert found[1] == found[3]
+    assert found[0] == content_digest(f"hdf5:{tmp_path}/mine.hdf5@Pendulum-v1"), "without a module the rows alone"
 
 
 @pytest.mark.parametrize(("reward", "pair"), [("raw", (0, 1)), ("return-range", (0, 1000)), ("minus-one", (-1, 0))])

@@ -154,10 +154,20 @@ def test_d3rlpy_batches(replay):
     assert batch.next_actions.shape == batch.actions.shape == (256, 1)
 
 
+WATCHED = """
+import faulthandler, os, runpy, sys
+faulthandler.dump_traceback_later(1_800, exit=True)  # what hangs says where
+del sys.argv[0]
+sys.path.insert(0, os.path.dirname(sys.argv[0]))
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize("options", [[], ["--plain"]], ids=["mixed", "plain"])
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_an_example_trains(name, tmp_path):
+def test_an_example_trains(name, options, tmp_path):
     example(name)
-    command = [sys.executable, "-W", "ignore", str(FOLDER / f"{name}.py"), "--quick"]
+    command = [sys.executable, "-W", "ignore", "-c", WATCHED, str(FOLDER / f"{name}.py"), "--quick", *options]
     done = subprocess.run(command, cwd=tmp_path, env=dict(os.environ), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert re.search(r"mean return after 600 steps: -\d+\.\d", done.stdout)

@@ -52,12 +52,16 @@ class Faulty(gymnasium.Env):
             raise ValueError("operands could not be broadcast together")
         if now and self.fault == "own":
             raise SimError(7, "solver diverged")
-        reward = np.nan if now and self.fault == "reward" else 1.0
+        if now and self.fault == "exit":
+            raise SystemExit(3)
+        reward = {"reward": np.nan, "huge": 1e39}.get(self.fault, 1.0) if now else 1.0
         obs = np.array([0, np.inf if now and self.fault == "obs" else 0], np.float32)
         return obs, reward, False, False, {}
 
     def close(self):
         self.closings += 1
+        if self.fault == "close":
+            raise OSError("device busy")
 
 
 def faulty(fault, at=5):
@@ -74,6 +78,8 @@ class Still:
 
 SENTENCES = {
     "reward": "gave reward nan in step 5 of training, expected finite numbers",
+    "huge": r"gave reward 1e\+39 in step 5 of training, expected finite numbers",
+    "exit": r"failed in step 5 of training \(SystemExit: 3\)",
     "obs": "gave observation inf in column 1 in step 5 of training, expected finite numbers",
     "value": r"failed in step 5 of training \(ValueError: operands could not be broadcast together\)",
     "own": r"failed in step 5 of training \(SimError: solver diverged \(code 7\)\)",
@@ -86,7 +92,7 @@ def test_a_fault_is_told_at_once_with_environment_and_step(fault):
     collector = EnvCollector(faulty(fault), (0, 1), RewardMap())
     with pytest.raises(EnvError, match=rf"environment '{faulty(fault)}' {SENTENCES[fault]}") as error:
         list(collector.step(Still()) for _ in range(20))
-    assert ("in step\n" in error.value.details) == (fault in ("value", "own"))
+    assert ("in step\n" in error.value.details) == (fault in ("value", "own", "exit"))
     again = type(error.value)(*error.value.args)  # the way between processes
     assert (str(again), again.details) == (str(error.value), error.value.details)
     collector.close()
@@ -139,6 +145,14 @@ def test_property_of_closing(fault, seeds, episodes, at):
         each.close()
     assert len(MADE) >= seeds
     assert {env.closings for env in MADE} == {1}
+
+
+def test_every_copy_is_closed_also_if_one_fails():
+    MADE.clear()
+    stack = EnvStack(faulty("close"), (0, 1, 2))
+    with pytest.raises(EnvError, match=r"failed in closing \(OSError: device busy\)"):
+        stack.close()
+    assert [env.closings for env in MADE] == [1, 1, 1]
 
 
 def test_a_stack_that_cannot_begin_closes_what_it_made():

@@ -296,13 +296,13 @@ def test_a_refresh_snaps_a_sparse_tasks_generated_rewards(sparse, reward):
     data = random_data()
     reached = (data.obs.abs()[:, 0] < 0.3).float()
     maze = replace(data, reward=reward(reached), terminal=reached)
-    pair = reward.goal_rewards if sparse else False
+    pair = reward.pair(0, 1) if sparse else False
     plan = FinetunePlan(steps=40, refresh_every=30, synthetic_rows=400, warm_up=0, sparse_reward=pair)
     pools = replace(make_pools(plan), offline=FixedRows(to_rows(maze)))
     pools.online.add(to_rows(maze.map(lambda tensor: tensor[:40])).expand(2, -1, -1))
     refresh(Scattered(), pools, plan)
     stored = pools.decode(torch.cat([pools.online_synthetic.view(), pools.offline_synthetic.view()], dim=1))
-    rewards = torch.tensor(reward.goal_rewards)
+    rewards = torch.tensor(reward.pair(0, 1))
     snapped = torch.isin(stored.reward, rewards).all()
     agreeing = torch.equal(stored.terminal, (stored.reward == rewards[1]).float())
     assert (bool(snapped), agreeing) == (sparse, sparse)
@@ -323,9 +323,9 @@ def test_property_of_sparse_tasks_under_any_reward_map(scale, shift, rows):
     goal = torch.tensor([float(reached) for reached, _ in rows])
     near = reward(goal.double() + torch.tensor([noise for _, noise in rows], dtype=torch.float64))
     obs = torch.zeros(len(rows), 1)
-    data = snap(Transitions(obs, obs, near, obs, 1 - goal), *reward.goal_rewards)
+    data = snap(Transitions(obs, obs, near, obs, 1 - goal), *reward.pair(0, 1))
     assert torch.equal(data.terminal, goal.double())
-    elsewhere, reached = (torch.full_like(near, value) for value in reward.goal_rewards)
+    elsewhere, reached = (torch.full_like(near, value) for value in reward.pair(0, 1))
     assert torch.equal(data.reward, torch.where(goal == 1, reached, elsewhere))
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
+from gymnasium.vector import AutoresetMode
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -120,7 +121,7 @@ def test_trajectories_break_where_their_next_observations_say(key, tmp_path):
         columns[key] = true["timeouts"]
     data, notes = loaded(written(tmp_path, columns))
     assert_true_rows(data, true)
-    assert len(data.transitions) == 232
+    assert len(data.transitions) == 240, "also the rows at a time limit, whose next observation is stored"
     assert len(data.episode_returns) == (8 if key else 7)  # without a key nothing tells that the file's last row ends
     assert data.episode_returns[:7].tolist() == pytest.approx(
         [part["rewards"].sum() for part in episodes([30] * 8)][:7], rel=1e-5
@@ -188,9 +189,40 @@ def test_reset_rows_of_vector_environments_are_left_out_with_their_number(count,
     jumps = (data.transitions.next_obs[:, 1] - data.transitions.obs[:, 1] - 1 / LIMIT).abs()
     assert jumps.max() < 1e-5, "the clock goes on in every row"
     assert f"{name}: {resets:,} rows are resets of a vector environment, no transitions, and are left out" == notes[0]
-    assert len(data.transitions) == (200 * count - resets if count > 1 else 200 - resets - 3 - 1)
+    assert len(data.transitions) == 200 * count - resets
     assert main(["verify", name]) == 1
     assert f"{resets} rows are resets of a vector environment" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("ends", ["terminals", "timeouts", None])
+def test_ends_of_environments_that_reset_in_the_same_step_lead_to_no_other_episode(count, ends, tmp_path, capsys):
+    """A time limit leaves no break there, so that without a key it is counted off, unless rows are in turns."""
+    columns = vector_rows(count, 199, AutoresetMode.SAME_STEP)
+    limits = columns.pop("truncations")
+    if ends:
+        columns[ends] = limits
+    name = written(tmp_path, columns)
+    if count > 1 and ends is None:
+        return
+    data, notes = loaded(name)
+    clock = data.transitions.next_obs[:, 1] - data.transitions.obs[:, 1]
+    assert ((clock - 1 / LIMIT).abs() < 1e-5).logical_or((clock == 0) & (data.transitions.terminal == 1)).all()
+    assert len(data.transitions) == 199 * count - (0 if ends == "terminals" else 3 * count)
+    assert f"{3 * count} rows lead to the first observation of the next episode" in " ".join(notes)
+    assert len(data.episode_returns) == (3 if count == 1 else 0)
+    assert main(["verify", name]) == 1
+    assert "lead to the first observation of the next episode" in capsys.readouterr().out
+
+
+def test_a_robot_that_stays_at_its_goal_leads_to_no_other_episode(tmp_path):
+    columns = joined(episodes([50, 50]))
+    columns["terminals"] = np.arange(100) % 50 > 39
+    columns["rewards"] = columns["terminals"].astype(np.float32)
+    columns["timeouts"] = np.arange(100) % 50 == 49
+    data, notes = loaded(written(tmp_path, columns))
+    assert rows_in(data) == rows_of(columns)
+    assert (notes, data.sparse, data.episode_returns.tolist()) == ([], True, [1, 1])
 
 
 def test_a_file_whose_episodes_are_longer_than_the_limit_is_wrong(tmp_path, capsys):
@@ -259,11 +291,27 @@ def test_arrays_of_a_replay_buffer_may_have_any_order_and_unit_actions():
         )
 
 
+REWARDS = st.sampled_from([0, 1, -1, 100, -0.01, 0.1])
+
+
+@settings(deadline=None, max_examples=40)
+@given(REWARDS, REWARDS, st.lists(st.booleans(), min_size=3, max_size=3), st.booleans())
+def test_property_of_tasks_with_two_rewards(elsewhere, goal, ends, is_odd):
+    """Whatever the two are, they are known if one belongs to the terminal rows and the other to all others."""
+    columns = joined(episodes([5, 3, 4], ends=ends))
+    columns["rewards"] = np.where(columns["terminals"], goal, elsewhere).astype(np.float32)
+    columns["rewards"][2] += is_odd
+    data = from_arrays(*(columns[key] for key in KEYS), columns["timeouts"], env_id=LINE)
+    known = any(ends) and goal != elsewhere and not is_odd
+    assert data.goal_rewards == (pytest.approx((elsewhere, goal)) if known else None)
+    assert data.sparse == (known and (elsewhere, goal) == (0, 1))
+
+
 def test_normalised_actions_are_taken_as_they_are(tmp_path):
     columns = joined(episodes([50] * 3))
     columns["actions"] = columns["actions"] / 2
     name = written(tmp_path, columns)
-    kept = columns["actions"][~columns["timeouts"]]
+    kept = columns["actions"]
     np.testing.assert_array_equal(load_dataset(f"{name}?actions=normalised").transitions.action.numpy(), kept)
     np.testing.assert_allclose(load_dataset(name).transitions.action.numpy(), kept / 2, atol=1e-6)
     with pytest.raises(ValueError, match="is 'actions=raw', expected 'actions=normalised'"):
@@ -277,11 +325,11 @@ def test_the_first_rows_come_with_their_own_score_and_a_note(tmp_path):
         part["rewards"] = np.full(50, reward, np.float32)
     name = written(tmp_path, joined(parts))
     assert load_dataset(name).behaviour_score == 100
-    data = load_dataset(name, rows=98)
+    data = load_dataset(name, rows=100)
     assert data.episode_returns.tolist() == [-50, -50]
-    assert data.notes == (f"{name}: the first 98 of 196 transitions are used; episodes and score are of these",)
-    assert load_dataset(name, rows=97).episode_returns.tolist() == [-50]
-    assert load_dataset(name, rows=196).notes == ()
+    assert data.notes == (f"{name}: the first 100 of 200 transitions are used; episodes and score are of these",)
+    assert load_dataset(name, rows=99).episode_returns.tolist() == [-50]
+    assert load_dataset(name, rows=200).notes == ()
 
 
 BOXES = {
@@ -302,7 +350,7 @@ def test_actions_of_every_box_are_scaled_there_and_back(kind, tmp_path):
     box.seed(0)
     columns["actions"] = np.array([box.sample() for _ in range(100)])
     data = load_dataset(written(tmp_path, columns, env_id=env_id))
-    kept = columns["actions"][~columns["timeouts"]]
+    kept = columns["actions"]
     assert data.transitions.action.dtype == torch.float32
     assert data.transitions.action.abs().max() <= 1
     env = make_env(env_id)

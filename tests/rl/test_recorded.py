@@ -215,6 +215,16 @@ def test_the_second_load_reads_the_cache(tmp_path, monkeypatch):
     np.testing.assert_array_equal(first.episode_returns, second.episode_returns)
 
 
+def test_a_recorded_file_that_was_changed_is_refused(tmp_path):
+    load_dataset("hopper-random", rows=1_000, cache=tmp_path)
+    (path,) = (tmp_path / "datasets").iterdir()
+    with h5py.File(path, "a") as file:
+        file["rewards"][7] += 1e-3
+    with pytest.raises(ValueError, match="is damaged, its content has not the SHA-256 that is in it"):
+        load_dataset("hopper-random", rows=1_000, cache=tmp_path)
+    assert len(load_dataset(f"hdf5:{path}@Hopper-v5").transitions) == 1_000, "as one's own data it may be changed"
+
+
 def test_the_file_has_d4rls_layout_and_says_what_made_it(tmp_path):
     load_dataset("hopper-random", rows=1_000, seed=2, cache=tmp_path)
     (path,) = (tmp_path / "datasets").iterdir()

@@ -5,7 +5,7 @@ import os
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from cfdg_diffusion import TabularDiffusion
@@ -128,7 +128,12 @@ def model_of(tool, table, source, folder):
     return folder / "m"
 
 
+LOCAL_MEAN_TIME = pd.date_range("1898-10-21", periods=ROWS, freq="7D", tz="Europe/Paris")
+"""Moments 9 minutes and 21 seconds ahead of UTC."""
+
+
 @QUICK
+@example(pd.DataFrame({"t": LOCAL_MEAN_TIME}), "parquet", "csv")
 @given(
     table=frames(),
     source=st.sampled_from(["python", "parquet", "csv"]),

@@ -114,6 +114,12 @@ def test_dates_with_several_offsets_are_the_same_moments_in_utc(tmp_path):
     assert written_as.write(found).tolist() == ["2024-01-01T11:00:00+00:00", "2024-06-01T10:00:00+00:00"]
 
 
+def test_an_offset_may_have_seconds(tmp_path):
+    found, written_as = column(tmp_path, "1898-10-21 00:09:21+00:09:21", "1899-01-01 12:00:00+00:09:21")
+    assert found.tolist() == [pd.Timestamp("1898-10-21", tz="UTC"), pd.Timestamp("1899-01-01 11:50:39", tz="UTC")]
+    assert written_as.write(found).tolist() == ["1898-10-21 00:09:21+00:09:21", "1899-01-01 12:00:00+00:09:21"]
+
+
 TABLE = '''id,zip,gap,score,day,flag,note,"odd ""name"", é"
 1,01234,1,0.1,2020-01-01,True,"a, ""b""",x
 2,99999,,-3.25e-07,,False,,y

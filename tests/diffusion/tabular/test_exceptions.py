@@ -184,6 +184,19 @@ def test_text_dates_in_other_tables_are_refused_with_the_call_that_helps():
     assert model.impute(days)["d"].iloc[0] == datetime.date(2024, 1, 1)
 
 
+@pytest.mark.parametrize(("known", "other"), [(None, "UTC"), ("Europe/Paris", None)])
+def test_dates_with_and_without_a_zone_are_not_mixed(known, other):
+    dates = pd.Series(pd.date_range("2024", periods=40))
+    model = TabularDiffusion(settings=TINY).fit(pd.DataFrame({"d": dates.dt.tz_localize(known)}), steps=2)
+    given_ = pd.DataFrame({"d": dates.dt.tz_localize(other).mask(dates.index == 3)})
+    for table in (given_, given_.astype(object)):
+        message = r"column 'd' has dtype .*, expected datetime64\[us.*\]: convert it with Series\.dt\.tz_localize\("
+        with pytest.raises(ValueError, match=message):
+            model.impute(table)
+        with pytest.raises(ValueError, match=message):
+            model.sample(like=table.head(3), fix=["d"])
+
+
 @pytest.mark.parametrize("value", [10**400, -(10**400)])
 def test_a_label_beyond_every_float_is_refused(models, value):
     with pytest.raises(ValueError, match="label column 'age' holds an integer that no float64 holds"):

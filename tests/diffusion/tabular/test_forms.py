@@ -66,6 +66,7 @@ def arrow_series():
         "bool": pa.array(numbers > 70),
         "string": pa.array([f"level {number % 9}" for number in numbers]),
         "large_string": pa.array([f"level {number % 9}" for number in numbers], type=pa.large_string()),
+        "dictionary": pa.array([f"level {number % 9}" for number in numbers]).dictionary_encode(),
         "timestamp": pa.array(days).cast(pa.timestamp("ns")),
         "zone": pa.array(days).cast(pa.timestamp("us")).cast(pa.timestamp("us", "Europe/Paris")),
         "date32": pa.array(days),
@@ -75,7 +76,19 @@ def arrow_series():
     return {name: pd.Series(array, dtype=pd.ArrowDtype(array.type)) for name, array in arrays.items()}
 
 
-ARROW = ("int64", "uint8", "double", "float", "bool", "string", "large_string", "timestamp", "zone", "date32")
+ARROW = (
+    "int64",
+    "uint8",
+    "double",
+    "float",
+    "bool",
+    "string",
+    "large_string",
+    "dictionary",
+    "timestamp",
+    "zone",
+    "date32",
+)
 
 
 @pytest.mark.parametrize("name", [*ARROW, "duration", "decimal"])
@@ -121,10 +134,12 @@ def test_binned_labels_of_arrow_and_decimal_dtypes():
 
 def test_arrow_types_without_a_plain_one_are_refused_with_the_call_that_helps():
     pa = pytest.importorskip("pyarrow")
-    for array in (pa.array([datetime.time(3)] * 20), pa.array([[1]] * 20), pa.array(["a"] * 20).dictionary_encode()):
+    for array in (pa.array([datetime.time(3)] * 20), pa.array([[1]] * 20), pa.array([5] * 20).dictionary_encode()):
         table = beside(pd.Series(array, dtype=pd.ArrowDtype(array.type)))
-        with pytest.raises(ValueError, match=r"column 'x' has dtype .*, expected numbers, .*: convert it with series"):
+        message = r"column 'x' has dtype .*, expected numbers, .*: convert it with series\.astype\(str\)"
+        with pytest.raises(ValueError, match=message):
             TableCodec.learn(table)
+        TableCodec.learn(table.astype({"x": str}))
 
 
 def test_sparse_columns_and_periods_are_refused_with_the_call_that_helps():

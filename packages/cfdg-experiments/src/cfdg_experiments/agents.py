@@ -61,9 +61,10 @@ def reward_map(settings: LearnerSettings, data: Dataset) -> RewardMap:
 
 
 def plan_of(plan: FinetunePlan, arm: Arm, data: Dataset, reward: RewardMap) -> FinetunePlan:
-    """Give the loop the arm's share of generated rows; a sparse task's generated rewards snap to its mapped ones."""
-    sparse = reward.goal_rewards if data.sparse else False
-    return replace(plan, online_share=arm.share(plan.online_share), sparse_reward=sparse)
+    """Give the loop the arm's share of generated rows, and of a task with two rewards these, mapped, to snap to."""
+    pair = data.goal_rewards
+    goal_rewards = reward.pair(*pair) if pair else False
+    return replace(plan, online_share=arm.share(plan.online_share), sparse_reward=goal_rewards)
 
 
 def make_mixer(

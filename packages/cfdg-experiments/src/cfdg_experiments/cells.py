@@ -221,7 +221,8 @@ def generator_key(cell: Cell) -> str:
     held_out = own.generators.gate.held_out_every
     fit = [diffusion, outcomes, own.refresh.offline_steps, held_out]
     data = {"rows": own.rows, "seed": own.data_seed} | _recording_format(cell)
-    return _hash([cell.dataset, kind, data, own.learner.reward, fit, list(own.seeds)])
+    parts = [cell.dataset, kind, data, own.learner.reward, fit, list(own.seeds)]
+    return _hash(parts + [cell.content] * bool(cell.content))
 
 
 def _recording_format(cell: Cell) -> dict[str, int]:

@@ -40,7 +40,7 @@ class FinetunePlan:
     synthetic_rows: int = 1_000_000  # paper, section 4.1; made anew at every refresh
     online_share: float = 0.8  # paper, section 4.1: generated online : offline = 8 : 2
     margin: float = 0.1  # rows further outside the data's range than this share of it are rejected
-    # Of a sparse task its two rewards, elsewhere and at the goal, as the learner sees them (RewardMap.goal_rewards):
+    # Of a task with two rewards, elsewhere and at the goal, both as the learner sees them (Dataset.goal_rewards):
     # generated rewards snap to the nearer, and terminal is where that is the goal's.
     sparse_reward: tuple[float, float] | Literal[False] = False
 

@@ -23,10 +23,9 @@ class RewardMap:
         """Map raw rewards of any shape."""
         return cast("Rewards", self.scale * reward + self.shift)
 
-    @property
-    def goal_rewards(self) -> tuple[float, float]:
-        """Mapped rewards of a sparse task, whose raw ones are 0 elsewhere and 1 at the goal: (elsewhere, goal)."""
-        return self.shift, self.scale + self.shift
+    def pair(self, elsewhere: float, goal: float) -> tuple[float, float]:
+        """Map the two raw rewards of a task with a goal (:attr:`Dataset.goal_rewards`)."""
+        return self.scale * elsewhere + self.shift, self.scale * goal + self.shift
 
 
 def by_return_range(episode_returns: np.ndarray) -> RewardMap:

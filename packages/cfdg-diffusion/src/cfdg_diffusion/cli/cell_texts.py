@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta, timezone
 from typing import Any
 
 import numpy as np
@@ -37,13 +38,20 @@ def _dates(series: pd.Series, form: DateFormat | None) -> list[str | None]:
     """Write dates in their format, else as ISO dates in the coarsest unit that all of them have."""
     zone = getattr(series.dtype, "tz", None)
     if form is None and zone is not None:
-        return [None if pd.isna(value) else value.isoformat(sep=" ") for value in series]
+        return [None if pd.isna(value) else _moment(value) for value in series]
     if form is None:
         values = series.dropna().to_numpy()
         finest: Unit = "ns"
         unit = next((unit for unit in _UNITS if (values.astype(f"M8[{unit}]") == values).all()), finest)
         form = DateFormat(unit, " ")
     return form.write(series).tolist()
+
+
+def _moment(value: pd.Timestamp) -> str:
+    """Write a moment with an offset of whole minutes: few readers take the seconds of local mean times."""
+    ahead: Any = value.utcoffset()
+    minutes = ahead // timedelta(minutes=1)
+    return value.tz_convert(timezone(timedelta(minutes=minutes))).isoformat(sep=" ")
 
 
 def _numbers(series: pd.Series, form: ColumnFormat, csv: CsvFormat) -> list[str]:

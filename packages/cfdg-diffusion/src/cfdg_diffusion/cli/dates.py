@@ -13,7 +13,7 @@ import pandas as pd
 
 DAY = r"[0-9]{4}-[01][0-9]-[0-3][0-9]"
 _TIME = r"[0-2][0-9]:[0-5][0-9](?::[0-5][0-9](?:\.[0-9]{1,9})?)?"
-_ZONE = r"Z|[+-][01][0-9]:[0-5][0-9]"
+_ZONE = r"Z|[+-][01][0-9]:[0-5][0-9](?::[0-5][0-9])?"  # seconds: local mean time, as pandas writes it
 ISO = f"{DAY}(?:[ T]{_TIME}(?:{_ZONE})?)?"
 """Pattern of a date that is found without being told."""
 ISO_PARTS = re.compile(f"({DAY}(?:([ T])({_TIME}))?)({_ZONE})?")
@@ -165,7 +165,7 @@ def parse_iso(cells: pd.Series, dtype: Any) -> pd.Series:  # noqa: ANN401
     except ValueError as error:
         raise ValueError(f"holds a day that the calendar does not have: {error}") from error
     zones = pd.Series([part[4] or "" if part else "" for part in parts], index=cells.index, dtype=object)
-    offsets = np.array([offset(zone) for zone in zones], dtype="m8[m]")
+    offsets = np.array([offset(zone) for zone in zones], dtype="m8[s]")
     moments = pd.Series(values - offsets.astype(f"m8[{unit}]"), index=cells.index)
     return _in_zone(moments, zones != "", cells, dtype)
 
@@ -213,8 +213,8 @@ def unit_of(time: str | None) -> Unit:
 
 
 def offset(zone: str) -> np.timedelta64:
-    """Return what a zone such as +01:00 is ahead of UTC."""
+    """Return what a zone such as +01:00 is ahead of UTC, in seconds."""
     if zone in ("", "Z"):
-        return np.timedelta64(0, "m")
-    minutes = 60 * int(zone[1:3]) + int(zone[4:6])
-    return np.timedelta64(-minutes if zone[0] == "-" else minutes, "m")
+        return np.timedelta64(0, "s")
+    seconds = 3600 * int(zone[1:3]) + 60 * int(zone[4:6]) + int(zone[7:9] or 0)
+    return np.timedelta64(-seconds if zone[0] == "-" else seconds, "s")

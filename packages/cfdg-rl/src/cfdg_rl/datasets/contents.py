@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import importlib.util
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import h5py
@@ -35,10 +37,10 @@ def looks_sparse_on_disk(source: str, rest: str) -> bool:
 
 
 def digest_on_disk(source: str, rest: str) -> str:
-    """Compute 16 hexadecimal digits that tell the files of own data from others; "" where there are none."""
+    """Compute 16 hexadecimal digits of the files of own data and the module of its environment; "" without files."""
     try:
         files = _files(source, rest)
-        parts = [_digest(_stamp(file)) for file in files]
+        parts = [_digest(_stamp(file)) for file in files + _modules(source, rest)] if files else []
     except (OSError, ImportError):
         return ""
     return hashlib.sha256("".join(parts).encode()).hexdigest()[:_DIGITS] if parts else ""
@@ -48,6 +50,16 @@ def _files(source: str, rest: str) -> list[Path]:
     if source == "hdf5":
         return [hdf5.split_name(rest).path]
     return minari.files_of(minari.split_name(rest)[0])
+
+
+def _modules(source: str, rest: str) -> list[Path]:
+    """Find the file of the module in "module:ENV_ID", without importing it; none for other environments."""
+    env_id = hdf5.split_name(rest).env_id if source == "hdf5" else minari.split_name(rest)[1] or ""
+    module, mark, _ = env_id.partition(":")
+    with suppress(ImportError, ValueError):
+        found = importlib.util.find_spec(module) if mark else None
+        return [Path(found.origin)] if found and found.has_location and found.origin else []
+    return []
 
 
 def _stamp(path: Path) -> Stamp:

@@ -9,7 +9,8 @@ The file is the flat record of whole trajectories. Row i becomes the transition 
 
 With the key ``next_observations`` every row has its own s'. Trajectories then break where that is not o_{i+1}, also
 without the key ``timeouts`` (or ``truncations``, Gymnasium's word); rows in no order of time are read one by one, and
-none of them is dropped. See :mod:`cfdg_rl.datasets.order`.
+none of them is dropped; of a user's own file (:mod:`cfdg_rl.datasets.hdf5`) none is in any order. See
+:mod:`cfdg_rl.datasets.order`.
 
 In the files of mazes a trajectory does not stop at the goal: it stays there, row after row with reward and terminal 1,
 until its time is over. There o_{i+1} is the true next observation of a terminal row, and kept, unless the robot is
@@ -120,7 +121,14 @@ def read_columns(where: Path | str, source: Mapping[str, Any], family: Family) -
     limits = np.zeros_like(terminal) if timeout is None else timeout
     raw = RawRows(obs, action, reward, terminal, timeout=limits, next_obs=next_obs)
     raw = raw if family.sparse else without_resets(raw)  # a maze's trajectories go on behind the goal
-    return with_breaks(raw, known_limits=timeout is not None)
+    raw = with_breaks(raw, known_limits=timeout is not None)
+    return raw if timeout is not None or family.sparse or raw.scattered else _limited(raw, family.max_episode_steps)
+
+
+def _limited(raw: RawRows, max_episode_steps: int) -> RawRows:
+    """Count off the time limit where no time-outs are stored: a reset in the same step leaves no break behind."""
+    counted = implied_timeouts(raw.terminal | raw.timeout, max_episode_steps) & ~raw.terminal
+    return replace(raw, timeout=raw.timeout | counted)
 
 
 def _column(path: Path | str, source: Mapping[str, Any], key: str, width: int | None = None) -> np.ndarray:

@@ -40,7 +40,6 @@ class Dataset:
         episode_returns: ``(episodes,)`` undiscounted raw returns of the complete episodes; of a maze 1 or 0.
         reference: returns of a random policy and of an expert (D4RL's, or a Minari dataset's own); None if unknown.
         sparse: the reward is 1 at the goal, where an episode terminates, and 0 elsewhere, as in a maze.
-
         notes: sentences about rows that are left out, or are not what their layout promises.
 
     Raises:
@@ -77,6 +76,15 @@ class Dataset:
     def action_dim(self) -> int:
         """Width A of an action."""
         return self.transitions.action.shape[-1]
+
+    @property
+    def goal_rewards(self) -> tuple[float, float] | None:
+        """Raw rewards of all rows but the terminal ones, and of these; None unless they are one each and differ."""
+        if self.sparse:
+            return 0.0, 1.0
+        ended = self.transitions.terminal > 0.5
+        elsewhere, goal = (self.transitions.reward[rows].unique().tolist() for rows in (~ended, ended))
+        return (*elsewhere, *goal) if len(elsewhere) == len(goal) == 1 and elsewhere != goal else None
 
     @property
     def behaviour_score(self) -> float:

@@ -11,7 +11,7 @@ import numpy as np
 from cfdg_rl.datasets.d4rl import read_columns, read_rows, scaled_actions
 from cfdg_rl.datasets.dataset import Dataset, DataWarning, split_option
 from cfdg_rl.datasets.scores import MAZES, Family, family_of_environment, reference_of
-from cfdg_rl.datasets.trajectories import RawRows, episode_returns, looks_sparse, to_transitions
+from cfdg_rl.datasets.trajectories import RawRows, episode_returns, looks_sparse, to_transitions, with_own_ends
 from cfdg_rl.envs.make import inspect_env
 
 
@@ -62,7 +62,8 @@ def read_own(own: OwnFile) -> tuple[RawRows, Family]:
     """Read the checked raw rows of a file, actions in [-1, 1], and its family; see :func:`load` for the errors."""
     family = family_of(own.env_id)
     to_unit = None if own.option else inspect_env(own.env_id).unit_actions
-    return read_rows(own.path, family, to_unit), family
+    raw = read_rows(own.path, family, to_unit)
+    return with_own_ends(raw, is_maze=family.sparse), family
 
 
 def own_dataset(name: str, env_id: str, raw: RawRows, family: Family, *, rows: int | None = None) -> Dataset:
@@ -120,7 +121,7 @@ def from_arrays(  # noqa: PLR0913 - the columns of a transition
     family = family_of(env_id)
     to_unit = None if actions_normalised else inspect_env(env_id).unit_actions
     raw = scaled_actions(name, read_columns(name, arrays, family), to_unit)
-    return own_dataset(name, env_id, raw.all_kept(), family)
+    return own_dataset(name, env_id, with_own_ends(raw, is_maze=family.sparse), family)
 
 
 def family_of(env_id: str) -> Family:

@@ -69,6 +69,8 @@ def is_sparse(name: str) -> bool:
 def content_digest(name: str) -> str:
     """Compute 16 hexadecimal digits of the files of own data, which may change under their name.
 
+    Of an environment "module:ENV_ID" the module's own file is one of them.
+
     "" for the other sources, whose names stand for their contents, and for files that are not there.
 
     Raises:

@@ -47,6 +47,24 @@ def reset_rows(obs: np.ndarray, next_obs: np.ndarray, reward: np.ndarray, ended:
     return found if len(last) and reached >= _RESET_SHARE * len(last) else np.zeros(len(obs), bool)
 
 
+def led_astray(obs: np.ndarray, next_obs: np.ndarray, ended: np.ndarray) -> np.ndarray:
+    """Find the rows ``(N,)`` that end an episode and lead to the first observation of the next one.
+
+    Recorders of vector environments that reset in the same step leave such rows. They count if most ends are so; a
+    robot that stays at its goal, where every row ends, is none of these.
+
+    Args:
+        obs: ``(N, S)`` observations.
+        next_obs: ``(N, S)`` stored next observations.
+        ended: ``(N,)`` bool, the episode ended by terminal or time limit.
+    """
+    firsts = obs[~np.isin(_keys(obs), _keys(next_obs[~ended]))]
+    found = ended & np.isin(_keys(next_obs), _keys(firsts))
+    stays = np.isin(_keys(next_obs[found]), _keys(obs[ended]))
+    is_common = 2 * found.sum() >= ended.sum() and 2 * stays.sum() <= len(stays)
+    return found if is_common else np.zeros(len(obs), bool)
+
+
 def _keys(rows: np.ndarray) -> np.ndarray:
     """Turn float32 rows ``(N, S)`` into ``(N,)`` values that are equal where the rows are."""
     plain = np.ascontiguousarray(rows + np.float32(0))  # no negative zeros

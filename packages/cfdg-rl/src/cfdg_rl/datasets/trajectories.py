@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from cfdg_rl.datasets.order import breaks, is_scattered, reset_rows
+from cfdg_rl.datasets.order import breaks, is_scattered, led_astray, reset_rows
 from cfdg_rl.transitions import Transitions
 
 
@@ -25,6 +25,7 @@ class RawRows:
         cut: ``(N,)`` bool, the trajectory breaks off here without an end; None for nowhere.
         scattered: the rows are in no order of time.
         whole: every row becomes a transition, also time-outs and the last: each has its own next observation.
+        astray: ``(N,)`` bool, rows whose stored next observation was another episode's; None for nowhere.
         resets: number of rows of the file that were resets of a vector environment, and are left out here.
     """
 
@@ -37,17 +38,24 @@ class RawRows:
     cut: np.ndarray | None = None
     scattered: bool = False
     whole: bool = False
+    astray: np.ndarray | None = None
     resets: int = 0
 
     @property
     def notes(self) -> tuple[str, ...]:
         """Sentences about rows that are not what D4RL's layout promises."""
         cut = 0 if self.cut is None else int(self.cut.sum())
+        astray = 0 if self.astray is None else int(self.astray.sum())
         found = [
             (self.resets, f"{self.resets:,} rows are resets of a vector environment, no transitions, and are left out"),
             (
                 self.scattered,
                 "rows are in no order of time; each keeps its own next observation, and no return is known",
+            ),
+            (
+                astray,
+                f"{astray:,} rows lead to the first observation of the next episode, as environments that reset in the "
+                "same step record them; time-outs among them are left out, terminal ones lead to their own observation",
             ),
             (cut, f"{cut:,} trajectories break off without an end: no return is counted before and behind"),
         ]
@@ -60,11 +68,22 @@ class RawRows:
         if not (self.scattered or self.whole):
             keep = ~self.timeout
             keep[-1] = False
-        return keep
+        return keep if self.astray is None else keep & ~(self.astray & ~self.terminal)
 
-    def all_kept(self) -> RawRows:
-        """Keep every row, where the next observations of all are their own."""
-        return replace(self, whole=True)
+
+def with_own_ends(raw: RawRows, *, is_maze: bool) -> RawRows:
+    """Keep every row that has a next observation of its own; without stored ones nothing changes.
+
+    Args:
+        raw: rows.
+        is_maze: trajectories may go on behind a terminal row, whose next observation then is its own.
+    """
+    if raw.next_obs is None:
+        return raw
+    ended = np.zeros_like(raw.terminal) if is_maze else raw.terminal | raw.timeout
+    astray = led_astray(raw.obs, raw.next_obs, ended)
+    next_obs = np.where((astray & raw.terminal)[:, None], raw.obs, raw.next_obs)
+    return replace(raw, next_obs=next_obs, astray=astray if astray.any() else None, whole=True)
 
 
 def without_resets(raw: RawRows) -> RawRows:
@@ -136,8 +155,9 @@ def episode_returns(raw: RawRows, *, sparse: bool = False, rows: int | None = No
     returns = reduce.reduceat(raw.reward[: ends[-1] + 1].astype(np.float64), starts)
     kept = np.flatnonzero(raw.kept)
     last = len(raw.reward) if rows is None or rows >= len(kept) else kept[rows - 1]
+    final = np.where(raw.timeout[ends] & ~raw.kept[ends], ends - 1, ends)  # row of each episode that is a transition
     whole = over[ends] & np.concatenate([[True], over[ends[:-1]]])  # what follows a break may begin in the middle
-    return returns[whole & (ends - raw.timeout[ends] <= last)]
+    return returns[whole & (final <= last)]
 
 
 def looks_sparse(reward: np.ndarray, terminal: np.ndarray) -> bool:

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 
 import numpy as np
 
+_LARGEST = float(np.finfo(np.float32).max)
+
 
 class ToldError(RuntimeError):
     """An error that travels between processes whatever its cause was: both arguments are text.
@@ -32,18 +34,18 @@ class EnvError(ToldError):
 
 @contextmanager
 def told(env_id: str, doing: str) -> Iterator[None]:
-    """Turn an error of an environment into an :class:`EnvError` that says what it was ``doing``."""
+    """Turn an error of an environment, or its exit, into an :class:`EnvError` that says what it was ``doing``."""
     try:
         yield
     except EnvError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         reason = f"{type(error).__name__}: {error}"
         raise EnvError(f"environment {env_id!r} failed in {doing} ({reason})", traceback.format_exc()) from error
 
 
 def check_finite(env_id: str, doing: str, **values: np.ndarray) -> None:
-    """Refuse numbers that an environment gave and that are not finite.
+    """Refuse numbers that an environment gave and that are not finite, or not in float32, in which rows are stored.
 
     Args:
         env_id: Gymnasium id.
@@ -54,8 +56,9 @@ def check_finite(env_id: str, doing: str, **values: np.ndarray) -> None:
         EnvError: naming environment, step, array and member.
     """
     for name, array in values.items():
-        if not np.isfinite(array).all():
-            bad = np.argwhere(~np.isfinite(array))[0]
+        finite = np.abs(array) <= _LARGEST  # false for NaN
+        if not finite.all():
+            bad = np.argwhere(~finite)[0]
             place = f" in column {bad[1]}" if len(bad) > 1 else ""
             value = array[tuple(bad)]
             raise EnvError(f"environment {env_id!r} gave {name} {value:g}{place} in {doing}, expected finite numbers")

@@ -6,7 +6,7 @@ import itertools
 import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from typing import Any
 
 import gymnasium
@@ -148,9 +148,10 @@ class EnvStack:
             return
         self.closed = True
         self._crew.close()
-        for env in self._envs:
-            with told(self.env_id, "closing"):
-                env.close()
+        with ExitStack() as closing:  # all of them, also if one fails
+            closing.enter_context(told(self.env_id, "closing"))
+            for env in self._envs:
+                closing.callback(env.close)
 
 
 class Crew:

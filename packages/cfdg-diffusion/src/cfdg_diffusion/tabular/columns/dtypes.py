@@ -114,6 +114,10 @@ class Times:
         if series.dtype.kind != self.dtype.kind and not _are_times(series, self.dtype.kind):
             call = "pandas.to_datetime" if self.dtype.kind == "M" else "pandas.to_timedelta"
             raise ValueError(f"has dtype {series.dtype}, expected {self.dtype}: convert it with {call}")
+        zone = getattr(self.dtype, "tz", None)
+        if self.dtype.kind == "M" and not _have_zones(series, zone is not None):
+            call = "tz_localize(None)" if zone is None else f"tz_localize({str(zone)!r})"
+            raise ValueError(f"has dtype {series.dtype}, expected {self.dtype}: convert it with Series.dt.{call}")
 
     def read(self, series: pd.Series) -> Arrays:
         """Read a series of N rows without missing values as three int64 arrays ``(N,)``, or one of durations.
@@ -216,6 +220,13 @@ def _are_times(series: pd.Series, kind: str) -> bool:
     """Test for objects that are all dates (M) or all durations (m)."""
     types = (date, np.datetime64) if kind == "M" else (timedelta, np.timedelta64)
     return series.dtype == object and all(isinstance(value, types) for value in series)
+
+
+def _have_zones(series: pd.Series, expected: bool) -> bool:
+    """Test whether all dates have a time zone, or none has."""
+    if series.dtype == object:
+        return all((getattr(value, "tzinfo", None) is not None) == expected for value in series)
+    return (getattr(series.dtype, "tz", None) is not None) == expected
 
 
 def _since_1970(series: pd.Series) -> np.ndarray:

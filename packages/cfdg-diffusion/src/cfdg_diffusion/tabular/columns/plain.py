@@ -91,6 +91,7 @@ def _without_arrow(dtype: Dtype) -> Dtype:
         (pa.types.is_boolean, "boolean"),
         (pa.types.is_string, pd.StringDtype("python")),
         (pa.types.is_large_string, pd.StringDtype("python")),
+        (_is_dictionary_of_text, pd.StringDtype("python")),
         (pa.types.is_date32, "datetime64[s]"),
         (pa.types.is_date64, "datetime64[ms]"),
         (pa.types.is_timestamp, f"datetime64[{unit}, {zone}]" if zone else f"datetime64[{unit}]"),
@@ -100,7 +101,13 @@ def _without_arrow(dtype: Dtype) -> Dtype:
     for holds, plainly in found:
         if holds(stored):
             return plainly
-    raise ValueError(f"{refusal(dtype)}: convert it with series.astype(object)")
+    raise ValueError(f"{refusal(dtype)}: convert it with series.astype(str)")
+
+
+def _is_dictionary_of_text(stored: Any) -> bool:  # noqa: ANN401 - pyarrow has no stubs
+    import pyarrow as pa
+
+    return pa.types.is_dictionary(stored) and str(stored.value_type) in ("string", "large_string")
 
 
 _LEARNT = "numbers, booleans, text, categories, dates or durations"
