@@ -30,12 +30,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=0.0, help="least wall time between two checkpoints")
     parser.add_argument("--steps", type=int, default=2000, help="of fine-tuning")
+    parser.add_argument("--rows", type=int, default=20_000, help="of the data")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     settings = {
-        "seeds": [0, 1, 2, 3, 4], "algorithms": ["iql"], "arms": ["cfdg"], "data.rows": 20_000,
-        "data.datasets": ["recorded:hopper-medium"], "pretrain.steps": 500, "inspection.enabled": False,
-        "finetune.steps": arguments.steps, "refresh.first_steps": 200, "refresh.steps": 100, "evaluation.episodes": 1,
+        "seeds": [0, 1, 2, 3, 4], "algorithms": ["iql"], "arms": ["cfdg"], "data.rows": arguments.rows,
+        "data.datasets": ["recorded:hopper-medium"], "pretrain.steps": arguments.steps // 4,
+        "inspection.enabled": False,
+        "finetune.steps": arguments.steps, "finetune.refresh_every": arguments.steps // 2, "finetune.warm_up": 50,
+        "refresh.first_steps": 200, "refresh.steps": 100, "evaluation.episodes": 1,
     }  # fmt: skip
     cell = make_plan(TABLE_1, load_profile("quick", settings)).cells()[0]
     run.SAVE_SECONDS = arguments.seconds
