@@ -137,7 +137,6 @@ DIFFUSION_WORDS = {
     "fit t.csv -o m --constraint 'x<'": "x",
     "fit t.csv -o m --keep-range=absent": "absent",
     "fit t.csv -o model": "model",
-    "fit t.csv -o m --steps 3 --seed 99999999999999999999999": "seed",
     "fit t.csv -o /proc/m": "/proc",
     "fit t.csv -o m --history /proc/h.csv": "/proc",
     "fit t.csv -o m --checkpoint /proc/c": "/proc",
