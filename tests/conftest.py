@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import pytest
 from hypothesis import settings
 
-settings.register_profile("repeatable", derandomize="CFDG_EXAMPLES" not in os.environ)
+settings.register_profile("repeatable", derandomize="CFDG_EXAMPLES" not in os.environ, deadline=None)
 settings.load_profile("repeatable")
 
 
