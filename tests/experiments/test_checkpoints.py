@@ -11,6 +11,7 @@ import torch
 from cfdg_experiments import ring_files, throttle
 from cfdg_experiments.agents import load_learner, offline_learner, save_learner
 from cfdg_experiments.cells import Cell, Workspace
+from cfdg_experiments.named_checkpoints import load_named
 from cfdg_experiments.profile import profile_for
 from cfdg_experiments.profile_files import load_profile
 from cfdg_experiments.results import write_text
@@ -94,7 +95,7 @@ def test_a_run_goes_on_without_its_checkpoint_when_the_disk_is_full(tmp_path, sm
     with small_files(2000):
         for _ in range(2):
             saver.save(lambda: {"rows": torch.zeros(1000)})
-    assert load_checkpoint(saver.path) == {"step": 1}
+    assert load_named(saver.path)["step"] == 1
     assert [record.message for record in caplog.records] == [
         f"checkpoint {saver.path} cannot be written (File too large); the run goes on"
     ], "told once"

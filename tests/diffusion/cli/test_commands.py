@@ -414,7 +414,7 @@ def test_a_foreign_model_is_refused(folder, tmp_path, run):
     (tmp_path / "model" / "format.json").write_text('{"version": 3}')
     assert refused(run("inspect", tmp_path / "model"), "format.json has version 3")
     (tmp_path / "model" / "format.json").write_text("[")
-    assert refused(run("inspect", tmp_path / "model"), "format.json cannot be read")
+    assert refused(run("inspect", tmp_path / "model"), "format.json is damaged")
 
 
 def test_the_dates_of_a_model_of_version_1_are_read(folder, tmp_path, run):
