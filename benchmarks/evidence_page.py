@@ -219,6 +219,6 @@ def draw(results: Results, path: Path) -> None:
         axis.set_yticks(range(len(found)), list(reversed(found)), fontsize=8)
         axis.set_ylim(-0.6, len(found) - 0.4)
         axis.axvline(0, color="0.8", zorder=0)
-        axis.set_title(f"{place.name}: area − {place.reference}", fontsize=8)
+        axis.set_title(f"{place.name}:\narea − {place.reference}", fontsize=8)
     figure.savefig(path, dpi=110)
     plt.close(figure)
