@@ -174,9 +174,7 @@ def tables(results: Results) -> list[str]:
 
 
 def _table(place: Place, cells: Mapping[str, CellResult]) -> str:
-    gaps = {
-        arm: own for arm in cells if arm != place.reference and (own := gap(cells, arm, place.reference)) is not None
-    }
+    gaps = _gaps(place, cells)
     found = compared(gaps, len(gaps))
     head = f"| {place.name} | area | final | − {place.reference} | Holm p | verdict | seeds better |"
     lines = [head, "|" + " -- |" * 7]

@@ -4,6 +4,7 @@ CFDG_EXAMPLES=N draws N fresh examples, to search for faults.
 """
 
 import os
+import shlex
 import signal
 import warnings
 from contextlib import contextmanager
@@ -32,6 +33,55 @@ def small_files():
             signal.signal(signal.SIGXFSZ, before)
 
     return limited
+
+
+@pytest.fixture
+def check_wrong_word(tmp_path, monkeypatch, capsys):
+    """``check_wrong_word(main, line)``: status 2 and one sentence, which is returned, and no file made or removed."""
+
+    def check(main, line):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("CFDG_CACHE", str(tmp_path / "cache"))
+        before = sorted(tmp_path.iterdir())
+        try:
+            status = main(shlex.split(line))
+        except SystemExit as end:
+            status = end.code
+        told = capsys.readouterr().err
+        assert status == 2
+        assert told.strip().count("\n") == 0
+        assert sorted(tmp_path.iterdir()) == before
+        return told
+
+    return check
+
+
+@pytest.fixture
+def check_flips():
+    """``check_flips(path, read, name, bits)``: each bit that is flipped is refused by name or changes nothing.
+
+    ``read`` reads the file at ``path``; ``bits`` is a slice of all bits. Returns how many were refused.
+    """
+
+    def check(path, read, name, bits):
+        whole = path.read_bytes()
+        expected = read()
+        refused = 0
+        for bit in range(8 * len(whole))[bits]:
+            spoilt = bytearray(whole)
+            spoilt[bit // 8] ^= 1 << bit % 8
+            path.write_bytes(spoilt)
+            told = ""
+            found = None
+            try:
+                found = read()
+            except ValueError as error:
+                told = str(error)
+                refused += 1
+            assert name in told if told else found == expected, bit
+        return refused
+
+    return check
 
 
 @pytest.fixture

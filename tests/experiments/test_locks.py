@@ -8,16 +8,16 @@ import pytest
 
 from cfdg_experiments.cells import Cell, Workspace
 from cfdg_experiments.cli import main
-from cfdg_experiments.locks import BusyError, locked, remove_free_locks
 from cfdg_experiments.profile import profile_for
 from cfdg_experiments.profile_files import load_profile
 from cfdg_rl.files import HOST
+from cfdg_rl.locks import BusyError, locked, remove_free_locks
 
 HOPPER = "recorded:hopper-medium"
 HOLD = """
 import sys
 from pathlib import Path
-from cfdg_experiments.locks import locked
+from cfdg_rl.locks import locked
 with locked(Path(sys.argv[1]), "x", wait=False):
     print("held", flush=True)
     sys.stdin.read()

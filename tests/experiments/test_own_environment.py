@@ -19,7 +19,7 @@ from cfdg_experiments.grid import run_grid
 from cfdg_experiments.profile import profile_for
 from cfdg_experiments.profile_files import load_profile
 from cfdg_experiments.run import CellRun, pretrain_cell, run_cell
-from cfdg_rl.datasets.d4rl import write_hdf5
+from cfdg_rl.datasets.checksums import write_hdf5
 from cfdg_rl.datasets.load import content_digest, is_sparse, load_dataset, suite
 from cfdg_rl.envs.errors import EnvError
 

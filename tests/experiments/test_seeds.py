@@ -17,7 +17,7 @@ from cfdg_experiments.results import CellResult, Evaluation
 from cfdg_experiments.run import run_cell
 from cfdg_experiments.seeds import SeedParts, adopt, finished_results, join_seeds, parts_to_run
 from cfdg_rl.checkpoint import save_checkpoint
-from cfdg_rl.datasets.d4rl import write_hdf5
+from cfdg_rl.datasets.checksums import write_hdf5
 
 HOPPER = "recorded:hopper-medium"
 TINY = {

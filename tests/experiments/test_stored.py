@@ -21,7 +21,6 @@ from cfdg_experiments.cli import main
 from cfdg_experiments.engines import Ended, LocalEngine
 from cfdg_experiments.fleet import DRIVER, Patience, classify, drive, only_driver
 from cfdg_experiments.live_curves import LiveCurves
-from cfdg_experiments.locks import BusyError
 from cfdg_experiments.object_store import Store, StoreError
 from cfdg_experiments.plan import make_plan
 from cfdg_experiments.profile_files import load_profile
@@ -35,6 +34,7 @@ from cfdg_experiments.study import STUDIES, TABLE_1
 from cfdg_experiments.throttle import StoppedError
 from cfdg_experiments.tracking import Tracker
 from cfdg_rl.files import HOST
+from cfdg_rl.locks import BusyError
 
 HOPPER = "recorded:hopper-medium"
 TINY = {

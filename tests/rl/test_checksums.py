@@ -7,9 +7,9 @@ import h5py
 import numpy as np
 import pytest
 
-from cfdg_rl.datasets.checksums import check_hdf5, write_hdf5
+from cfdg_rl.datasets.checksums import read_checked, write_hdf5
 from cfdg_rl.datasets.recorded import recording
-from cfdg_rl.datasets.recorded.recording import Recording, check_recording, ensure_recorded, plan_recording
+from cfdg_rl.datasets.recorded.recording import Recording, ensure_recorded, plan_recording, read_recording
 
 HOPPER = Recording("hopper", "medium", 4, 0)
 FACTS = {"seed": 0, "level": "medium"}
@@ -31,24 +31,15 @@ def content(path):
         return values, {key: str(value) for key, value in file.attrs.items() if key != "metadata/sha256"}
 
 
-def test_a_flipped_bit_is_refused_by_name_or_changes_nothing(tmp_path):
+def test_a_flipped_bit_is_refused_by_name_or_changes_nothing(tmp_path, check_flips):
     path = tmp_path / "x.hdf5"
     write_hdf5(path, columns(), FACTS)
-    whole = path.read_bytes()
-    expected = content(path)
-    refused = 0
-    for place in range(5, 8 * len(whole), 997):
-        spoilt = bytearray(whole)
-        spoilt[place // 8] ^= 1 << place % 8
-        path.write_bytes(spoilt)
-        told = ""
-        try:
-            check_hdf5(path, FACTS, 4)
-        except ValueError as error:
-            told = str(error)
-            refused += 1
-        assert str(path) in told if told else content(path) == expected, place
-    assert refused > 10
+
+    def read():
+        read_checked(path, FACTS, 4)
+        return content(path)
+
+    assert check_flips(path, read, str(path), slice(5, None, 997)) > 10
 
 
 @pytest.mark.parametrize("size", [0, 7, 1000, -1])
@@ -56,7 +47,7 @@ def test_a_cut_is_refused_by_name(tmp_path, size):
     write_hdf5(tmp_path / "x.hdf5", columns(), FACTS)
     (tmp_path / "x.hdf5").write_bytes((tmp_path / "x.hdf5").read_bytes()[:size])
     with pytest.raises(ValueError, match=r"x\.hdf5 is not a complete HDF5 file"):
-        check_hdf5(tmp_path / "x.hdf5", FACTS, 4)
+        read_checked(tmp_path / "x.hdf5", FACTS, 4)
 
 
 @pytest.mark.parametrize(
@@ -71,20 +62,20 @@ def test_a_cut_is_refused_by_name(tmp_path, size):
 def test_another_recording_under_a_name_is_refused(tmp_path, monkeypatch, changed, words):
     monkeypatch.setattr(recording, "_columns", lambda *_: columns())
     path = ensure_recorded(HOPPER, tmp_path)
-    check_recording(path, HOPPER)
+    read_recording(path, HOPPER)
     wanted = replace(HOPPER, **changed)
     path.rename(tmp_path / wanted.file_name)
     with pytest.raises(ValueError, match=words):
-        check_recording(ensure_recorded(wanted, tmp_path), wanted)
+        read_recording(ensure_recorded(wanted, tmp_path), wanted)
 
 
 def test_a_file_without_a_checksum_is_compared_by_its_metadata(tmp_path):
     write_hdf5(tmp_path / "x.hdf5", columns(), FACTS)
     with h5py.File(tmp_path / "x.hdf5", "r+") as file:
         del file.attrs["metadata/sha256"]
-    check_hdf5(tmp_path / "x.hdf5", FACTS, 4)
+    read_checked(tmp_path / "x.hdf5", FACTS, 4)
     with pytest.raises(ValueError, match="has level medium, expected random"):
-        check_hdf5(tmp_path / "x.hdf5", FACTS | {"level": "random"}, 4)
+        read_checked(tmp_path / "x.hdf5", FACTS | {"level": "random"}, 4)
 
 
 def test_a_full_disk_leaves_the_old_file_and_is_told_with_its_name(tmp_path, small_files):

@@ -1,7 +1,5 @@
 """Wrong words of ``cfdg-datasets``: status 2 and one sentence that names the word, before anything is done."""
 
-import shlex
-
 import pytest
 
 from cfdg_rl.datasets.cli import main
@@ -28,15 +26,5 @@ LINES = {
 
 
 @pytest.mark.parametrize("line", LINES)
-def test_a_wrong_word_is_one_sentence(line, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("CFDG_CACHE", str(tmp_path / "cache"))
-    try:
-        status = main(shlex.split(line))
-    except SystemExit as end:
-        status = end.code
-    told = capsys.readouterr().err
-    assert status == 2
-    assert LINES[line] in told
-    assert told.strip().count("\n") == 0
-    assert not list(tmp_path.iterdir())
+def test_a_wrong_word_is_one_sentence(line, check_wrong_word):
+    assert LINES[line] in check_wrong_word(main, line)

@@ -10,7 +10,8 @@ from hypothesis.extra.numpy import arrays
 
 from cfdg_rl.datasets import load_dataset
 from cfdg_rl.datasets.catalogue import PUBLISHED, find_file, row_fault
-from cfdg_rl.datasets.d4rl import NAMES, implied_timeouts, read_hdf5, write_hdf5
+from cfdg_rl.datasets.checksums import write_hdf5
+from cfdg_rl.datasets.d4rl import NAMES, implied_timeouts, read_hdf5
 from cfdg_rl.datasets.scores import Family
 from cfdg_rl.datasets.trajectories import RawRows as Raw
 from cfdg_rl.datasets.trajectories import episode_returns as returns_of

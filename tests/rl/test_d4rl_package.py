@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from cfdg_rl.datasets.catalogue import PUBLISHED
-from cfdg_rl.datasets.d4rl import implied_timeouts, read_hdf5, read_rows, write_hdf5
+from cfdg_rl.datasets.checksums import write_hdf5
+from cfdg_rl.datasets.d4rl import implied_timeouts, read_hdf5, read_rows
 from cfdg_rl.datasets.scores import Family
 from cfdg_rl.datasets.trajectories import continues
 

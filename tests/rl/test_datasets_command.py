@@ -8,8 +8,8 @@ import pytest
 
 from cfdg_rl.datasets import dataset_names, load_dataset, resolve_name, suite
 from cfdg_rl.datasets.catalogue import PUBLISHED
+from cfdg_rl.datasets.checksums import write_hdf5
 from cfdg_rl.datasets.cli import main
-from cfdg_rl.datasets.d4rl import write_hdf5
 from cfdg_rl.datasets.recorded import recording
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from cfdg_rl.datasets.catalogue import PUBLISHED
-from cfdg_rl.datasets.d4rl import write_hdf5
+from cfdg_rl.datasets.checksums import write_hdf5
 from cfdg_rl.datasets.download import Patience, download
 
 NAME = "hopper-medium-v2"

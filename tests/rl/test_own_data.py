@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cfdg_rl import from_arrays, load_dataset
+from cfdg_rl.datasets.checksums import write_hdf5
 from cfdg_rl.datasets.cli import main
-from cfdg_rl.datasets.d4rl import write_hdf5
 from cfdg_rl.datasets.dataset import DataWarning
 from cfdg_rl.envs import inspect_env, make_env
 

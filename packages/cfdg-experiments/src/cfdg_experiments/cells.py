@@ -12,7 +12,6 @@ from typing import Any, Literal
 
 from cfdg_experiments.arms import Arm, find_arm
 from cfdg_experiments.generators.schedule import Schedule
-from cfdg_experiments.locks import BusyError, locked, remove_free_locks
 from cfdg_experiments.profile import PRETRAINED_AS, CellProfile, Profile, datasets_of, profile_for
 from cfdg_experiments.results import CellKey, CellResult, Evaluation
 from cfdg_experiments.ring_files import remove_rings
@@ -21,6 +20,7 @@ from cfdg_rl.datasets.load import content_digest, environment_of
 from cfdg_rl.datasets.recorded.recording import plan_recording
 from cfdg_rl.envs.simulate import has_simulator
 from cfdg_rl.files import remove_drafts
+from cfdg_rl.locks import BusyError, locked, remove_free_locks
 
 SAMPLING = ("guidance_weight", "sampler", "sampling_steps", "chunk_rows")  # settings that no fit depends on
 Phase = Literal["pre-training", "fine-tuning"]

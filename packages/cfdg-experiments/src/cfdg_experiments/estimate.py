@@ -181,7 +181,7 @@ def online_seconds(own: CellProfile, costs: AgentCosts) -> float:
 
 def refresh_seconds(own: CellProfile, costs: ModelCosts, schedule: Schedule) -> float:
     """Estimate training and sampling of the generator in one cell."""
-    refreshes = _refreshes(own)
+    refreshes = len(own.finetune.refresh_steps)
     fits = sum(schedule.steps_at(refresh) for refresh in range(1, refreshes + 1))
     return fits * costs.step + refreshes * own.finetune.synthetic_rows * costs.row
 
@@ -189,17 +189,14 @@ def refresh_seconds(own: CellProfile, costs: ModelCosts, schedule: Schedule) -> 
 def further_updates(own: CellProfile) -> int:
     """Count the updates of ``base-updates`` at the times of all refreshes."""
     ratio = own.generators.updates_per_fit_step
-    return sum(round(ratio * own.refresh.steps_at(refresh)) for refresh in range(1, _refreshes(own) + 1))
-
-
-def _refreshes(own: CellProfile) -> int:
-    return (own.finetune.steps - 1) // own.finetune.refresh_every
+    refreshes = len(own.finetune.refresh_steps)
+    return sum(round(ratio * own.refresh.steps_at(refresh)) for refresh in range(1, refreshes + 1))
 
 
 def energy_seconds(own: CellProfile, costs: EdisCosts) -> float:
     """Estimate what EDIS does beside training its model and sampling: its energies and their negatives."""
     settings = own.generators.edis
-    refreshes = _refreshes(own)
+    refreshes = len(own.finetune.refresh_steps)
     steps = settings.first_steps + (refreshes - 1) * settings.steps if refreshes else 0
     pools = 3 if settings.negatives == "clamped" else 1  # of E_pi and of E_T as well
     return steps * costs.step + refreshes * pools * settings.pool_rows * costs.row

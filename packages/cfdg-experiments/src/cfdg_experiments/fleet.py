@@ -17,10 +17,10 @@ from typing import Literal
 
 from cfdg_experiments.cell_store import BEAT_SECONDS, SILENT_SECONDS, CellFolder
 from cfdg_experiments.engines import Ended, Engine
-from cfdg_experiments.locks import BusyError, locked
 from cfdg_experiments.object_store import TEMPORARY, Store
 from cfdg_experiments.stored_plan import Unit
 from cfdg_rl.files import is_running
+from cfdg_rl.locks import BusyError, locked
 
 DRIVER = "driver.json"
 LOSSES = 20  # of machines or processes, per unit, after which something else is wrong

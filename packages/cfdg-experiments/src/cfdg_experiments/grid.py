@@ -25,11 +25,11 @@ from typing import Any
 import torch
 
 from cfdg_experiments.cells import Cell, Event, Listener, Workspace
-from cfdg_experiments.locks import locked
 from cfdg_experiments.results import CellResult
 from cfdg_experiments.run import pretrain_cell, run_cell
 from cfdg_rl.datasets.dataset import DataWarning
 from cfdg_rl.envs.errors import ToldError
+from cfdg_rl.locks import locked
 
 Finished = Callable[[Cell, CellResult], None]
 Task = Callable[[Cell, Workspace, Listener], CellResult]  # a function of a module, to which it travels by name

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from cfdg_experiments.json_digest import json_digest
 from cfdg_rl.files import atomic_write, draft_name, remove_drafts
 from cfdg_rl.tensor_files import CHECKSUM
 
@@ -69,7 +70,7 @@ class Store:
             value = dict(json.loads(text))
         except (ValueError, TypeError, RecursionError) as error:
             raise ValueError(f"{self.uri}/{name} is not a JSON object: {error}") from error
-        if value.pop(CHECKSUM, None) not in (None, _digest(value)):
+        if value.pop(CHECKSUM, None) not in (None, json_digest(value)):
             raise ValueError(f"{self.uri}/{name} is damaged: its content has not the SHA-256 that is in it")
         return value
 
@@ -176,12 +177,7 @@ class Store:
 
 def _sealed(value: Mapping[str, Any]) -> str:
     """Write JSON with a SHA-256 of its content."""
-    return json.dumps({**value, CHECKSUM: _digest(value)}, indent=1) + "\n"
-
-
-def _digest(value: Mapping[str, Any]) -> str:
-    """Hash JSON values whatever the order of their keys and the white space between them."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+    return json.dumps({**value, CHECKSUM: json_digest(value)}, indent=1) + "\n"
 
 
 def facts_of(path: Path) -> dict[str, Any]:

@@ -127,7 +127,7 @@ def _references(columns: Mapping[str, Mapping[str, Point]]) -> dict[str, str]:
 def refresh_steps(profile: Profile) -> dict[str, range]:
     """List, by algorithm, the environment steps at which the synthetic buffers are filled anew."""
     plans = {algorithm: schedule_for(profile, algorithm).finetune for algorithm in profile.algorithms}
-    return {name: range(plan.refresh_every, plan.steps, plan.refresh_every) for name, plan in plans.items()}
+    return {name: plan.refresh_steps for name, plan in plans.items()}
 
 
 def make_header(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections import defaultdict
@@ -13,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from cfdg_experiments.json_digest import json_digest
 from cfdg_rl.files import atomic_write
 from cfdg_rl.tensor_files import CHECKSUM
 
@@ -128,7 +128,7 @@ class CellResult:
     def to_json(self, path: Path) -> None:
         """Write the cell with a SHA-256 of its content; NaN becomes null."""
         values = {"format": FORMAT} | {item.name: plain(getattr(self, item.name)) for item in fields(self)}
-        write_json(path, values | {CHECKSUM: _digest(values)})
+        write_json(path, values | {CHECKSUM: json_digest(values)})
 
     @classmethod
     def from_json(cls, path: Path, key: CellKey | None = None) -> CellResult:
@@ -140,7 +140,7 @@ class CellResult:
         """
         values = _read_object(path)
         written = values.pop(CHECKSUM, None)  # a file of version 0.3 has none
-        digest = _digest(values)
+        digest = json_digest(values)
         if (found := values.pop("format", None)) != FORMAT:
             raise ValueError(f"result {path} has format {found!r}, expected {FORMAT}")
         expected = {item.name for item in fields(cls)}
@@ -216,12 +216,6 @@ def _read_object(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise ValueError(f"result {path} is a {type(values).__name__}, expected an object")
     return values
-
-
-def _digest(values: Mapping[str, Any]) -> str:
-    """Hash JSON values whatever the order of their keys and the white space between them."""
-    text = json.dumps(values, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _arrays(values: dict[str, Any]) -> dict[str, Any]:

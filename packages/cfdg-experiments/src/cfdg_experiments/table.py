@@ -19,7 +19,6 @@ from cfdg_experiments.cells import Cell, Event, Workspace, cell_key, finished_ce
 from cfdg_experiments.display import Display, unfinished
 from cfdg_experiments.grid import Task, run_grid
 from cfdg_experiments.header import count
-from cfdg_experiments.locks import locked
 from cfdg_experiments.plan import Plan, make_plan, refresh_steps
 from cfdg_experiments.preflight import check_device, check_rewards, check_writable
 from cfdg_experiments.product import Product, Written
@@ -36,6 +35,7 @@ from cfdg_experiments.text_table import rich_table
 from cfdg_experiments.tracking import Tracker
 from cfdg_rl.datasets.dataset import DataWarning
 from cfdg_rl.datasets.load import Dataset, load_dataset
+from cfdg_rl.locks import locked
 
 
 def resolve(study: Study, arguments: argparse.Namespace) -> Plan:

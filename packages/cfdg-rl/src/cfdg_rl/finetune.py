@@ -65,6 +65,11 @@ class FinetunePlan:
         """Tell if the synthetic buffers are filled anew after environment step ``t``; at the last it would be vain."""
         return t % self.refresh_every == 0 and t < self.steps
 
+    @property
+    def refresh_steps(self) -> range:
+        """Environment steps after which the synthetic buffers are filled anew."""
+        return range(self.refresh_every, self.steps, self.refresh_every)
+
     def restarts_at(self, t: int) -> bool:
         """Tell if environment step ``t`` begins a round with new episodes."""
         return self.restart_rounds and (t - 1) % self.round_steps == 0

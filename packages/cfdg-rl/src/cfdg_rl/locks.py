@@ -38,6 +38,13 @@ def locked(path: Path, what: str, *, wait: bool) -> Iterator[None]:
             path.unlink(missing_ok=True)  # while it is held, so that nobody else's is removed
 
 
+def remove_free_locks(folder: Path) -> None:
+    """Remove the lock files of a folder that no process holds any more."""
+    for path in folder.glob("*.lock"):
+        with contextlib.suppress(BusyError), locked(path, "", wait=False):
+            pass
+
+
 @contextmanager
 def _taken(path: Path, what: str, *, wait: bool) -> Iterator[None]:
     """Open and lock the file, anew where its owner has removed it in between."""

@@ -96,7 +96,8 @@ class ModelFiles:
             raise FileNotFoundError(f"there is no {self.model}, expected the folder or file that fit wrote")
         model = TabularDiffusion.load(self.model, device=device)
         form = self._load_format()
-        foreign = [name for name in form.columns if name not in map(str, model.dtypes.index)]
+        known = set(map(str, model.dtypes.index))
+        foreign = [name for name in form.columns if name not in known]
         if foreign:
             raise ValueError(f"{self.format} is of another model: it has {foreign[0]!r}, which {self.model} has not")
         return model, with_levels(form, model)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from cfdg_experiments.generators.fitted import select_label
@@ -100,17 +99,14 @@ class Jitter:
         self.dims = (obs_dim, action_dim)
         self.settings = settings
         self.repeat = Repeat(streams)
-        self._spread = torch.zeros(0)
 
     def fit(self, rows: Tensor, labels: Tensor) -> None:
-        """Keep rows ``(R, N, D)`` with labels ``(R, N)``, and each replica's standard deviations."""
+        """Keep rows ``(R, N, D)`` with labels ``(R, N)``."""
         self.repeat.fit(rows, labels)
-        self._spread = self.repeat.spread()
 
     def fit_parts(self, parts: Parts) -> None:
-        """Keep parts without a copy, and each replica's standard deviations."""
+        """Keep parts without a copy; see :meth:`Repeat.fit_parts`."""
         self.repeat.fit_parts(parts)
-        self._spread = self.repeat.spread()
 
     def sample(self, labels: Tensor) -> Tensor:
         """Draw one jittered row ``(R, n, D)`` for each label ``(R, n)``.
@@ -119,7 +115,7 @@ class Jitter:
             ValueError: if nothing was fitted, or a label has no rows.
         """
         data = from_rows(self.repeat.sample(labels), *self.dims)
-        spread = from_rows(self._spread, *self.dims)
+        spread = from_rows(self.repeat.spread(), *self.dims)
         before = self._noise(data.obs) * spread.obs
         after = self._noise(data.next_obs) * spread.next_obs
         return to_rows(replace(data, obs=data.obs + before, next_obs=data.next_obs + after))

@@ -101,17 +101,14 @@ class Simulated:
         self.outcomes = outcomes
         self.settings = settings
         self.repeat = Repeat(streams)
-        self._spread = torch.zeros(0)
 
     def fit(self, rows: Tensor, labels: Tensor) -> None:
-        """Keep rows ``(R, N, D)`` with labels ``(R, N)``, and each replica's standard deviations."""
+        """Keep rows ``(R, N, D)`` with labels ``(R, N)``."""
         self.repeat.fit(rows, labels)
-        self._spread = self.repeat.spread()
 
     def fit_parts(self, parts: Parts) -> None:
-        """Keep parts without a copy, and each replica's standard deviations."""
+        """Keep parts without a copy; see :meth:`Repeat.fit_parts`."""
         self.repeat.fit_parts(parts)
-        self._spread = self.repeat.spread()
 
     def sample(self, labels: Tensor) -> Tensor:
         """Draw and step one row ``(R, n, D)`` for each label ``(R, n)``.
@@ -126,7 +123,7 @@ class Simulated:
         return torch.where(keep[..., None], recorded, stepped)
 
     def _jittered(self, data: Transitions) -> tuple[Tensor, Tensor]:
-        spread = from_rows(self._spread, *self.dims)
+        spread = from_rows(self.repeat.spread(), *self.dims)
         noise = self.repeat.streams.normal(*data.obs.shape[1:])
         obs = data.obs + self.settings.state_noise * noise * spread.obs
         unusable = self.outcomes.is_impossible(obs) | self.outcomes.hides(obs)

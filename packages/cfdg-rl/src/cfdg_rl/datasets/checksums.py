@@ -48,8 +48,8 @@ def content_digest(columns: Mapping[str, np.ndarray], metadata: Mapping[str, str
     return found.hexdigest()
 
 
-def check_hdf5(path: Path, expected: Mapping[str, str | int], rows: int) -> None:
-    """Refuse a file of :func:`write_hdf5` with other metadata or rows than expected, or of damaged content.
+def read_checked(path: Path, expected: Mapping[str, str | int], rows: int) -> dict[str, np.ndarray]:
+    """Read the columns of a file of :func:`write_hdf5`, unless metadata or rows are others or its content is damaged.
 
     Raises:
         ValueError: naming the file; one without a checksum, of an older version, is compared by its metadata alone.
@@ -67,6 +67,7 @@ def check_hdf5(path: Path, expected: Mapping[str, str | int], rows: int) -> None
         found = len(columns.get("rewards", ())) if key == "rows" else metadata.get(key)
         if found != value:
             raise ValueError(f"{path} has {key} {found}, expected {value} as its name says: delete it to record again")
+    return columns
 
 
 def plain(value: Any) -> str | int:  # noqa: ANN401 - an attribute of h5py

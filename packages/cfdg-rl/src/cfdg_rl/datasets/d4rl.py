@@ -29,7 +29,6 @@ import numpy as np
 
 from cfdg_rl.datasets.catalogue import PUBLISHED
 from cfdg_rl.datasets.checksums import UNREADABLE
-from cfdg_rl.datasets.checksums import write_hdf5 as write_hdf5  # others take it from here
 from cfdg_rl.datasets.scores import Family
 from cfdg_rl.datasets.trajectories import RawRows, episode_returns, to_transitions, with_breaks, without_resets
 from cfdg_rl.transitions import Transitions
@@ -56,7 +55,11 @@ def read_hdf5(path: Path, family: Family) -> tuple[Transitions, np.ndarray]:
         FileNotFoundError: if the file does not exist.
         ValueError: if it is not such a file; the sentence names the file and the key.
     """
-    raw = read_rows(path, family)
+    return split_rows(read_rows(path, family), family)
+
+
+def split_rows(raw: RawRows, family: Family) -> tuple[Transitions, np.ndarray]:
+    """Turn raw rows into transitions and the returns of complete episodes; see :func:`read_hdf5`."""
     return to_transitions(raw, sparse=family.sparse), episode_returns(raw, sparse=family.sparse)
 
 
@@ -81,6 +84,11 @@ def read_rows(path: Path, family: Family, to_unit: ToUnit | None = None) -> RawR
     except MemoryError as error:
         raise ValueError(f"{path} says that it has more rows than memory holds, expected fewer ({error})") from error
     return scaled_actions(path, raw, to_unit)
+
+
+def rows_of(where: Path | str, source: Mapping[str, Any], family: Family, to_unit: ToUnit | None = None) -> RawRows:
+    """Check columns and actions and map these into [-1, 1]; see :func:`read_columns` and :func:`scaled_actions`."""
+    return scaled_actions(where, read_columns(where, source, family), to_unit)
 
 
 def scaled_actions(where: Path | str, raw: RawRows, to_unit: ToUnit | None) -> RawRows:

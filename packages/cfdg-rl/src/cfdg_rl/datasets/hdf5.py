@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cfdg_rl.datasets.d4rl import read_columns, read_rows, scaled_actions
+from cfdg_rl.datasets.d4rl import read_rows, rows_of
 from cfdg_rl.datasets.dataset import Dataset, DataWarning, split_option
 from cfdg_rl.datasets.scores import MAZES, Family, family_of_environment, reference_of
 from cfdg_rl.datasets.trajectories import RawRows, episode_returns, looks_sparse, to_transitions, with_own_ends
@@ -120,7 +120,7 @@ def from_arrays(  # noqa: PLR0913 - the columns of a transition
     arrays = {key: np.asarray(column) for key, column in columns.items() if column is not None}
     family = family_of(env_id)
     to_unit = None if actions_normalised else inspect_env(env_id).unit_actions
-    raw = scaled_actions(name, read_columns(name, arrays, family), to_unit)
+    raw = rows_of(name, arrays, family, to_unit)
     return own_dataset(name, env_id, with_own_ends(raw, is_maze=family.sparse), family)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from cfdg_rl.datasets import hdf5
 from cfdg_rl.datasets.catalogue import PUBLISHED, find_file, row_fault
-from cfdg_rl.datasets.d4rl import read_rows
+from cfdg_rl.datasets.d4rl import read_rows, rows_of
 from cfdg_rl.datasets.dataset import Dataset
 from cfdg_rl.datasets.load import resolve_name
 from cfdg_rl.datasets.recorded import recording
@@ -62,8 +62,7 @@ def raw_rows(name: str, cache: Path | None = None) -> tuple[RawRows, Family] | N
     if source == "d4rl":
         return read_rows(path, family := PUBLISHED[rest].family), family
     plan = recording.plan_recording(rest, None, 0)
-    recording.check_recording(path, plan)
-    return read_rows(path, plan.robot), plan.robot
+    return rows_of(path, recording.read_recording(path, plan), plan.robot), plan.robot
 
 
 def faults(name: str, cache: Path | None = None) -> Iterator[str]:

@@ -172,8 +172,8 @@ def load_dataset(
 
 def _read_recorded(full: str, plan: recording.Recording, path: Path) -> Dataset:
     robot = plan.robot
-    recording.check_recording(path, plan)
-    transitions, returns = d4rl.read_hdf5(path, robot)
+    raw = d4rl.rows_of(path, recording.read_recording(path, plan), robot)
+    transitions, returns = d4rl.split_rows(raw, robot)
     return Dataset(full, plan.env_id, transitions, returns, reference=robot.reference, sparse=robot.sparse)
 
 

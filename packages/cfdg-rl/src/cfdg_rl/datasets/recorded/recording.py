@@ -19,7 +19,7 @@ import mujoco
 import numpy as np
 
 from cfdg_rl.datasets.catalogue import LEVELS
-from cfdg_rl.datasets.checksums import check_hdf5, write_hdf5
+from cfdg_rl.datasets.checksums import read_checked, write_hdf5
 from cfdg_rl.datasets.recorded.actor import Actor, fresh_actor, select_actor
 from cfdg_rl.datasets.recorded.mazes import MazeData, record_maze
 from cfdg_rl.datasets.recorded.replay import unpack_replay
@@ -152,13 +152,13 @@ def ensure_recorded(recording: Recording, folder: Path, *, jobs: int = 1, progre
     return path
 
 
-def check_recording(path: Path, recording: Recording) -> None:
-    """Refuse a file that is not the recording which its name says, or whose content is not what was written.
+def read_recording(path: Path, recording: Recording) -> Columns:
+    """Read the columns of a file, unless it is another recording than its name says, or its content was changed.
 
     Raises:
         ValueError: naming the file and what differs.
     """
-    check_hdf5(path, _identity(recording), recording.rows)
+    return read_checked(path, _identity(recording), recording.rows)
 
 
 def _check_writable(folder: Path) -> None:
