@@ -8,12 +8,7 @@ only the last trajectory of a recording is ever cut.
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
-import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +19,7 @@ from tqdm import tqdm
 from cfdg_rl.datasets.recorded.actor import Actor
 from cfdg_rl.envs.stack import EnvStack
 from cfdg_rl.streams import derive_seed
+from cfdg_rl.team import Team
 
 Columns = dict[str, np.ndarray]
 """Columns of N rows by their names in D4RL's layout."""
@@ -149,21 +145,8 @@ def worker_map(jobs: int) -> Iterator[Any]:
     if jobs == 1:
         yield map
         return
-    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), end_with_parent) as pool:
-        yield pool.map
-
-
-def end_with_parent() -> None:
-    """End this worker process as soon as its parent has ended, in whatever way; Ctrl-C is the parent's."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-
-    def watch() -> None:
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+    with Team[int](jobs) as team:
+        yield team.map
 
 
 def counted(results: Iterator[Columns], bar: tqdm) -> Iterator[Columns]:
