@@ -24,7 +24,7 @@ from cfdg_experiments.profile import CellProfile, profile_for
 from cfdg_experiments.profile_files import load_profile
 from cfdg_experiments.run import run_cell
 
-SETTINGS = Path(__file__).with_suffix(".yaml")
+SETTINGS = "reduced"  # the profile; what a cell changes is below
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,7 @@ class Place:
 def _settings(place: Place) -> CellProfile:
     dataset = f"recorded:{place.dataset}"
     changes = {
+        "device": "cpu",
         "data.datasets": [dataset],
         "data.rows": place.rows,
         "seeds": list(range(place.first_seed, place.first_seed + 10)),
@@ -79,7 +80,7 @@ def _settings(place: Place) -> CellProfile:
         changes |= {f"{part}refresh.steps": steps for part in ("", "apl.")}
     if place.extra:
         changes["mixing.extra"] = True
-    return profile_for(load_profile(str(SETTINGS), changes), dataset, place.algorithm)
+    return profile_for(load_profile(SETTINGS, changes), dataset, place.algorithm)
 
 
 PLACES = (

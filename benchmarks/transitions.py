@@ -207,7 +207,8 @@ class Bench:
         """Judge the generator in two parts."""
         settings = DiffusionSettings(guidance_weight=self.arguments.weight, width=self.arguments.split_width)
         outcomes = OutcomeSettings(steps_share=self.arguments.outcome_share)
-        model = Split(self.robot.obs_dim, self.robot.action_dim, diffusion=settings, outcomes=outcomes)
+        dims = (self.robot.obs_dim, self.robot.action_dim)
+        model = Split(*dims, seeds=(self.arguments.seed,), diffusion=settings, outcomes=outcomes)
         fit = self.fit(model, self.arguments.split_steps)
         return {"split": self.judged(model.sample) | {"fit": fit}}
 
@@ -215,7 +216,8 @@ class Bench:
         """Make the joint model of rows, its last column, the terminal flag, un-normalised."""
         columns = row_width(self.robot.obs_dim, self.robot.action_dim)
         settings = DiffusionSettings(guidance_weight=self.arguments.weight)
-        return ConditionalDiffusion(columns, 2, settings=settings, raw_columns=(columns - 1,))
+        seeds = (self.arguments.seed,)
+        return ConditionalDiffusion(columns, 2, seeds=seeds, settings=settings, raw_columns=(columns - 1,))
 
     def fit(self, model: ConditionalDiffusion | Deltas | Split, steps: int) -> float:
         """Train for so many steps; CPU seconds."""
@@ -254,6 +256,7 @@ def main() -> None:
     parser.add_argument("--split-width", type=int, default=128, help="width of the split model's diffusion")
     parser.add_argument("--outcome-share", type=float, default=0.48, help="regression steps per step of its diffusion")
     parser.add_argument("--weight", type=float, default=0.2, help="guidance weight w")
+    parser.add_argument("--seed", type=int, default=0, help="of the models; the rows are the same")
     parser.add_argument("--json", type=Path, help="write the numbers here")
     arguments = parser.parse_args()
     torch.set_num_threads(1)

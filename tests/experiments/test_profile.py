@@ -169,3 +169,26 @@ def test_a_profile_written_before_a_setting_was_renamed_still_loads(tmp_path):
     path.write_text("name: old\ndiffusion:\n  waves: 2\n")
     assert load_profile(str(path)).diffusion.fourier_octaves == 2
     assert load_profile("quick", {"diffusion.waves": 3}).diffusion.fourier_octaves == 3
+
+
+def test_rows_may_differ_by_dataset():
+    rows = {"recorded:hopper-medium": 5_000, "others": 20_000}
+    profile = load_profile("quick", {"data.rows": rows})
+    assert profile_for(profile, "recorded:hopper-medium", "iql").rows == 5_000
+    assert profile_for(profile, "recorded:pointmaze-medium-play", "iql").rows == 20_000
+    one = load_profile("quick", {"data.rows": {"recorded:hopper-medium": 5_000}})
+    assert profile_for(one, "recorded:walker2d-medium", "iql").rows is None  # the source's own
+    assert profile_for(load_profile("reduced", {"data.rows": 300}), rows_named(), "apl").rows == 300
+
+
+def rows_named():
+    """A dataset that the reduced profile names in data.rows."""
+    return next(name for name in load_profile("reduced").data.rows if name != "others")
+
+
+@pytest.mark.parametrize("wrong", [{"recorded:hopper-medium": 0}, {"others": "many"}, [5], 1.5, "all", True])
+def test_wrong_rows_are_one_sentence(wrong):
+    with pytest.raises(
+        ValueError, match=r"profile quick: data\.rows is .*, expected a whole number of at least 1, or one"
+    ):
+        load_profile("quick", {"data.rows": wrong})

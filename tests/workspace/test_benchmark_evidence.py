@@ -6,6 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cfdg_experiments.cells import Cell
+from cfdg_experiments.profile import datasets_of, profile_for
+from cfdg_experiments.profile_files import load_profile
 from cfdg_experiments.results import CellResult
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -114,3 +117,18 @@ def test_the_page_is_written_from_what_is_finished(page, study, tmp_path):
     assert len(text.splitlines()) == 1 + 4 * 10
     page.draw({study.PLACES[0]: arms(1.0)}, tmp_path / "picture.png")
     assert (tmp_path / "picture.png").stat().st_size > 1000
+
+
+def test_the_reduced_profile_has_the_cells_of_the_study(study):
+    """Same keys: a result of one is a result of the other."""
+    profile = load_profile("reduced")
+    found = {
+        Cell(name, algorithm, arm, profile_for(profile, name, algorithm)).key
+        for algorithm in profile.algorithms
+        for name in datasets_of(profile, algorithm)
+        for arm in profile.arms
+    }
+    places = [place for place in study.PLACES + study.ADDED if place.updates == 5 and place.rows < 100_000]
+    plain = [place for place in places if place.refresh_every == 600]
+    assert found == {place.cell(arm).key for place in plain for arm in profile.arms}
+    assert len(found) == 11 * 6

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Annotated
+
+from pydantic import SkipValidation
 
 from cfdg_diffusion import DiffusionSettings
 from cfdg_experiments.arms import Match, find_arm
@@ -18,26 +21,37 @@ from cfdg_rl.agents.pex import PEXSettings
 from cfdg_rl.agents.td3_bc import TD3BCSettings
 from cfdg_rl.datasets.load import is_sparse
 from cfdg_rl.finetune import FinetunePlan
-from cfdg_rl.ranges import COUNT, NATURAL, OPTIONAL_COUNT, SHARE, SWITCH, check_ranges
+from cfdg_rl.ranges import COUNT, NATURAL, OPTIONAL_COUNT, SHARE, SWITCH, Range, check_ranges
 
 PRETRAINED_AS = {"iql": "iql", "pex": "iql", "apl": "apl"}  # algorithms of one value share their offline checkpoints
 ALGORITHMS = tuple(PRETRAINED_AS)
 LEARNERS = ("conservative", "td3-bc")
+OTHERS = "others"  # datasets that data.rows does not name
+ROWS = Range(
+    f"a whole number of at least 1, or one by the name of a dataset and {OTHERS!r}",
+    lambda value: all(map(OPTIONAL_COUNT.holds, value.values() if isinstance(value, Mapping) else (value,))),
+)
 
 LearnerSettings = IQLSettings | APLSettings | TD3BCSettings  # of the learner that is pre-trained
 
 
 @dataclass(frozen=True)
 class DataSettings:
-    """Datasets of a table, and how much is read of each."""
+    """Datasets of a table, and how much is read of each: one number, or one by dataset and for "others"."""
 
     datasets: tuple[str, ...] = ("recorded:hopper-medium",)
     apl_datasets: tuple[str, ...] | None = None  # in place of them for APL; null: the same
-    rows: int | None = None  # rows to record or to keep; null is the source's default
+    rows: Annotated[int | Mapping[str, int] | None, SkipValidation] = None  # to record or keep; null: the source's own
     seed: int = 0  # of the recorder; the agents' seeds do not change the data
 
     def __post_init__(self) -> None:
-        check_ranges(self, rows=OPTIONAL_COUNT, seed=NATURAL)
+        check_ranges(self, rows=ROWS, seed=NATURAL)
+
+    def rows_of(self, dataset: str) -> int | None:
+        """Return the rows of a dataset; None is its source's default."""
+        if isinstance(self.rows, Mapping):
+            return self.rows.get(dataset, self.rows.get(OTHERS))
+        return self.rows
 
 
 @dataclass(frozen=True)
@@ -236,7 +250,7 @@ def profile_for(profile: Profile, dataset: str, algorithm: str) -> CellProfile:
         seeds=profile.seeds,
         device=profile.device,
         capture=profile.capture,
-        rows=profile.data.rows,
+        rows=profile.data.rows_of(dataset),
         data_seed=profile.data.seed,
         learner=_apl_learner(profile.apl) if algorithm == "apl" else special.iql,
         pex=profile.pex if algorithm == "pex" else None,
