@@ -35,6 +35,7 @@ class Place:
         refresh_every: environment steps between refreshes.
         extra: generated rows come on top of the real ones of a batch.
         first_seed: of ten.
+        profile: of the settings; "quick" is a cell of that profile as it is, but for its seeds.
     """
 
     dataset: str
@@ -44,6 +45,7 @@ class Place:
     refresh_every: int = 600
     extra: bool = False
     first_seed: int = 0
+    profile: str = SETTINGS
 
     @property
     def name(self) -> str:
@@ -51,7 +53,8 @@ class Place:
         fresh = f" every {self.refresh_every}" if self.refresh_every != 600 else ""
         extra = " extra" if self.extra else ""
         seeds = f" seeds {self.first_seed} to {self.first_seed + 9}" if self.first_seed else ""
-        return f"{self.algorithm} {self.dataset} {self.rows // 1000}k x{self.updates}{fresh}{extra}{seeds}"
+        own = "" if self.profile == SETTINGS else f" {self.profile}"
+        return f"{self.algorithm} {self.dataset} {self.rows // 1000}k x{self.updates}{own}{fresh}{extra}{seeds}"
 
     @property
     def reference(self) -> str:
@@ -66,11 +69,15 @@ class Place:
 @functools.cache
 def _settings(place: Place) -> CellProfile:
     dataset = f"recorded:{place.dataset}"
+    seeds = list(range(place.first_seed, place.first_seed + 10))
+    if place.profile != SETTINGS:
+        own = load_profile(place.profile, {"device": "cpu", "seeds": seeds})
+        return profile_for(own, dataset, place.algorithm)
     changes = {
         "device": "cpu",
         "data.datasets": [dataset],
         "data.rows": place.rows,
-        "seeds": list(range(place.first_seed, place.first_seed + 10)),
+        "seeds": seeds,
         "finetune.updates_per_round": place.updates,
         "apl.finetune.updates_per_round": 300 * place.updates,
     }
@@ -111,7 +118,11 @@ ADDED = (  # after the first results, before any run of their own
     Place("hopper-medium", 5000, "apl", 5, refresh_every=300, extra=True),
 )
 CONFIRMED = tuple(Place("hopper-medium", 5000, "apl", 5, first_seed=first) for first in (10, 20))
-CONFIRMING = ("base", "repeat", "cfdg-split")
+QUICK = tuple(
+    Place("halfcheetah-medium-replay", 60_000, "apl", 5, refresh_every=2000, first_seed=first, profile="quick")
+    for first in (10, 20)
+)
+CONFIRMING = ("base", "repeat", "cfdg-split")  # of both samples of fresh seeds
 FIRST = ("base-share", "repeat", "simulated", "cfdg-split", "base")  # of every cell before any other arm
 OTHERS = (
     "cfdg-split-gated",
@@ -133,7 +144,7 @@ def order() -> list[tuple[Place, str]]:
     main = [(place, arm) for place in cheap_first for arm in FIRST]
     first = [(PLACES[0], arm) for arm in OTHERS]
     rest = [(place, arm) for place in cheap_first for arm in OTHERS]
-    confirming = [(place, arm) for place in CONFIRMED for arm in CONFIRMING]
+    confirming = [(place, arm) for place in CONFIRMED + QUICK for arm in CONFIRMING]
     wanted = dict.fromkeys(references + confirming + main + first + rest)
     return [(place, arm) for place, arm in wanted if not _is_the_base(place, arm)]
 
@@ -176,7 +187,7 @@ def main() -> None:
     else:
         from evidence_page import write_page
 
-        write_page(PLACES, ADDED, CONFIRMED, ARMS, space, arguments.page)
+        write_page(PLACES, ADDED, {"second": CONFIRMED, "third": QUICK}, ARMS, space, arguments.page)
 
 
 if __name__ == "__main__":

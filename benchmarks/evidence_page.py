@@ -31,7 +31,7 @@ Results = Mapping["Place", Mapping[str, CellResult]]
 def write_page(
     places: Sequence[Place],
     added: Sequence[Place],
-    confirmed: Sequence[Place],
+    samples: Mapping[str, Sequence[Place]],
     arms: Sequence[str],
     space: Workspace,
     page: Path,
@@ -41,18 +41,21 @@ def write_page(
     Args:
         places: registered cells, over which the first hypothesis is corrected.
         added: cells that were added later; they have tables and no verdict.
-        confirmed: cells of fresh seeds, pooled in one table with a verdict of its own.
+        samples: by ordinal, cells of fresh seeds, pooled in one table with a verdict of its own.
         arms: names of the arms.
         space: folder of the study.
         page: page that is written.
     """
     results = read(places, arms, space)
     later = read(added, arms, space)
-    fresh = read(confirmed, arms, space)
-    write_text(page.with_suffix(".csv"), raw_scores(results | later | fresh))
+    fresh = {ordinal: read(own, arms, space) for ordinal, own in samples.items()}
+    everything = [results, later, *fresh.values()]
+    write_text(
+        page.with_suffix(".csv"), raw_scores({place: cells for own in everything for place, cells in own.items()})
+    )
     draw(results | later, page.with_suffix(".png"))
     text = [counted(places, results), hypothesis(places, results), *tables(results), "#### Added cells", *tables(later)]
-    text += ["#### The second sample", confirmation(fresh)]
+    text += [part for ordinal, own in fresh.items() for part in (f"#### The {ordinal} sample", confirmation(own))]
     rewrite(page, "results", "\n\n".join(text))
 
 
