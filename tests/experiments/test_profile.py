@@ -43,7 +43,7 @@ def test_the_quick_profile_has_all_algorithms_a_robot_and_a_maze_with_three_seed
     quick = load_profile("quick")
     cells = {(cell.algorithm, suite(cell.dataset)) for cell in cells_of(quick)}
     assert cells == {("iql", "maze"), ("pex", "maze"), ("apl", "locomotion")}
-    assert quick.arms == ("base", "repeat", "cfdg")
+    assert quick.arms == ("base", "repeat", "cfdg-split")
     assert len(quick.seeds) == 3
 
 

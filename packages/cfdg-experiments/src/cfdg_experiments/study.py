@@ -100,7 +100,7 @@ TABLE_1 = Study(
         ("--profile paper --data recorded", "the same without D4RL's files"),
     ),
     settings={
-        "quick": {"arms": ["base", "repeat", "cfdg"]},
+        "quick": {"arms": ["base", "repeat", "cfdg-split"]},
         "reduced": {"arms": ["base-share", "base", "repeat", "base-updates", "simulated", "cfdg-split"]},
     },
     paper=TABLE_1_ITEM,
