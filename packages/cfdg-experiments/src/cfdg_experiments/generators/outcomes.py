@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -101,10 +101,11 @@ class OutcomeModel:
         }
         self.ends.reset()
 
-    def fit(self, rows: Tensor, labels: Tensor, *, steps: int) -> Tensor:
+    def fit(self, rows: Tensor, labels: Tensor, *, steps: int, on_step: Callable[[], None] | None = None) -> Tensor:
         """Train on rows ``(R, N, D)`` with labels ``(R, N)``; batches hold equally many rows of every label present.
 
-        A further call starts from the present weights.
+        A further call starts from the present weights. ``on_step`` is called after each step, and may end the fit by an
+        exception.
 
         Returns:
             ``(R,)`` the mean squared error of the last tenth of the steps, in units of what least squares leave.
@@ -118,7 +119,7 @@ class OutcomeModel:
         rows = rows.to(self._device, torch.float32)
         data = BalancedRows(rows, labels.to(self._device), int(labels.max()) + 1)
         self._measure(rows, data.shares)
-        losses = self._train(data, steps)
+        losses = self._train(data, steps, on_step or bool)
         if not bool(losses.isfinite().all()):
             raise DivergenceError("the loss of the outcomes is no longer finite, expected finite numbers")
         self._fit_ends(rows)
@@ -186,13 +187,14 @@ class OutcomeModel:
             self._facts["mean"][replica] = mean
             self._facts["std"][replica] = std
 
-    def _train(self, data: BalancedRows, steps: int) -> Tensor:
+    def _train(self, data: BalancedRows, steps: int, on_step: Callable[[], object]) -> Tensor:
         total = torch.zeros(len(self._seeds), device=self._device)
         last = math.ceil(steps / 10)
         compute = replayed(lambda: self._gradient(data), self._training)
         for step in range(steps):
             losses = self._learner.follow(compute, cosine(step, steps) * self.settings.learning_rate)
             total += losses * (step >= steps - last)
+            on_step()
         return total / last
 
     def _gradient(self, data: BalancedRows) -> tuple[Tensor, Tensor]:

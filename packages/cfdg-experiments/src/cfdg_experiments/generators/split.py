@@ -6,7 +6,7 @@ Dynamics do not depend on who acts, so neither the label nor guidance reaches re
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,10 +84,12 @@ class Split:
         report = self.pairs.fit(rows[..., : sum(self._dims)], labels, steps=steps)
         return SplitReport(report, self.fit_outcomes(rows, labels, steps=steps))
 
-    def fit_outcomes(self, rows: Tensor, labels: Tensor, *, steps: int) -> Tensor:
+    def fit_outcomes(
+        self, rows: Tensor, labels: Tensor, *, steps: int, on_step: Callable[[], None] | None = None
+    ) -> Tensor:
         """Train the regression alone, for its share of ``steps``; see :meth:`OutcomeModel.fit`."""
         share = self.outcomes.settings.steps_share
-        return self.outcomes.fit(rows, labels, steps=max(1, round(share * steps)))
+        return self.outcomes.fit(rows, labels, steps=max(1, round(share * steps)), on_step=on_step)
 
     def sample(self, labels: Tensor, *, guidance_weight: float | None = None) -> Tensor:
         """Generate one row ``(R, n, D)`` for each label ``(R, n)``; None takes the settings' guidance weight.
