@@ -4,7 +4,8 @@
 
 The refresh fits R = 5 replicas of a small network on 400,000 shared offline rows and 100,000 online rows of each
 replica, 42 columns wide, and generates few rows, so that what is measured is the handling of the data. The data are
-those rows in single precision. Checkpoints of 0.3 GB of weights and of rings that grow are written at the pace of a
+those rows in single precision; one row in 200, at random, is an end, so that the split model trains its classifier of
+ends too. Checkpoints of 0.3 GB of weights and of rings that grow are written at the pace of a
 run, with a shortest pause of a second instead of a minute.
 """
 
@@ -18,7 +19,10 @@ from pathlib import Path
 import torch
 
 from cfdg_diffusion import ConditionalDiffusion, DiffusionSettings
+from cfdg_experiments.generators.ends import EndSettings
 from cfdg_experiments.generators.fitted import Fitted, Schedule
+from cfdg_experiments.generators.outcomes import OutcomeSettings
+from cfdg_experiments.generators.split import Split
 from cfdg_experiments.ring_files import RingFiles
 from cfdg_experiments.throttle import Saver
 from cfdg_rl.buffer import FixedRows, Ring
@@ -30,6 +34,7 @@ OBS = 17
 ACTIONS = 6
 COLUMNS = 2 * OBS + ACTIONS + 2
 MEGABYTE = 1 << 20
+END_SHARE = 1 / 200
 
 
 def main() -> None:
@@ -38,31 +43,37 @@ def main() -> None:
     parser.add_argument("--offline", type=int, default=400_000)
     parser.add_argument("--online", type=int, default=100_000)
     parser.add_argument("--replicas", type=int, default=5)
+    parser.add_argument("--models", nargs="+", choices=("joint", "split"), default=["joint", "split"])
     parser.add_argument("--checkpoints", type=int, default=4)
     parser.add_argument("--weights", type=int, default=75, help="in a checkpoint, in millions")
     arguments = parser.parse_args()
-    print_memory(arguments.offline, arguments.online, arguments.replicas)
-    print_checkpoints(arguments.checkpoints, arguments.weights)
+    for kind in arguments.models:
+        print_memory(kind, arguments.offline, arguments.online, arguments.replicas)
+    if arguments.checkpoints:
+        print_checkpoints(arguments.checkpoints, arguments.weights)
 
 
-def print_memory(offline: int, online: int, replicas: int) -> None:
+def print_memory(kind: str, offline: int, online: int, replicas: int) -> None:
     """Print the peak of resident memory during a refresh, above what there was before it."""
     plan = FinetunePlan(steps=online, refresh_every=online // 2, warm_up=0, synthetic_rows=2000)
-    refresh(generator(replicas), pools(500, 100, replicas), plan)  # loads libraries and their work space
+    refresh(generator(kind, replicas), pools(500, 100, replicas), plan)  # loads libraries and their work space
     full = pools(offline, online, replicas)
     data = 4 * COLUMNS * (offline + replicas * online)
     begin_peak()
     before = resident("VmRSS")
-    refresh(generator(replicas), full, plan)
+    refresh(generator(kind, replicas), full, plan)
     grown = resident("VmHWM") - before
-    sizes = f"data {data / MEGABYTE:.0f} MiB, refresh {grown / MEGABYTE:.0f} MiB more"
+    sizes = f"{kind}: data {data / MEGABYTE:.0f} MiB, refresh {grown / MEGABYTE:.0f} MiB more"
     print(f"{sizes}: the peak is {1 + grown / data:.2f} x the data")
 
 
-def generator(replicas: int) -> Fitted:
-    """Make a small model with two labels."""
-    model = ConditionalDiffusion(COLUMNS, 2, seeds=range(replicas), settings=SMALL)
-    return Fitted(model, Schedule(first_steps=20, steps=20))
+def generator(kind: str, replicas: int) -> Fitted:
+    """Make a small model with two labels, of whole rows or split in diffusion and regression."""
+    schedule = Schedule(first_steps=20, steps=20)
+    if kind == "joint":
+        return Fitted(ConditionalDiffusion(COLUMNS, 2, seeds=range(replicas), settings=SMALL), schedule)
+    outcomes = OutcomeSettings(width=16, ends=EndSettings(width=16, steps=20))
+    return Fitted(Split(OBS, ACTIONS, seeds=range(replicas), diffusion=SMALL, outcomes=outcomes), schedule)
 
 
 def pools(offline: int, online: int, replicas: int) -> Pools:
@@ -70,10 +81,17 @@ def pools(offline: int, online: int, replicas: int) -> Pools:
     numbers = torch.Generator().manual_seed(0)
     ring = Ring(replicas, online, COLUMNS)
     for start in range(0, online, 1000):
-        ring.add(torch.rand(replicas, min(1000, online - start), COLUMNS, generator=numbers))
+        ring.add(random_rows((replicas, min(1000, online - start)), numbers))
     synthetic = [Ring(replicas, rows, COLUMNS) for rows in (400, 1600)]
-    rows = torch.rand(offline, COLUMNS, generator=numbers)
+    rows = random_rows((offline,), numbers)
     return Pools(FixedRows(rows), ring, *synthetic, obs_dim=OBS, action_dim=ACTIONS)
+
+
+def random_rows(shape: tuple[int, ...], numbers: torch.Generator) -> torch.Tensor:
+    """Draw rows ``(*shape, D)`` of uniform numbers, whose last column flags one end in 200."""
+    rows = torch.rand(*shape, COLUMNS, generator=numbers)
+    rows[..., -1] = (rows[..., -1] < END_SHARE).float()
+    return rows
 
 
 def begin_peak() -> None:

@@ -16,7 +16,7 @@ from cfdg_diffusion import storage
 from cfdg_diffusion.cli.table_files import write_text, written
 from cfdg_diffusion.quality import report
 from cfdg_diffusion.storage import atomic_write, leaves, nested
-from cfdg_diffusion.tabular.early_stopping import Checkpoint
+from cfdg_diffusion.tabular.early_stopping import Checkpoint, CheckpointFile
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
 
@@ -197,7 +197,7 @@ def test_partial_files_of_ended_processes_are_removed_with_the_next_one(tmp_path
 
 
 def test_a_fit_goes_on_without_its_checkpoint_when_the_disk_is_full(tmp_path, small_files):
-    checkpoint = Checkpoint(tmp_path / "half", 0.0, {"seed": 0})
+    checkpoint = Checkpoint(CheckpointFile(tmp_path / "half", 0.0), {"seed": 0})
     checkpoint.write({"a": torch.zeros(1)})
     told = pytest.warns(RuntimeWarning, match=r"half cannot be written \(File too large\); the fit goes on")
     with small_files(1000), told:

@@ -11,6 +11,7 @@ from cfdg_experiments.offline_fit import fit_generator, load_start
 from cfdg_experiments.profile import profile_for
 from cfdg_experiments.profile_files import load_profile
 from cfdg_experiments.run import CellRun, pretrain_cell
+from cfdg_experiments.throttle import StoppedError
 from cfdg_rl.checkpoint import load_checkpoint
 
 HOPPER = "recorded:hopper-medium"
@@ -97,6 +98,47 @@ def test_a_killed_fit_continues_bit_for_bit(arm, tmp_path, cache, monkeypatch):
     found = [load_checkpoint(space.generator(cell)) for space in (whole, broken)]
     assert same(*found)
     assert [path.suffix for path in broken.generator(cell).parent.iterdir()] == [".safetensors"]
+
+
+class Stops:
+    """Asks for the end from its so many-th answer on."""
+
+    def __init__(self, answers):
+        self.left = answers
+
+    def __call__(self):
+        self.left -= 1
+        return self.left < 0
+
+
+@pytest.mark.parametrize(("arm", "answers"), [("cfdg", 2), ("cfdg-split", 2), ("cfdg-split", 10)])
+def test_a_fit_that_is_asked_to_end_writes_a_checkpoint_and_goes_on_bit_for_bit(arm, answers, tmp_path, cache):
+    cell = cell_of(arm)
+    whole = Workspace(tmp_path / "whole", cache)
+    fit_generator(cell, whole, silent)
+    told = []
+    place = tmp_path / "stopped"
+    asked = Workspace(place, cache, on_saved=lambda step, files: told.append((step, files)), stops=Stops(answers))
+    with pytest.raises(StoppedError) as stopped:
+        fit_generator(cell, asked, silent)
+    assert stopped.value.status == 143
+    draft = asked.generator(cell).with_suffix(".partial")
+    last = 6 if answers == 10 else 3  # of the diffusion; the eleventh answer is one of the regression's
+    assert told == [(-last, [draft])]
+    assert load_checkpoint(draft)["step"] == last
+    fit_generator(cell, Workspace(place, cache), silent)
+    assert same(*[load_checkpoint(space.generator(cell)) for space in (whole, asked)])
+    assert not draft.exists()
+
+
+def test_a_draft_that_a_kill_left_beside_the_finished_fit_is_removed(space):
+    cell = cell_of("cfdg")
+    fit_generator(cell, space, silent)
+    draft = space.generator(cell).with_suffix(".partial")
+    draft.write_bytes(b"half")
+    space.sweep([cell])
+    assert not draft.exists()
+    assert space.generator(cell).exists()
 
 
 def test_arms_and_algorithms_of_the_same_units_share_a_fit():

@@ -58,7 +58,7 @@ def test_every_seed_keeps_its_final_and_its_best_policy(space):
         assert final.score == result.final[replica]
         assert best.score == result.scores[replica].max()
         assert best.step == result.steps[result.scores[replica].argmax()]
-        assert best.dataset == HOPPER
+        assert (best.dataset, best.algorithm, best.seed, best.arm) == (HOPPER, "IQL", seed, "base")
         assert best.settings["normalise_obs"] is True
 
 
@@ -98,14 +98,18 @@ def test_a_policy_is_found_by_a_part_of_its_name(space):
 def test_the_commands_list_play_and_export(space, capsys, tmp_path):
     out = ["--out", str(space.folder)]
     assert main(["policies", *out]) == 0
-    assert "seed0-best" in capsys.readouterr().out
+    listed = capsys.readouterr().out
+    assert "seed0-best" in listed
+    assert all(line.endswith(f"Hopper-v5  {HOPPER}, arm base") for line in listed.splitlines())
     assert main(["play", "iql", "--episodes", "2", *out]) == 0
     first = capsys.readouterr().out
     assert "episode 2: return" in first
     assert main(["play", "iql", "--episodes", "2", *out]) == 0
     assert capsys.readouterr().out == first, "the same starts, the same actions"
     assert main(["export", "pex", "--format", "torchscript", "--to", str(tmp_path / "p.pt"), *out]) == 0
-    assert "largest difference of an action" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "largest difference of an action" in told
+    assert f"PEX in Hopper-v5, seed {find_policy(space.folder, 'pex').facts.seed}, {HOPPER}, arm base" in told
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of TorchScript as such
         module = torch.jit.load(str(tmp_path / "p.pt"))

@@ -1,5 +1,6 @@
 """Stores, attempts and checkpoints of cells, a unit that is killed and goes on elsewhere, and how a driver judges."""
 
+import itertools
 import json
 import os
 import signal
@@ -14,7 +15,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from cfdg_experiments import cell_store, engines, live_curves, stored_study, throttle
+from cfdg_experiments import cell_store, engines, live_curves, offline_fit, stored_study, throttle
 from cfdg_experiments.cell_store import CellFolder, FencedError, RunningError
 from cfdg_experiments.cells import Workspace
 from cfdg_experiments.cli import main
@@ -213,6 +214,29 @@ def test_a_unit_that_is_asked_to_end_writes_a_checkpoint_first(planned, uri, tmp
     folder = CellFolder(Store(uri), unit.folder)
     assert (folder.latest().state, folder.manifests()[-1]["step"]) == ("stopped", 1)
     assert "is done, attempt 2" in run_unit(unit.run_id, uri)
+
+
+@pytest.mark.parametrize("uri", ["folder"], indirect=True)
+def test_an_offline_fit_that_is_asked_to_end_goes_on_and_is_not_done_twice(uri, tmp_path, monkeypatch):
+    monkeypatch.setenv("CFDG_CACHE", str(tmp_path / "cache"))
+    plan = make_plan(TABLE_1, load_profile("quick", {**TINY, "refresh.offline_steps": 6}))
+    save_plan(plan, [], Store(uri))
+    whole = run_cell(plan.cells()[0], Workspace(tmp_path / "whole"), lambda event: None)
+    offline, unit = units_of(plan)
+    run_unit(offline.run_id, uri)
+    folder = CellFolder(Store(uri), unit.folder)
+    begun = []
+    resume = offline_fit._resume
+    monkeypatch.setattr(offline_fit, "_resume", lambda *args: begun.append(resume(*args)) or begun[-1])
+    for false, steps in ((2, [-3]), (8, [-3, 6])):  # the second attempt is asked after five steps of fine-tuning
+        answers = itertools.chain([False] * false, itertools.repeat(True))
+        with pytest.raises(StoppedError):
+            run_unit(unit.run_id, uri, stops=lambda answers=answers: next(answers))
+        assert [manifest["step"] for manifest in folder.manifests()] == steps
+    assert "is done, attempt 3" in run_unit(unit.run_id, uri)
+    assert begun == [0, 3], "the finished fit came with the checkpoint"
+    folder.fetch("cell.json", tmp_path / "cell.json")
+    assert np.array_equal(CellResult.from_json(tmp_path / "cell.json").scores, whole.scores)
 
 
 def test_the_command_of_a_unit_hears_sigterm_from_its_start_on(monkeypatch, capsys):

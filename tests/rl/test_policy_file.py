@@ -1,5 +1,6 @@
 """Files of policies: they act as the agent does, in the environment's own units, also without these packages."""
 
+import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -26,7 +27,8 @@ from cfdg_rl import (
     load_policy,
     save_policy,
 )
-from cfdg_rl.policy_file import read_facts
+from cfdg_rl.policy_file import METADATA, read_facts
+from cfdg_rl.tensor_files import read_tensors, write_tensors
 
 OWN = "CfdgTestOwnUnits-v0"
 WHOLE = "CfdgTestWholeActions-v0"
@@ -182,6 +184,46 @@ def test_the_origin_is_kept(tmp_path):
     assert facts.settings["normalise_obs"] is True
     assert facts.settings["epsilon"] == 0.0
     assert read_facts(path) == facts
+
+
+def rewritten(path, change):
+    """Write the facts of a policy anew, with a checksum, after ``change`` of their dictionary."""
+    tensors, metadata = read_tensors(path)
+    facts = json.loads(metadata[METADATA])
+    found = change(facts)
+    write_tensors(path, tensors, {METADATA: json.dumps(facts if found is None else found)})
+
+
+def test_a_file_without_an_arm_and_one_with_later_facts_are_read(tmp_path):
+    path = tmp_path / "policy.safetensors"
+    save_policy(path, agent_of("IQL"), 0, OWN, seed=4, arm="cfdg")
+    assert load_policy(path).facts.arm == "cfdg"
+    rewritten(path, lambda facts: facts.pop("arm") and None)
+    assert load_policy(path).facts == read_facts(path)
+    assert (read_facts(path).arm, read_facts(path).seed) == (None, 4)
+    rewritten(path, lambda facts: facts.update(later=1))
+    assert read_facts(path).seed == 4
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda facts: facts.pop("env_id") and None,
+        lambda facts: facts.pop("obs_keys") and None,
+        lambda facts: facts.update(obs_keys=3),
+        lambda facts: facts.update(action_dtype="quantum"),
+        lambda facts: facts.update(action_dtype=None) or facts.update(action_dtype=[1]),
+        lambda facts: facts.update(format=3),
+        lambda facts: [1],
+        lambda facts: 0.5,
+    ],
+)
+def test_strange_facts_are_one_sentence_with_the_file(tmp_path, change):
+    path = tmp_path / "policy.safetensors"
+    save_policy(path, agent_of("IQL"), 0, OWN)
+    rewritten(path, change)
+    with pytest.raises(ValueError, match=r"policy\.safetensors"):
+        load_policy(path)
 
 
 def test_faults_are_one_sentence(tmp_path):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from cfdg_experiments.generators.ends import EndRule, EndSettings, best_threshold, f1, find_ranges
+from cfdg_experiments.generators.ends import Agreement, EndRule, EndSettings, best_threshold, find_ranges
 from cfdg_experiments.generators.outcomes import OutcomeModel, OutcomeSettings, rewards_of_ends
 
 OBS = 3
@@ -136,8 +136,10 @@ def test_a_threshold_parts_the_scores_where_f1_is_highest():
     threshold, score = best_threshold(scores, torch.tensor([True, True, False, True, False]))
     assert (threshold, score) == pytest.approx((0.3, 6 / 7))
     assert best_threshold(scores, torch.zeros(5, dtype=torch.bool)) == (torch.inf, 0.0)
-    assert float(f1(torch.tensor([True, False]), torch.tensor([True, True]))) == pytest.approx(2 / 3)
-    assert float(f1(torch.zeros(2, dtype=torch.bool), torch.zeros(2, dtype=torch.bool))) == 1.0
+    counts = Agreement(2)
+    counts.add(torch.tensor([[True], [False]]), torch.tensor([[True], [False]]))
+    counts.add(torch.tensor([[False], [False]]), torch.tensor([[True], [False]]))
+    assert counts.f1().tolist() == pytest.approx([2 / 3, 1.0])
 
 
 def test_rewards_follow_from_the_end_where_each_kind_of_row_has_a_single_one():

@@ -138,8 +138,9 @@ class CellFolder:
 
         Args:
             attempt: the writer.
-            step: of the checkpoint.
-            files: of which those in folders named ``.rings`` never change under their name.
+            step: of the checkpoint; negative ones, which grow downwards, come before 0: their names sort so.
+            files: of which those in folders named ``.rings`` or ``pretrained`` never change under their name, but for
+                drafts.
             base: folder that their names are relative to.
 
         Raises:
@@ -149,7 +150,7 @@ class CellFolder:
         listed = []
         for path in files:
             local = path.relative_to(base).as_posix()
-            stays = path.parent.suffix == ".rings"
+            stays = path.parent.suffix == ".rings" or (path.parent.name == "pretrained" and path.suffix != ".partial")
             stored = f"{RINGS if stays else folder}/{path.name}"
             if not stays or stored not in self._known:
                 self._known[stored] = self.store.put(path, self.at(stored))

@@ -130,7 +130,7 @@ class Workspace:
     Attributes:
         folder: of everything.
         cache: where datasets are cached; None is the user's cache folder.
-        on_saved: told of each checkpoint: its step and its files.
+        on_saved: told of each checkpoint: its step, negative in the offline fit of a generator, and its files.
         stops: tells if work is to end with a checkpoint.
     """
 
@@ -189,8 +189,9 @@ class Workspace:
                 if self.result(cell).exists() or not self.checkpoint(cell).exists():
                     self.discard(cell)
             with suppress(BusyError), locked(self.lock(self.pretrained(cell).stem), cell.name, wait=False):
-                if self.pretrained(cell).exists():
-                    self.pretrained(cell).with_suffix(".partial").unlink(missing_ok=True)
+                for path in (self.pretrained(cell), self.generator(cell)):
+                    if path.exists():
+                        path.with_suffix(".partial").unlink(missing_ok=True)
         for folder in (self.folder, *(path for path in self.folder.glob("**/") if path != self.folder)):
             remove_drafts(folder)
         remove_free_locks(self.folder / "unfinished")

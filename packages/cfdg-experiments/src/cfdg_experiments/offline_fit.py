@@ -6,7 +6,8 @@ quality gate share it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,17 +35,20 @@ def load_start(cell: Cell, space: Workspace, device: torch.device, notify: Liste
     Returns:
         None for an arm without an offline fit.
     """
-    if cell.profile.refresh.offline_steps == 0 or cell.augmentation.offline_fit is None:
-        return None
-    if not space.generator(cell).exists():
-        fit_generator(cell, space, notify)
-    return load_named(space.generator(cell), device)["model"]
+    for path in start_files(cell, space):
+        if not path.exists():
+            fit_generator(cell, space, notify)
+        return load_named(path, device)["model"]
+    return None
 
 
 def fit_generator(cell: Cell, space: Workspace, notify: Listener) -> None:
     """Fit the cell's generator on the dataset and write its state; a killed fit continues.
 
     What is done of the regression of a split model, which follows the diffusion, is lost.
+
+    Raises:
+        StoppedError: if the work is to end; the checkpoint is written.
     """
     own = cell.profile
     device = choose_device(own.device)
@@ -55,14 +59,25 @@ def fit_generator(cell: Cell, space: Workspace, notify: Listener) -> None:
     start = _resume(draft, model, device)
     seen = rows[~is_held_out(len(rows), own.generators.gate.held_out_every, device)]
     progress = Throttle(NOTIFY_SECONDS)
-    saver = Saver(draft, SAVE_SECONDS)
-    for step in _training(model, seen, own.refresh.offline_steps, start):
+    saver = Saver(draft, SAVE_SECONDS, space.stops)
+    steps = own.refresh.offline_steps
+    for step in _training(model, seen, steps, start, saver.check):
         if progress.ready():
-            notify(Event(cell, "pre-training", step, own.refresh.offline_steps))
-        if saver.due():
-            saver.save(lambda step=step: {"model": model.state_dict(), "step": step})
+            notify(Event(cell, "pre-training", step, steps))
+        if saver.due() or (step == steps and isinstance(model, Split)):  # its regression writes no checkpoint
+            saver.save(partial(_state, model, step), partial(space.saved, -step, [draft]))
     save_named(space.generator(cell), {"model": model.state_dict()})
     draft.unlink(missing_ok=True)
+
+
+def start_files(cell: Cell, space: Workspace) -> list[Path]:
+    """List the file of the cell's offline fit, which never changes; empty for an arm without one."""
+    without = cell.profile.refresh.offline_steps == 0 or cell.augmentation.offline_fit is None
+    return [] if without else [space.generator(cell)]
+
+
+def _state(model: _Model, step: int) -> dict[str, Any]:
+    return {"model": model.state_dict(), "step": step}
 
 
 def _model(cell: Cell, dims: tuple[int, int], device: torch.device) -> _Model:
@@ -82,13 +97,17 @@ def _resume(path: Path, model: _Model, device: torch.device) -> int:
     return int(state["step"])
 
 
-def _training(model: _Model, rows: Tensor, steps: int, start: int) -> Iterator[int]:
-    """Yield the number of each gradient step of the diffusion; the regression of a split model follows the last."""
+def _training(model: _Model, rows: Tensor, steps: int, start: int, on_step: Callable[[], None]) -> Iterator[int]:
+    """Yield the number of each gradient step of the diffusion; the regression of a split model follows the last.
+
+    ``on_step`` is called after each step of the regression.
+    """
     labels = torch.full(rows.shape[:1], OFFLINE, device=rows.device)
     pairs = model.pairs if isinstance(model, Split) else model
-    for step, losses in pairs.training(rows[:, : pairs.columns], labels, steps=steps, start=start):
+    training = pairs.training(rows[:, : pairs.columns], labels, steps=steps, start=start) if start < steps else ()
+    for step, losses in training:
         if step == steps:
             check_losses(losses)
         yield step
     if isinstance(model, Split):
-        model.fit_outcomes(rows[None], labels[None], steps=steps)
+        model.fit_outcomes(rows[None], labels[None], steps=steps, on_step=on_step)

@@ -51,7 +51,7 @@ def list_policies(arguments: argparse.Namespace) -> int:
     for policy in found:
         facts = policy.facts
         line = f"{policy.name:{width}}  {facts.algorithm:5}  step {facts.step or 0:>9,}  score {policy.score:7.1f}"
-        sys.stdout.write(f"{line}  {facts.env_id}\n")
+        sys.stdout.write(f"{line}  {facts.env_id}  {policy.origin}".rstrip() + "\n")
     return 0
 
 
@@ -92,7 +92,9 @@ def export_stored(arguments: argparse.Namespace) -> int:
     stored = _chosen(arguments)
     path = arguments.to or Path(f"{stored.cell}-{stored.path.stem}{FORMATS[arguments.format]}")
     difference = export_policy(load_policy(stored.path), path, arguments.format)
+    facts = stored.facts
     sys.stdout.write(f"{path}: acts as {stored.path}, largest difference of an action {difference:.1g}\n")
+    sys.stdout.write(f"{facts.algorithm} in {facts.env_id}, seed {facts.seed}, {stored.origin or 'origin not known'}\n")
     return 0
 
 

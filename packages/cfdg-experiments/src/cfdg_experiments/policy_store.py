@@ -53,7 +53,8 @@ class PolicyKeeper:
                 self._write(agent, replica, kinds, seed=seed, step=curves.steps[-1], score=score)
 
     def _write(self, agent: Agent, replica: int, kinds: Sequence[str], **origin: Any) -> None:  # noqa: ANN401
-        policy = make_policy(agent, replica, self.env_id, self.shape, dataset=self.cell.dataset, **origin)
+        own = {"dataset": self.cell.dataset, "arm": self.cell.arm, **origin}
+        policy = make_policy(agent, replica, self.env_id, self.shape, **own)
         for kind in kinds:
             write_policy(policy, self.folder / f"seed{origin['seed']}-{kind}.safetensors")
 
@@ -79,6 +80,12 @@ class StoredPolicy:
     def name(self) -> str:
         """``CELL/seedN-best`` or ``CELL/seedN-final``."""
         return f"{self.cell}/{self.path.stem}"
+
+    @property
+    def origin(self) -> str:
+        """Dataset and arm, as far as its file tells them: one of version 0.1 has no arm."""
+        facts = self.facts
+        return ", ".join(filter(None, (facts.dataset, facts.arm and f"arm {facts.arm}")))
 
     @property
     def score(self) -> float:

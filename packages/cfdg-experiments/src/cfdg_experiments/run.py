@@ -24,7 +24,7 @@ from cfdg_experiments.cell_parts import (
 )
 from cfdg_experiments.cells import Cell, Event, Listener, Workspace
 from cfdg_experiments.named_checkpoints import load_named, save_named
-from cfdg_experiments.offline_fit import load_start
+from cfdg_experiments.offline_fit import load_start, start_files
 from cfdg_experiments.policy_store import PolicyKeeper, describe_learner
 from cfdg_experiments.results import CellResult, Curves, Evaluation
 from cfdg_experiments.ring_files import RingFiles
@@ -108,12 +108,12 @@ class CellRun:
         pretrained = load_named(space.pretrained(cell), self.device)
         self.agent = pretrained_learner(cell, self.data, pretrained["agent"], self.device)
         self.pools = self._pools()
-        self.collector, self.evaluator = self._environments()
         self.streams = Streams(cell.profile.seeds, "batches", self.device)  # the same for all arms until T_diff
         own = cell.profile
         self.mixer = make_mixer(own.finetune, cell.augmentation, own.mixing, replay=own.replay, streams=self.streams)
         self.augmentation = self._augmentation(load_start(cell, space, self.device, notify))
         self.pools = replace(self.pools, kept=self.augmentation.kept)
+        self.collector, self.evaluator = self._environments()
         self.curves = Curves(cell.profile.seeds)
         self.policies = PolicyKeeper(cell, space, self.data.env_id)
         self.latest: dict[str, torch.Tensor] = {}  # metrics since the last evaluation
@@ -216,7 +216,7 @@ class CellRun:
 
     def _saved(self, files: RingFiles) -> None:
         files.prune()
-        self.space.saved(self.done, [self.path, *files.files()])
+        self.space.saved(self.done, [self.path, *start_files(self.cell, self.space), *files.files()])
 
     def _evaluates_at(self, step: int) -> bool:
         return step % self.cell.profile.evaluation.every == 0 or step == self.plan.steps

@@ -127,7 +127,7 @@ class UnitRun:
     def save(self, step: int, files: Sequence[Path]) -> None:
         """Upload a checkpoint."""
         self.folder.save(self.attempt, step, [*files, *self._policies()], self.place)
-        self.step = step
+        self.step = max(step, 0)
 
     def _policies(self) -> list[Path]:
         return sorted((self.place / FOLDER).glob("*/*.safetensors"))

@@ -84,5 +84,13 @@ class Saver:
             self.problem = False
         self.ended = time.perf_counter()
         self.took = self.ended - began
+        self.check()
+
+    def check(self) -> None:
+        """End the work if it is to end.
+
+        Raises:
+            StoppedError: after the last checkpoint.
+        """
         if self.stops():
             raise StoppedError("stopped by SIGTERM; the same command goes on from the last checkpoint")

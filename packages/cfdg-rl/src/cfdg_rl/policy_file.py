@@ -45,6 +45,7 @@ class PolicyFacts:
         seed: of the replica; None where it is not known.
         step: online environment steps; None where it is not known.
         score: normalised score of the evaluation at that step; None without one.
+        arm: name of the augmentation that it was trained with, such as "cfdg"; None where it is not known.
     """
 
     algorithm: str
@@ -56,6 +57,7 @@ class PolicyFacts:
     seed: int | None = None
     step: int | None = None
     score: float | None = None
+    arm: str | None = None
 
 
 class Policy:
@@ -112,7 +114,7 @@ def save_policy(path: Path | str, agent: Agent, replica: int, env_id: str, **ori
         agent: an IQL, PEX, APL or TD3BC.
         replica: index of the seed.
         env_id: Gymnasium id; it gives the action box.
-        **origin: ``dataset``, ``seed``, ``step`` and ``score`` of :class:`PolicyFacts`.
+        **origin: ``dataset``, ``seed``, ``step``, ``score`` and ``arm`` of :class:`PolicyFacts`.
 
     Raises:
         TypeError: if the agent is none of the four.
@@ -155,32 +157,44 @@ def load_policy(path: Path | str) -> Policy:
         FileNotFoundError: if there is no such file.
         ValueError: if it is truncated, foreign or of a newer format.
     """
-    facts, tensors = _read(Path(path))
-    if facts.pop("format") not in (1, FORMAT):
-        raise ValueError(f"policy {path} is of another format, expected 1 to {FORMAT}: update cfdg-rl")
-    keys = facts["obs_keys"]
-    found = PolicyFacts(**facts | {"obs_keys": None if keys is None else tuple(keys)})
+    found, tensors = _read(Path(path))
     try:
         network = network_from(tensors, whole=np.dtype(found.action_dtype).kind in "iu")
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"policy {path} is damaged: {error}") from error
     return Policy(network, found)
 
 
 def read_facts(path: Path | str) -> PolicyFacts:
     """Read the origin of a policy; see :func:`load_policy` for the errors."""
-    facts = _read(Path(path))[0]
-    return PolicyFacts(**{item.name: facts[item.name] for item in fields(PolicyFacts)})
+    return _read(Path(path))[0]
 
 
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+def _read(path: Path) -> tuple[PolicyFacts, dict[str, torch.Tensor]]:
     tensors, metadata = read_tensors(path, "policy")
     if METADATA not in metadata:
         raise ValueError(f"{path} holds no policy, expected a file that save_policy or 'cfdg table1' wrote")
-    facts = json.loads(metadata[METADATA])
-    if facts.get("format") != 1 and CHECKSUM not in metadata:
+    try:
+        facts = dict(json.loads(metadata[METADATA]))
+        version = facts.pop("format", None)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"policy {path} is damaged: {METADATA} of its header cannot be read: {error}") from error
+    if version not in (1, FORMAT):
+        raise ValueError(f"policy {path} is of format {version!r}, expected 1 to {FORMAT}: update cfdg-rl")
+    if version != 1 and CHECKSUM not in metadata:
         raise ValueError(f"policy {path} has no checksum, expected one in a file of this format")
-    return facts, tensors
+    return _facts(path, facts), tensors
+
+
+def _facts(path: Path, stored: Mapping[str, Any]) -> PolicyFacts:
+    """Make the facts of what is stored; an older file lacks later ones."""
+    known = {item.name for item in fields(PolicyFacts)}
+    found = {name: value for name, value in stored.items() if name in known}
+    try:
+        keys = found.pop("obs_keys")
+        return PolicyFacts(obs_keys=None if keys is None else tuple(keys), **found)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"policy {path} is damaged: its facts cannot be read: {error}") from error
 
 
 def _settings(agent: Any) -> dict[str, Any]:  # noqa: ANN401 - one of four agents

@@ -24,6 +24,7 @@ from cfdg_diffusion.cli.table_files import (
     written,
 )
 from cfdg_diffusion.tabular.constraints import Constraint, broken
+from cfdg_diffusion.tabular.early_stopping import CheckpointFile
 from cfdg_diffusion.tabular.model import TabularDiffusion
 
 
@@ -31,12 +32,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Read the table, train, write the model."""
     if arguments.output is None and not arguments.dry_run:
         raise ValueError("fit needs -o MODEL, the folder for the model, or --dry-run to train nothing")
-    if not arguments.dry_run:
-        ModelFiles.of(arguments.output).check(arguments.force)
-    if arguments.history is not None:
-        check_output(arguments.history, overwrite=True)
-    if arguments.checkpoint is not None:
-        check_free(arguments.checkpoint, overwrite=True)
+    _check_outputs(arguments)
     _check_apart(arguments)
     model = TabularDiffusion(seed=arguments.seed, device=arguments.device)
     read, labels = _read(arguments)
@@ -58,8 +54,27 @@ def run(arguments: argparse.Namespace) -> None:
             progress=console.shows_progress(arguments.quiet),
             checkpoint=arguments.checkpoint,
             checkpoint_every=arguments.checkpoint_every,
+            keep_checkpoint=True,
         )
+    if arguments.checkpoint is not None and not arguments.force:
+        ModelFiles.of(arguments.output).check_is(model, arguments.checkpoint)
     _write(arguments, model, read, labels)
+    if arguments.checkpoint is not None and model.history.steps:  # a table of constants is learnt without any
+        _remove(arguments.checkpoint)
+
+
+def _check_outputs(arguments: argparse.Namespace) -> None:
+    """Refuse what cannot be written, before any work.
+
+    The model of an earlier run may be there that was killed before it removed its checkpoint.
+    """
+    if arguments.checkpoint is not None:
+        check_free(arguments.checkpoint, overwrite=True)
+    if not arguments.dry_run:
+        ended = arguments.checkpoint is not None and CheckpointFile(arguments.checkpoint).is_finished()
+        ModelFiles.of(arguments.output).check(arguments.force or ended)
+    if arguments.history is not None:
+        check_output(arguments.history, overwrite=True)
 
 
 def _check_apart(arguments: argparse.Namespace) -> None:
@@ -106,6 +121,10 @@ def _write(arguments: argparse.Namespace, model: TabularDiffusion, read: TableFi
     asked = " --balance" if labels else ""
     following = f"cfdg-diffusion sample {arguments.output} -n {len(read.table)}{asked} -o synthetic.csv"
     console.note(f"wrote {files.model} ({console.size(files.model)}); now try: {following}", arguments.quiet)
+
+
+def _remove(checkpoint: Path) -> None:
+    checkpoint.unlink(missing_ok=True)
 
 
 def _write_history(path: Path, model: TabularDiffusion) -> None:

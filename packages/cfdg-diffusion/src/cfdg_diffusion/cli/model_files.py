@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import filecmp
 import hashlib
 import json
 import os
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,6 +62,23 @@ class ModelFiles:
             raise FileNotFoundError(f"there is no folder {folder.parent}, expected it to be made first")
         elif not os.access(folder.parent, os.W_OK):
             raise PermissionError(f"the folder {folder.parent} cannot be written to")
+
+    def check_is(self, model: TabularDiffusion, checkpoint: Path) -> None:
+        """Check that the file, if there is one, holds this model: a killed command had written it.
+
+        Raises:
+            ValueError: if it holds another one.
+        """
+        if not self.model.exists():
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            own = Path(folder) / self.model.name
+            model.save(own)
+            if not filecmp.cmp(own, self.model, shallow=False):
+                raise ValueError(
+                    f"{self.model} exists already and is not the model of {checkpoint}, expected another name, "
+                    "or --force to replace it"
+                )
 
     def save(self, model: TabularDiffusion, form: TableFormat) -> None:
         """Write both files, or neither where one of them cannot be written: then an earlier model stays whole.

@@ -18,6 +18,7 @@ from cfdg_diffusion.edm.conditional import ConditionalDiffusion
 from cfdg_diffusion.tabular.settings import TabularSettings
 
 _KIND = "tabular checkpoint"
+_FINISHED = "finished"  # key of a checkpoint that holds the result of its fit
 _TOLERANCE = 0.99
 """An earlier loss counts as better only if it is at least 1 % below the last one: when all steps are done the learning
 rate is 0 and the weights have settled, which is worth more than a smaller difference."""
@@ -98,18 +99,41 @@ class EarlyStopping:
         self.weights = state["weights"]
 
 
+@dataclass(frozen=True)
+class CheckpointFile:
+    """Place and pace of a checkpoint.
+
+    Attributes:
+        path: of the file.
+        every: least seconds between two writes.
+        keep: keep it at the end, with the result of the fit, instead of removing it.
+    """
+
+    path: Path
+    every: float = 60.0
+    keep: bool = False
+
+    def is_finished(self) -> bool:
+        """Return whether the file is there and holds the result of a fit.
+
+        Raises:
+            ValueError: if it is damaged.
+        """
+        return self.path.is_file() and _FINISHED in storage.load(self.path)
+
+
 class Checkpoint:
     """File that a fit writes while it runs, and continues from when it is called again.
 
     Args:
-        path: of the file.
-        every: least seconds between two writes.
+        file: place and pace.
         run: JSON that has to be the same to continue: seed, settings, steps and a digest of the training rows.
     """
 
-    def __init__(self, path: Path, every: float, run: Mapping[str, Any]) -> None:
-        self.path = path
-        self.every = every
+    def __init__(self, file: CheckpointFile, run: Mapping[str, Any]) -> None:
+        self.path = file.path
+        self.every = file.every
+        self.keep = file.keep
         self.run = dict(run)
         self._written = time.perf_counter()
         self._told = False
@@ -132,6 +156,18 @@ class Checkpoint:
                 shown = "another table" if name == "rows" else f"{name} = {found}, not {own}"
                 raise ValueError(f"{self.path} is of a fit with {shown}: delete it or give another checkpoint")
         return tree
+
+    def result(self) -> tuple[History, dict[str, Any]] | None:
+        """Read history and model of a fit that had ended; None if it had not; see :meth:`read` for errors."""
+        tree = self.read()
+        return (History(**tree["history"]), tree["model"]) if tree is not None and _FINISHED in tree else None
+
+    def end(self, history: History, model: ConditionalDiffusion) -> None:
+        """Write the result of the fit, or remove the file if it is not to be kept."""
+        if self.keep:
+            self.write({_FINISHED: True, "history": asdict(history), "model": model.state_dict()})
+        else:
+            self.path.unlink(missing_ok=True)
 
     def is_due(self) -> bool:
         """Return whether the latest write is long enough ago."""

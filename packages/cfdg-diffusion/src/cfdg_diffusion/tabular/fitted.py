@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ import pandas as pd
 
 from cfdg_diffusion.edm.conditional import ConditionalDiffusion
 from cfdg_diffusion.tabular.checks import checked_seed
-from cfdg_diffusion.tabular.early_stopping import History, Plan
+from cfdg_diffusion.tabular.early_stopping import CheckpointFile, History, Plan
 from cfdg_diffusion.tabular.generation import Draws
 from cfdg_diffusion.tabular.schema import TableSchema
 from cfdg_diffusion.tabular.settings import TabularSettings
@@ -43,7 +42,7 @@ class FittedTable:
         table: pd.DataFrame,
         device: str,
         before: ConditionalDiffusion | None,
-        checkpoint: tuple[Path, float] | None,
+        checkpoint: CheckpointFile | None,
     ) -> FittedTable:
         """Train a new model; see :meth:`Fitting.fit` for the arguments."""
         model = network(fitting.schema, fitting.settings.diffusion, fitting.seed, device)

@@ -23,7 +23,7 @@ from cfdg_diffusion.tabular.checks import (
 )
 from cfdg_diffusion.tabular.columns import Kind
 from cfdg_diffusion.tabular.constraints import Constraint, check_constraints
-from cfdg_diffusion.tabular.early_stopping import Callback, History
+from cfdg_diffusion.tabular.early_stopping import Callback, CheckpointFile, History
 from cfdg_diffusion.tabular.fitted import FittedTable, make_plan
 from cfdg_diffusion.tabular.generation import Draws, RowGenerator, SamplerOptions, stream_tables
 from cfdg_diffusion.tabular.model_file import read_model, write_model
@@ -118,6 +118,7 @@ class TabularDiffusion:
         warm_start: bool = False,
         checkpoint: str | Path | None = None,
         checkpoint_every: float = 60.0,
+        keep_checkpoint: bool = False,
     ) -> TabularDiffusion:
         """Learn a table of N rows; a fit that fails or is interrupted leaves the model as it was.
 
@@ -137,6 +138,7 @@ class TabularDiffusion:
             checkpoint: file written during training and removed at its end. After a kill, the same call continues from
                 it; on a CPU it ends with the bytes of an uninterrupted training.
             checkpoint_every: least number of seconds between two writes; there are about 60 at most.
+            keep_checkpoint: leave the result in it, which the same call returns at once, until the model is saved.
 
         Raises:
             ValueError: if the table cannot be learnt, or the checkpoint belongs to another fit.
@@ -152,7 +154,7 @@ class TabularDiffusion:
         schema = old.schema.renewed(table, label) if old else learnt(table, label)
         plan = make_plan(self.settings, steps, time_budget=time_budget, progress=progress, callback=callback)
         fitting = Fitting(schema, self.settings, self.seed, plan)
-        file = None if checkpoint is None else (Path(checkpoint), checkpoint_every)
+        file = None if checkpoint is None else CheckpointFile(Path(checkpoint), checkpoint_every, keep_checkpoint)
         self._fitted = FittedTable.learn(fitting, table, self.device, before, file)
         return self
 
@@ -234,8 +236,7 @@ class TabularDiffusion:
 
     def describe(self) -> str:
         """Describe the model in one line, and each column in another."""
-        columns = self.schema.describe()
-        return f"TabularDiffusion of {self.schema.title}, seed {self.seed}{columns}"
+        return f"TabularDiffusion of {self.schema.title}, seed {self.seed}{self.schema.describe()}"
 
     def __repr__(self) -> str:
         own = f"TabularDiffusion(seed={self.seed}, device={self.device!r})"

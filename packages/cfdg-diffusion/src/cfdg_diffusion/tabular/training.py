@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,7 +15,14 @@ from cfdg_diffusion import storage
 from cfdg_diffusion.edm.conditional import ConditionalDiffusion
 from cfdg_diffusion.edm.losses import check_losses, looks
 from cfdg_diffusion.edm.settings import DiffusionSettings
-from cfdg_diffusion.tabular.early_stopping import Checkpoint, EarlyStopping, History, Plan, digest
+from cfdg_diffusion.tabular.early_stopping import (
+    Checkpoint,
+    CheckpointFile,
+    EarlyStopping,
+    History,
+    Plan,
+    digest,
+)
 from cfdg_diffusion.tabular.schema import TableSchema
 from cfdg_diffusion.tabular.settings import TabularSettings
 
@@ -71,7 +77,7 @@ class Fitting:
         model: ConditionalDiffusion,
         table: pd.DataFrame,
         before: ConditionalDiffusion | None,
-        file: tuple[Path, float] | None,
+        file: CheckpointFile | None,
     ) -> History:
         """Train a new model.
 
@@ -79,7 +85,7 @@ class Fitting:
             model: untrained.
             table: training rows.
             before: the model whose weights to continue from; it stays as it is.
-            file: checkpoint and least seconds between two writes.
+            file: checkpoint; None writes none.
         """
         if before is not None:
             model.load_state_dict(before.state_dict())
@@ -88,7 +94,7 @@ class Fitting:
         labels = self.schema.labels.encode(table)
         held_out = move_back(self._held_out(labels, rng), rows, labels)
         plan = self.plan if file is None else replace(self.plan, checkpoint=self._checkpoint(model, rows, labels, file))
-        with nullcontext() if file is None else storage.locked(file[0], "the fit with checkpoint"):
+        with nullcontext() if file is None else storage.locked(file.path, "the fit with checkpoint"):
             history = train(model, rows, labels, held_out, plan)
         if before is not None:
             _keep_labels(model, before)
@@ -108,11 +114,11 @@ class Fitting:
         return held_out
 
     def _checkpoint(
-        self, model: ConditionalDiffusion, rows: np.ndarray, labels: np.ndarray, file: tuple[Path, float]
+        self, model: ConditionalDiffusion, rows: np.ndarray, labels: np.ndarray, file: CheckpointFile
     ) -> Checkpoint:
         weights = model.state_dict()["learner"]["weights"].cpu().numpy()
         run = {"seed": self.seed, "steps": self.plan.steps, "settings": asdict(self.settings)}
-        return Checkpoint(*file, {**run, "rows": digest(rows, labels, weights)})
+        return Checkpoint(file, {**run, "rows": digest(rows, labels, weights)})
 
 
 def move_back(chosen: np.ndarray, rows: np.ndarray, labels: np.ndarray) -> int:
@@ -129,13 +135,30 @@ def move_back(chosen: np.ndarray, rows: np.ndarray, labels: np.ndarray) -> int:
 def train(model: ConditionalDiffusion, rows: np.ndarray, labels: np.ndarray, held_out: int, plan: Plan) -> History:
     """Train on all rows ``(N, D)`` but the last ``held_out``, which only judge; the best weights stay in ``model``.
 
-    If the held-out rows end the training before its half, it begins again with all rows and three quarters of the steps
-    that were best: a small table can spare none, the learning rate falls to 0 as it should, and the last steps before
-    the best teach little but the training rows themselves.
+    A checkpoint of a training that had ended gives its result at once.
 
     Raises:
         ValueError: if the checkpoint is of another fit.
         RuntimeError: if training diverges.
+    """
+    file = plan.checkpoint
+    ended = None if file is None else file.result()
+    if ended is not None:
+        history, state = ended
+        model.load_state_dict(state)
+    else:
+        history = _train(model, rows, labels, held_out, plan)
+    if file is not None:
+        file.end(history, model)
+    return history
+
+
+def _train(model: ConditionalDiffusion, rows: np.ndarray, labels: np.ndarray, held_out: int, plan: Plan) -> History:
+    """Train, and a second time where few rows make it worth while.
+
+    If the held-out rows end the training before its half, it begins again with all rows and three quarters of the steps
+    that were best: a small table can spare none, the learning rate falls to 0 as it should, and the last steps before
+    the best teach little but the training rows themselves.
     """
     count = len(rows) - held_out
     untrained = model.state_dict()
@@ -147,8 +170,6 @@ def train(model: ConditionalDiffusion, rows: np.ndarray, labels: np.ndarray, hel
         model.load_state_dict(untrained)
         model.fit(rows, labels, steps=again, progress=plan.progress)
         history.seconds += time.perf_counter() - began
-    if plan.checkpoint is not None:
-        plan.checkpoint.path.unlink(missing_ok=True)
     return history
 
 

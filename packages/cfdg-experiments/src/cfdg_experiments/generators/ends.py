@@ -8,7 +8,7 @@ rows, such as in a maze, whose ends lie around a goal.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,12 +17,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from cfdg_diffusion import Streams
-from cfdg_diffusion.edm.batches import BalancedRows
 from cfdg_diffusion.edm.learner import Learner, cosine
+from cfdg_experiments.generators.end_states import CHUNK, EndStates, Flagged, KindBatches
 from cfdg_experiments.generators.perceptron import Perceptron
 from cfdg_rl.ranges import COUNT, NOT_NEGATIVE, POSITIVE, check_ranges
 
-_HELD_OUT_EVERY = 10  # one row in so many judges the rule
 _FEWEST_ENDS = 2  # a range that fewer ends leave could be chance
 _SMALLEST_SHARE = 0.01  # the same, as a share of all ends
 _HARD_SHARE = 0.02  # share of the states without an end that the classifier's second half dwells on
@@ -87,18 +86,21 @@ class EndRule:
 
     def fit(self, states: Tensor, ended: Tensor) -> None:
         """Learn from states ``(R, N, S)`` and booleans ``(R, N)``; every fit begins anew."""
+        self.fit_parts([(states, ended)])
+
+    def fit_parts(self, parts: Sequence[Flagged]) -> None:
+        """Learn as :meth:`fit` does from parts, without joining them."""
         self.reset()
-        held_out = torch.arange(states.shape[1], device=states.device) % _HELD_OUT_EVERY == 0
-        found = [find_ranges(*pair) for pair in zip(states[:, ~held_out], ended[:, ~held_out], strict=True)]
+        data = EndStates(parts, len(self._seeds))
+        found = [_ranges(data, replica) for replica in range(len(self._seeds))]
         self.low = torch.stack([low for low, _ in found])
         self.high = torch.stack([high for _, high in found])
-        scores = f1(self(states[:, held_out]), ended[:, held_out])
-        scores = torch.minimum(scores, f1(self(states), ended))  # held-out rows may hold no end
+        scores = self._scores(data)
         poor = scores < self.settings.ranges_suffice
         if bool(poor.any()):
-            self._train(states[:, ~held_out], ended[:, ~held_out])
+            self._train(data)
             for replica in poor.nonzero()[:, 0].tolist():
-                self._choose(replica, states[replica, held_out], ended[replica, held_out], float(scores[replica]))
+                self._choose(replica, *data.held_out(replica), float(scores[replica]), whole=data.is_single)
 
     @torch.inference_mode()
     def __call__(self, states: Tensor) -> Tensor:
@@ -129,38 +131,86 @@ class EndRule:
     def _logits(self, flat: Tensor, states: Tensor) -> Tensor:
         return self.network(flat, (states - self._mean) / self._std)[..., 0]
 
-    def _train(self, states: Tensor, ended: Tensor) -> None:
+    def _scores(self, data: EndStates) -> Tensor:
+        """F1 ``(R,)`` of the ranges on held-out rows, or on all where that is lower: held-out rows may hold no end."""
+        judged = Agreement(data.replicas)
+        everything = Agreement(data.replicas)
+        for states, ended, held_out in data.chunks():
+            found = self(states)
+            judged.add(found[:, held_out], ended[:, held_out])
+            everything.add(found, ended)
+        return torch.minimum(judged.f1(), everything.f1())
+
+    def _train(self, data: EndStates) -> None:
         """Half of every batch are ends; the second half of training adds the states that look most like ends."""
-        self._mean = states.mean(1, keepdim=True)
-        self._std = states.std(1, keepdim=True).clamp(min=1e-6)
+        self._mean, std = data.moments()
+        self._std = std.clamp(min=1e-6)
         streams = Streams(self._seeds, "ends training", self._device)
-        labels = ended.long()
-        data = BalancedRows(states, labels, 3)
+        kinds = torch.cat([ended for _, ended in data.fitted()], dim=1).to(torch.uint8)
+        batches = KindBatches(data, kinds, 3)
         steps = self.settings.steps
         for step in range(steps):
             if step == steps // 2:
-                data = BalancedRows(states, labels + 2 * self._hard(states, ended).long(), 3)
-            drawn, kind = data.draw(streams, self.settings.batch_size)
+                del batches  # before the next ones take as much memory
+                batches = KindBatches(data, kinds + 2 * self._hard(data, kinds > 0), 3)
+            drawn, kind = batches.draw(streams, self.settings.batch_size)
             logits = self._logits(self._learner.weights, drawn)
             loss = functional.binary_cross_entropy_with_logits(logits, (kind == 1).float(), reduction="none")
             self._learner.step(loss.mean(1), cosine(step, steps) * self.settings.learning_rate)
 
     @torch.inference_mode()
-    def _hard(self, states: Tensor, ended: Tensor) -> Tensor:
-        """The states without an end that look most like one, ``(R, N)`` booleans."""
-        logits = self._logits(self._learner.average, states).masked_fill(ended, -math.inf)
-        count = max(1, int(_HARD_SHARE * states.shape[1]))
-        return (logits >= logits.topk(count, dim=1).values[:, -1:]) & ~ended
+    def _hard(self, data: EndStates, ended: Tensor) -> Tensor:
+        """The states without an end that look most like one, ``(R, n)`` zeros and ones."""
+        logits = torch.empty(ended.shape, device=ended.device)
+        done = 0
+        for states, _ in data.fitted():  # no list of small tensors between large ones, which would scatter the memory
+            logits[:, done : done + states.shape[1]] = self._logits(self._learner.average, states)
+            done += states.shape[1]
+        logits.masked_fill_(ended, -math.inf)
+        count = max(1, int(_HARD_SHARE * logits.shape[1]))
+        least = torch.stack([own.topk(count).values[-1:] for own in logits])  # one by one: it copies
+        return ((logits >= least) & ~ended).to(torch.uint8)
 
     @torch.inference_mode()
-    def _choose(self, replica: int, states: Tensor, ended: Tensor, score: float) -> None:
+    def _choose(self, replica: int, states: Tensor, ended: Tensor, score: float, *, whole: bool) -> None:
         """Let the classifier decide where its F1 on held-out states ``(n, S)`` is above that of the ranges."""
-        logits = self._logits(self._learner.average, states.expand(len(self._seeds), -1, -1))[replica]
-        threshold, reached = best_threshold(logits, ended)
+        pieces = states.split(len(states) if whole else CHUNK)
+        found = [self._logits(self._learner.average, piece.expand(len(self._seeds), -1, -1)) for piece in pieces]
+        threshold, reached = best_threshold(torch.cat([logits[replica] for logits in found]), ended)
         if reached > score:
             self.threshold[replica] = threshold
             self.low[replica] = -math.inf
             self.high[replica] = math.inf
+
+
+class Agreement:
+    """Counts of rows that are found, that are true, and that are both, per replica."""
+
+    def __init__(self, replicas: int) -> None:
+        self._counts = torch.zeros(2, replicas, dtype=torch.long)
+
+    def add(self, found: Tensor, truth: Tensor) -> None:
+        """Count booleans ``(R, n)``."""
+        total = found.sum(-1) + truth.sum(-1)
+        self._counts = self._counts.to(found.device) + torch.stack([(found & truth).sum(-1), total])
+
+    def f1(self) -> Tensor:
+        """Harmonic mean of recall and precision ``(R,)``; 1 where nothing is found and nothing is true."""
+        hits, total = self._counts
+        return torch.where(total > 0, 2 * hits / total.clamp(min=1), 1.0)
+
+
+def _ranges(data: EndStates, replica: int) -> tuple[Tensor, Tensor]:
+    """Find ranges of one replica, of whose states without an end only the smallest and the largest count."""
+    ends: list[Tensor] = []
+    others: list[Tensor] = []
+    for states, ended in data.fitted():
+        ends.append(states[replica, ended[replica]])
+        rest = states[replica, ~ended[replica]]
+        if len(rest):
+            others += [rest.amin(0, keepdim=True), rest.amax(0, keepdim=True)]
+    found = torch.cat([*ends, *others])
+    return find_ranges(found, torch.arange(len(found), device=found.device) < sum(map(len, ends)))
 
 
 def find_ranges(states: Tensor, ended: Tensor) -> tuple[Tensor, Tensor]:
@@ -194,13 +244,6 @@ def find_ranges(states: Tensor, ended: Tensor) -> tuple[Tensor, Tensor]:
         else:
             high[column - states.shape[1]] = bound
         signed = signed[~beyond]
-
-
-def f1(found: Tensor, truth: Tensor) -> Tensor:
-    """Harmonic mean of recall and precision of booleans ``(..., N)``; 1 where nothing is found and nothing is true."""
-    hits = (found & truth).sum(-1)
-    total = found.sum(-1) + truth.sum(-1)
-    return torch.where(total > 0, 2 * hits / total.clamp(min=1), 1.0)
 
 
 def best_threshold(scores: Tensor, truth: Tensor) -> tuple[float, float]:

@@ -76,6 +76,8 @@ class Fitted:
         """Train on parts, without a copy where the model takes them; return the model's report."""
         if isinstance(self.model, ConditionalDiffusion) and not self.model.settings.gaussian_rows:
             return self.model.fit([Part(rows, label) for rows, label in parts], steps=self._begin())
+        if isinstance(self.model, Split):
+            return self.model.fit_parts(parts, steps=self._begin())
         return self.fit(*join(parts))
 
     def _begin(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,14 +14,17 @@ from cfdg_diffusion import Streams
 from cfdg_diffusion.edm.batches import BalancedRows
 from cfdg_diffusion.edm.learner import Learner, cosine
 from cfdg_diffusion.edm.losses import DivergenceError
-from cfdg_diffusion.edm.normaliser import measure
+from cfdg_diffusion.edm.normaliser import Normaliser, measure
+from cfdg_diffusion.edm.parts import LabelledParts, Part
 from cfdg_diffusion.edm.replay import replayed
+from cfdg_experiments.generators.end_states import EndStates
 from cfdg_experiments.generators.ends import EndRule, EndSettings
+from cfdg_experiments.generators.outcome_parts import RIDGE, least_squares_of_parts
 from cfdg_experiments.generators.perceptron import Perceptron
+from cfdg_experiments.generators.rows import as_one
 from cfdg_rl.ranges import BELOW_ONE, COUNT, POSITIVE, SWITCH, check_ranges
 from cfdg_rl.transitions import row_width
 
-_RIDGE = 1e-6  # keeps least squares solvable where a column is constant; in units of standardised columns
 _POSSIBLE = 1e-3  # states that look like ends are impossible where at most this share of real states does
 
 
@@ -101,10 +104,11 @@ class OutcomeModel:
         }
         self.ends.reset()
 
-    def fit(self, rows: Tensor, labels: Tensor, *, steps: int) -> Tensor:
+    def fit(self, rows: Tensor, labels: Tensor, *, steps: int, on_step: Callable[[], None] | None = None) -> Tensor:
         """Train on rows ``(R, N, D)`` with labels ``(R, N)``; batches hold equally many rows of every label present.
 
-        A further call starts from the present weights.
+        A further call starts from the present weights. ``on_step`` is called after each step, and may end the fit by an
+        exception.
 
         Returns:
             ``(R,)`` the mean squared error of the last tenth of the steps, in units of what least squares leave.
@@ -118,10 +122,20 @@ class OutcomeModel:
         rows = rows.to(self._device, torch.float32)
         data = BalancedRows(rows, labels.to(self._device), int(labels.max()) + 1)
         self._measure(rows, data.shares)
-        losses = self._train(data, steps)
-        if not bool(losses.isfinite().all()):
-            raise DivergenceError("the loss of the outcomes is no longer finite, expected finite numbers")
-        self._fit_ends(rows)
+        losses = self._train(data, steps, on_step or bool)
+        self._fit_ends([rows])
+        return losses
+
+    def fit_parts(self, parts: Sequence[Part], *, steps: int) -> Tensor:
+        """Train as :meth:`fit` does on parts of one label each, which are neither joined nor copied.
+
+        Sums are added in another order than those of joined rows.
+        """
+        labels = 1 + max(part.label for part in parts)
+        data = LabelledParts(parts, row_width(*self._dims), labels, len(self._seeds))
+        self._measure_parts(data)
+        losses = self._train(data, steps, bool)
+        self._fit_ends([as_one([(part.rows, part.label)]) for part in data.parts])
         return losses
 
     @torch.inference_mode()
@@ -174,28 +188,46 @@ class OutcomeModel:
 
     def _measure(self, rows: Tensor, shares: Tensor) -> None:
         """Scale of the inputs, least squares, and the scale of what they leave, all weighted by ``shares``."""
-        found = measure(rows[..., : sum(self._dims)], shares, ())
-        replicas = len(self._seeds)
-        self._facts["read_mean"] = found.mean[:, None].expand(replicas, -1, -1).clone()
-        spread = torch.where(found.std > 0, found.std, 1.0)
-        self._facts["read_std"] = spread[:, None].expand(replicas, -1, -1).clone()
-        for replica in range(replicas):
+        self._scale(measure(rows[..., : sum(self._dims)], shares, ()))
+        for replica in range(len(self._seeds)):
             pairs, wanted = self._split(rows[replica % len(rows)])
             slope, mean, std = least_squares(self._read(pairs, replica), wanted, shares[replica % len(shares)])
             self._facts["slope"][replica] = slope
             self._facts["mean"][replica] = mean
             self._facts["std"][replica] = std
 
-    def _train(self, data: BalancedRows, steps: int) -> Tensor:
+    def _measure_parts(self, data: LabelledParts) -> None:
+        """Measure as :meth:`_measure` does, over parts."""
+        found = data.measure(())
+        width = sum(self._dims)
+        self._scale(Normaliser(found.mean[:, :width], found.std[:, :width]))
+        slope, mean, std = least_squares_of_parts(data, self._examples)
+        self._facts |= {"slope": slope, "mean": mean, "std": std}
+
+    def _examples(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        pairs, wanted = self._split(rows)
+        return self._read(pairs), wanted
+
+    def _scale(self, found: Normaliser) -> None:
+        """Take over the scale of the inputs, which replicas may share."""
+        replicas = len(self._seeds)
+        self._facts["read_mean"] = found.mean[:, None].expand(replicas, -1, -1).clone()
+        spread = torch.where(found.std > 0, found.std, 1.0)
+        self._facts["read_std"] = spread[:, None].expand(replicas, -1, -1).clone()
+
+    def _train(self, data: BalancedRows | LabelledParts, steps: int, on_step: Callable[[], object]) -> Tensor:
         total = torch.zeros(len(self._seeds), device=self._device)
         last = math.ceil(steps / 10)
         compute = replayed(lambda: self._gradient(data), self._training)
         for step in range(steps):
             losses = self._learner.follow(compute, cosine(step, steps) * self.settings.learning_rate)
             total += losses * (step >= steps - last)
+            on_step()
+        if not bool(total.isfinite().all()):
+            raise DivergenceError("the loss of the outcomes is no longer finite, expected finite numbers")
         return total / last
 
-    def _gradient(self, data: BalancedRows) -> tuple[Tensor, Tensor]:
+    def _gradient(self, data: BalancedRows | LabelledParts) -> tuple[Tensor, Tensor]:
         """Compute the losses ``(R,)`` of a batch and their gradient ``(R, P)``."""
         rows, _ = data.draw(self._training, self.settings.batch_size)
         pairs, wanted = self._split(rows)
@@ -203,17 +235,25 @@ class OutcomeModel:
         losses = (self.network(self._learner.weights, self._read(pairs)) - target).square().mean((1, 2))
         return losses.detach(), self._learner.gradient(losses)
 
-    def _fit_ends(self, rows: Tensor) -> None:
-        """The rule of ends; whether it holds for the states before a step; rewards that follow from an end alone."""
+    def _fit_ends(self, parts: Sequence[Tensor]) -> None:
+        """The rule of ends; whether it holds for the states before a step; rewards that follow from an end alone.
+
+        Args:
+            parts: rows ``(R or 1, n, D)``.
+        """
         obs_dim = self._dims[0]
-        rows = rows.expand(len(self._seeds), -1, -1)
-        ended = rows[..., -1] > 0.5
-        self.ends.fit(rows[..., -1 - obs_dim : -1], ended)
-        looks_ended = self.ends(rows[..., :obs_dim]).float().mean(1, keepdim=True)
-        self._facts["checks_states"] = looks_ended <= _POSSIBLE
-        for replica, flags in enumerate(ended):
-            rewards = rows[replica, :, sum(self._dims)]
-            self._facts["rewards"][replica] = rewards_of_ends(rewards, flags)
+        flags = [rows[..., -1] > 0.5 for rows in parts]
+        after = [rows[..., -1 - obs_dim : -1] for rows in parts]
+        self.ends.fit_parts(list(zip(after, flags, strict=True)))
+        before = EndStates(
+            [(rows[..., :obs_dim], own) for rows, own in zip(parts, flags, strict=True)], len(self._seeds)
+        )
+        looks_ended = sum(self.ends(states).sum(1, keepdim=True) for states, _, _ in before.chunks())
+        self._facts["checks_states"] = torch.as_tensor(looks_ended) / len(before) <= _POSSIBLE
+        for replica in range(len(self._seeds)):
+            rewards = torch.cat([rows[replica % len(rows), :, sum(self._dims)] for rows in parts])
+            ended = torch.cat([own[replica % len(own)] for own in flags])
+            self._facts["rewards"][replica] = rewards_of_ends(rewards, ended)
 
 
 def least_squares(x: Tensor, y: Tensor, shares: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -229,7 +269,7 @@ def least_squares(x: Tensor, y: Tensor, shares: Tensor) -> tuple[Tensor, Tensor,
     mean_y = (weight * y).sum(0, keepdim=True)
     centred = x - mean_x
     weighted = (weight * centred).T
-    gram = weighted @ centred + _RIDGE * torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
+    gram = weighted @ centred + RIDGE * torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
     slope = torch.linalg.solve(gram, weighted @ (y - mean_y))
     left = y - mean_y - centred @ slope
     std = (weight * left.square()).sum(0, keepdim=True).sqrt()

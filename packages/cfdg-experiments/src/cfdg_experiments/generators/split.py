@@ -6,7 +6,7 @@ Dynamics do not depend on who acts, so neither the label nor guidance reaches re
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,10 +14,13 @@ import torch
 from torch import Tensor
 
 from cfdg_diffusion import ConditionalDiffusion, DiffusionSettings, FitReport
+from cfdg_diffusion.edm.parts import Part
 from cfdg_experiments.generators.calls import calls_per_row
 from cfdg_experiments.generators.outcomes import OutcomeModel, OutcomeSettings
 from cfdg_experiments.generators.rows import rows_at
+from cfdg_rl.finetune import join
 from cfdg_rl.mixing import OFFLINE, ONLINE
+from cfdg_rl.protocols import Parts
 
 _SPARE_EVERY = 20  # one spare row for so many that are asked for
 
@@ -84,10 +87,29 @@ class Split:
         report = self.pairs.fit(rows[..., : sum(self._dims)], labels, steps=steps)
         return SplitReport(report, self.fit_outcomes(rows, labels, steps=steps))
 
-    def fit_outcomes(self, rows: Tensor, labels: Tensor, *, steps: int) -> Tensor:
+    def fit_parts(self, parts: Parts, *, steps: int | None = None) -> SplitReport:
+        """Train as :meth:`fit` does on parts of one label each, which are neither joined nor copied.
+
+        A single part gives the bits of :meth:`fit`; with several, sums are added in another order. Gaussians of few
+        rows are measured of joined ones.
+        """
+        held = [(rows, label) for rows, label in parts if rows.shape[-2]]
+        if len(held) < 2 or self.pairs.settings.gaussian_rows:
+            return self.fit(*join(held or parts), steps=steps)
+        steps = self.pairs.settings.steps if steps is None else steps
+        width = sum(self._dims)
+        report = self.pairs.fit([Part(rows[..., :width], label) for rows, label in held], steps=steps)
+        own = [Part(rows, label) for rows, label in held]
+        return SplitReport(report, self.outcomes.fit_parts(own, steps=self._outcome_steps(steps)))
+
+    def _outcome_steps(self, steps: int) -> int:
+        return max(1, round(self.outcomes.settings.steps_share * steps))
+
+    def fit_outcomes(
+        self, rows: Tensor, labels: Tensor, *, steps: int, on_step: Callable[[], None] | None = None
+    ) -> Tensor:
         """Train the regression alone, for its share of ``steps``; see :meth:`OutcomeModel.fit`."""
-        share = self.outcomes.settings.steps_share
-        return self.outcomes.fit(rows, labels, steps=max(1, round(share * steps)))
+        return self.outcomes.fit(rows, labels, steps=self._outcome_steps(steps), on_step=on_step)
 
     def sample(self, labels: Tensor, *, guidance_weight: float | None = None) -> Tensor:
         """Generate one row ``(R, n, D)`` for each label ``(R, n)``; None takes the settings' guidance weight.
