@@ -122,7 +122,8 @@ QUICK = tuple(
     Place("halfcheetah-medium-replay", 60_000, "apl", 5, refresh_every=2000, first_seed=first, profile="quick")
     for first in (10, 20)
 )
-CONFIRMING = ("base", "repeat", "cfdg-split")  # of both samples of fresh seeds
+EXPANDED = tuple(Place("halfcheetah-medium", 5000, "pex", 5, first_seed=first) for first in (10, 20))
+SAMPLES = {"second": CONFIRMED, "third": QUICK, "fourth": EXPANDED}  # of fresh seeds
 FIRST = ("base-share", "repeat", "simulated", "cfdg-split", "base")  # of every cell before any other arm
 OTHERS = (
     "cfdg-split-gated",
@@ -144,7 +145,8 @@ def order() -> list[tuple[Place, str]]:
     main = [(place, arm) for place in cheap_first for arm in FIRST]
     first = [(PLACES[0], arm) for arm in OTHERS]
     rest = [(place, arm) for place in cheap_first for arm in OTHERS]
-    confirming = [(place, arm) for place in CONFIRMED + QUICK for arm in CONFIRMING]
+    fresh = [place for sample in SAMPLES.values() for place in sample]
+    confirming = [(place, arm) for place in fresh for arm in (place.reference, "repeat", "cfdg-split")]
     wanted = dict.fromkeys(references + confirming + main + first + rest)
     return [(place, arm) for place, arm in wanted if not _is_the_base(place, arm)]
 
@@ -187,7 +189,7 @@ def main() -> None:
     else:
         from evidence_page import write_page
 
-        write_page(PLACES, ADDED, {"second": CONFIRMED, "third": QUICK}, ARMS, space, arguments.page)
+        write_page(PLACES, ADDED, SAMPLES, ARMS, space, arguments.page)
 
 
 if __name__ == "__main__":

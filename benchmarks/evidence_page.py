@@ -153,15 +153,16 @@ def hypothesis(places: Sequence[Place], results: Results) -> str:
 
 def confirmation(results: Results) -> str:
     """Make the table of the pooled fresh seeds: differences of the arm from both controls, corrected over the two."""
+    reference = next((place.reference for place in results), "base")
     pooled = {
-        reference: [found for cells in results.values() if (found := gap(cells, ARM, reference)) is not None]
-        for reference in ("base", CONTROL)
+        other: [found for cells in results.values() if (found := gap(cells, ARM, other)) is not None]
+        for other in (reference, CONTROL)
     }
-    gaps = {reference: np.concatenate(found) for reference, found in pooled.items() if found}
+    gaps = {other: np.concatenate(found) for other, found in pooled.items() if found}
     lines = [f"| {ARM} − | seeds | area | Holm p | verdict | seeds better |", "|" + " -- |" * 6]
-    for reference, one in compared(gaps, len(pooled)).items():
+    for other, one in compared(gaps, len(pooled)).items():
         rest = f"{interval(one)} | {p_text(one.holm)} | {one.verdict} | {one.probability:.0%}"
-        lines.append(f"| {reference} | {len(gaps[reference])} | {rest} |")
+        lines.append(f"| {other} | {len(gaps[other])} | {rest} |")
     return "\n".join(lines)
 
 

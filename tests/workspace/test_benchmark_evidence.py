@@ -83,7 +83,7 @@ def test_every_cell_and_arm_is_listed_once_and_references_come_first(study):
     order = study.order()
     places = study.PLACES + study.ADDED
     registered = sum(len(study.ARMS) - (place.algorithm == "apl") for place in places)
-    assert len(set(order)) == len(order) == registered + len(study.CONFIRMED + study.QUICK) * len(study.CONFIRMING)
+    assert len(set(order)) == len(order) == registered + 3 * sum(len(sample) for sample in study.SAMPLES.values())
     references = order[: len(places)]
     assert {place for place, _ in references} == set(places)
     assert all(arm == place.reference for place, arm in references)
@@ -92,9 +92,10 @@ def test_every_cell_and_arm_is_listed_once_and_references_come_first(study):
 
 
 def test_fresh_seeds_are_pooled_and_corrected_over_both_controls(page, study):
-    results = {place: arms(1.0) for place in study.QUICK}
-    lines = page.confirmation(results).splitlines()[2:]
-    assert [line.split(" | ")[:2] for line in lines] == [["| base", "20"], ["| repeat", "20"]]
+    for name, reference in (("third", "base"), ("fourth", "base-share")):
+        results = {place: arms(1.0) for place in study.SAMPLES[name]}
+        lines = page.confirmation(results).splitlines()[2:]
+        assert [line.split(" | ")[:2] for line in lines] == [[f"| {reference}", "20"], ["| repeat", "20"]]
     assert page.confirmation({}).count("\n") == 1
 
 
