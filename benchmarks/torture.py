@@ -451,7 +451,7 @@ COMMANDS = (
         FIT,
         shlex.split("sample model -n 4000 --seed 1 -o s.csv --force"),
         ["s.csv"],
-        [("start", "", 0), ("writing", ".s.csv*", 1), ("end", "s.csv", 1)],
+        [("before or after writing", "", 0), ("writing", ".s.csv*", 1)],  # a table of an earlier try may be there
         prepare=write_model,
         modules=TABULAR,
     ),
