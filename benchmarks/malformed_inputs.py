@@ -313,7 +313,7 @@ def known_sets(folder: Path, rng: random.Random) -> Iterator[Case]:
         name = word.partition("=")[0].rpartition(".")[2]
         words = [own for own in DRY if own != "--dry-run" or not word.startswith(("device=cuda", "capture"))]
         words = words[: -2 if word.startswith("seeds") else None]
-        named = [name or "override", "override", "device", "rows", "seeds"]
+        named = [name or "override", "override", "device", "rows", "seeds", "arm nobody:Class"]
         yield Case("overrides", word[:60], [*words, "--set", word], named)
 
 

@@ -1,6 +1,9 @@
 """Policies of finished cells: kept, listed, found, played and exported."""
 
+import contextlib
+import re
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -137,6 +140,59 @@ def test_a_played_return_is_the_evaluations_own(space):
         over = terminated or truncated
     score = 100 * (total + 20.272305) / (3234.3 + 20.272305)
     assert score == pytest.approx(result.final[0], abs=0.5)
+
+
+class Filmer:
+    """Stands in for imageio-ffmpeg, which like it ends without a word where the last bytes do not fit."""
+
+    def write_frames(self, path, size, **options):
+        with Path(path).open("wb", buffering=0) as file:
+            while True:
+                picture = yield
+                if picture is not None:
+                    with contextlib.suppress(OSError):
+                        file.write(picture.tobytes()[:1000])
+
+    def count_frames_and_secs(self, path):
+        return Path(path).stat().st_size // 1000, 1.0
+
+
+@pytest.mark.parametrize("pictures", [3, 400])
+@pytest.mark.parametrize("filmer", ["stand-in", "imageio_ffmpeg"])
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # imageio-ffmpeg leaves pipes open
+def test_a_film_on_a_full_disk_keeps_the_earlier_one(tmp_path, small_files, monkeypatch, filmer, pictures):
+    from cfdg_experiments import play
+
+    if filmer == "stand-in":
+        monkeypatch.setattr(play, "import_module", lambda name: Filmer())
+    else:
+        pytest.importorskip(filmer, reason="the extra video is not installed")
+    (tmp_path / "out.mp4").write_text("the last good one")
+    noise = np.random.default_rng(0)
+    told = re.escape(f"film {tmp_path / 'out.mp4'} cannot be written whole")
+
+    def make():
+        with play.film(tmp_path / "out.mp4", 30.0) as show:
+            for _ in range(pictures):
+                show(noise.integers(0, 256, (48, 64, 3)).astype(np.uint8))
+
+    with small_files(1500), pytest.raises(OSError, match=told):
+        make()
+    assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
+    assert (tmp_path / "out.mp4").read_text() == "the last good one"
+
+
+def test_the_command_says_that_a_film_does_not_fit(space, tmp_path, small_files, monkeypatch, capsys):
+    monkeypatch.setattr("cfdg_experiments.play.import_module", lambda name: Filmer())
+    drawn = lambda env, show, step, stride: show(np.zeros((48, 64, 3), np.uint8))  # noqa: E731 - needs no screen
+    monkeypatch.setattr("cfdg_experiments.play._show", drawn)
+    words = ["play", "iql", "--episodes", "1", "--video", str(tmp_path / "out.mp4"), "--out", str(space.folder)]
+    with small_files(1500):
+        assert main(words) == 2
+    told = capsys.readouterr().err
+    assert told.startswith(f"cfdg: error: film {tmp_path / 'out.mp4'} cannot be written whole")
+    assert told.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # imageio-ffmpeg leaves pipes open

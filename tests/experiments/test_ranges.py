@@ -136,3 +136,19 @@ def test_plain_values_pass():
     tree = parse_yaml("a: [1, 2.5, x, null, true]\nb: {c: {d: []}}\n", "here")
     check_plain(tree, "here")
     assert tree == {"a": [1, 2.5, "x", None, True], "b": {"c": {"d": []}}}
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("iql.hidden", [10**10]),
+        ("diffusion.width", 10**11),
+        ("generators.outcomes.width", 10**6),
+        ("evaluation.episodes", 10**22),
+        ("finetune.steps", 2**63),
+        ("seeds", [2**64]),
+    ],
+)
+def test_sizes_that_no_machine_holds_are_refused(key, value):
+    with pytest.raises(ValueError, match=key.rpartition(".")[2]):
+        load_profile("quick", {key: value})

@@ -109,7 +109,8 @@ def test_listeners_hear_of_whole_cells(tmp_path):
     listener = SeedParts(parts, space, heard.append, lambda cell, result: heard.append((cell, result.seeds)))
     (part,) = parts
     listener.event(Event(part, "fine-tuning", 1, 3, Evaluation(1, np.zeros(1), {})))
-    assert heard == [Event(whole, "fine-tuning", 1, 3)]
+    assert (heard[0].cell, heard[0].step, heard[0].evaluation.step) == (whole, 1, 1)
+    assert heard[0].evaluation.seeds == (1,)
     result_of(part).to_json(space.result(part))
     listener.result(part, result_of(part))
     assert heard[1] == (whole, (0, 1))

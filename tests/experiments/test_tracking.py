@@ -124,6 +124,23 @@ def test_live_points_are_not_logged_twice(table, made_up):
     assert [step for step, _ in curve(tracker, seed.info.run_id, "train/episode_return")] == [0, 100, 200]
 
 
+def test_the_seeds_that_run_have_live_curves_and_the_mean_waits_for_all(table, made_up):
+    cell = made_up.cell()
+    with table() as tracker:
+        some = Evaluation(0, cell.scores[1:, 0], {"train/episode_return": cell.scores[1:, 0]}, seeds=cell.seeds[1:])
+        tracker.evaluation(cell.key, some)
+        tracker.flush()
+        assert tracker.problem == ""
+        run = children(tracker, tracker.table)[0].info.run_id
+        seeds = {int(child.data.params["seed"]): child.info.run_id for child in children(tracker, run)}
+        live = {seed: curve(tracker, own, "score") for seed, own in seeds.items()}
+        assert live == {0: [], 1: [(0, cell.scores[1, 0])], 2: [(0, cell.scores[2, 0])]}
+        assert curve(tracker, run, "score_mean") == []
+        tracker.finished(cell)
+    assert [step for step, _ in curve(tracker, seeds[1], "score")] == [0, 100, 200]
+    np.testing.assert_array_equal([value for _, value in curve(tracker, run, "score_mean")], cell.scores.mean(0))
+
+
 def test_a_second_command_duplicates_nothing(table, made_up):
     cells = made_up.all_cells(made_up.header())
     for _ in range(2):
@@ -291,6 +308,35 @@ def test_a_store_that_fails_stops_nothing_and_gets_everything_later(table, made_
     found = children(tracker, tracker.table)
     assert [run.info.status for run in found] == ["FINISHED"]
     assert len(curve(tracker, found[0].info.run_id, "score_mean")) == 3
+
+
+def test_a_full_disk_at_an_artifact_keeps_the_runs_results_and_names_the_file(
+    table, made_up, tmp_path, small_files, monkeypatch, caplog
+):
+    cell = made_up.cell()
+    policy = tmp_path / "seed0-best.safetensors"
+    report = tmp_path / "table.md"
+    for path in (policy, report):
+        path.write_bytes(bytes(4 << 20))
+    monkeypatch.setattr(tracking, "files_of_cell", lambda *_: [policy])
+    with table() as tracker:
+        size = max(path.stat().st_size for path in tracker.folder.glob("mlflow.db*")) + (1 << 20)
+        with small_files(size):
+            tracker.finished(cell)
+            assert policy.name in tracker.problem
+            tracker.report([report])
+        assert report.name in tracker.how_to_look()
+        assert "run the same command again" in tracker.how_to_look()
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) == 1
+    assert "the run goes on" in told[0]
+    assert policy.name in told[0]
+    assert policy.stat().st_size == report.stat().st_size == 4 << 20
+    found = children(tracker, tracker.table)[0]
+    assert found.info.status == "FINISHED", "what was missing is logged once there is room"
+    uri = tracker.client.get_run(found.info.run_id).info.artifact_uri
+    stored = Path(unquote(urlparse(uri).path))
+    assert (stored / "policies" / policy.name).stat().st_size == 4 << 20
 
 
 def test_a_deleted_experiment_is_taken_out_of_the_bin(table, made_up):

@@ -70,7 +70,9 @@ class Display:
         self._advance(name, event)
         if event.evaluation:
             score = np.mean(event.evaluation.scores)
-            at = f"{score:.1f} at {event.evaluation.step:,}"
+            some = event.evaluation.seeds
+            of = "" if some is None else f" of seeds {', '.join(map(str, some))}"
+            at = f"{score:.1f} at {event.evaluation.step:,}{of}"
             self.running |= dict.fromkeys(self._places(event.cell), at)
         if not self.console.is_terminal and self.lines.ready():
             self.note(f"{name}: step {event.step:,} of {event.total:,}")

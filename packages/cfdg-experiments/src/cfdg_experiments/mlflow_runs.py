@@ -149,6 +149,18 @@ class Runs:
             self.client.log_batch(run, metrics=batch)
             self._logged |= {(run, metric.key, metric.step) for metric in batch}
 
+    def attach(self, run: str, path: Path, folder: str | None = None) -> None:
+        """Copy a file to a run's artifacts, into a folder of them.
+
+        Raises:
+            OSError: if it cannot be copied, say to a full disk; the message names it.
+        """
+        try:
+            self.client.log_artifact(run, str(path), folder)
+        except OSError as error:
+            reason = error.strerror or first_line(error)
+            raise OSError(f"{path.name} cannot be copied to the artifacts: {reason}") from error
+
     def end(self, run: str, status: str) -> None:
         """End a run as FINISHED, FAILED or KILLED."""
         self.client.set_terminated(run, status)

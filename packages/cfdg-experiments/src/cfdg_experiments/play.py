@@ -94,25 +94,53 @@ def film(path: Path, rate: float) -> Iterator[Show]:
 
     Raises:
         ImportError: if imageio-ffmpeg is missing.
+        OSError: if the film cannot be written whole; what was there before stays.
     """
     try:
         ffmpeg: Any = import_module("imageio_ffmpeg")
     except ImportError as error:
         raise ImportError("a film needs imageio-ffmpeg: pip install 'cfdg-experiments[video]'") from error
     writer: Any = None
+    target = path.with_suffix(".mp4")
 
-    with atomic_write(path.with_suffix(".mp4")) as draft:
+    with atomic_write(target) as draft:
+        shown = 0
 
         def show(picture: np.ndarray) -> None:
-            nonlocal writer
+            nonlocal writer, shown
             if writer is None:
                 size = (picture.shape[1], picture.shape[0])
                 writer = ffmpeg.write_frames(str(draft), size, fps=rate, macro_block_size=2, ffmpeg_log_level="error")
                 writer.send(None)
-            writer.send(np.ascontiguousarray(picture, dtype=np.uint8))
+            with _one_sentence(target):
+                writer.send(np.ascontiguousarray(picture, dtype=np.uint8))
+            shown += 1
 
         try:
             yield show
         finally:
             if writer is not None:
                 writer.close()
+        if writer is not None:
+            _check_whole(ffmpeg, draft, shown, target)
+
+
+def _check_whole(ffmpeg: Any, draft: Path, shown: int, target: Path) -> None:  # noqa: ANN401 - a module
+    """Count the pictures of a film: ffmpeg tells nobody that its last bytes did not fit on the disk."""
+    with _one_sentence(target):
+        found, _ = ffmpeg.count_frames_and_secs(str(draft))
+        if found != shown:
+            raise OSError(f"{found} pictures of {shown}")
+
+
+@contextmanager
+def _one_sentence(target: Path) -> Iterator[None]:
+    """Name the film in place of ffmpeg's own words, which are a page.
+
+    Raises:
+        OSError: if ffmpeg has failed.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        raise OSError(f"film {target} cannot be written whole: the disk is full, or ffmpeg has failed") from error

@@ -171,8 +171,8 @@ class Profile:
             find_arm(arm)
         if not self.seeds:
             raise ValueError("seeds is empty, expected at least one seed")
-        if len(set(self.seeds)) != len(self.seeds) or min(self.seeds) < 0:
-            raise ValueError(f"seeds is {list(self.seeds)}, expected distinct integers >= 0")
+        if len(set(self.seeds)) != len(self.seeds) or not all(map(NATURAL.holds, self.seeds)):
+            raise ValueError(f"seeds is {list(self.seeds)}, expected distinct integers >= 0 and below 2^63")
         if not self.data.datasets:
             raise ValueError("data.datasets is empty, expected at least one dataset")
         check_ranges(self, capture=SWITCH)

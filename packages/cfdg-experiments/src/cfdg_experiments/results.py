@@ -41,11 +41,13 @@ class Evaluation:
         step: environment steps so far.
         scores: ``(R,)`` normalised scores.
         metrics: other values by name, each ``(R,)``.
+        seeds: of the R replicas where they are some of the cell's seeds; None for all of them.
     """
 
     step: int
     scores: np.ndarray
     metrics: Mapping[str, np.ndarray]
+    seeds: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -76,9 +76,12 @@ class SeedParts:
     finished: Callable[[Cell, CellResult], None]
 
     def event(self, event: Event) -> None:
-        """Tell of progress; the evaluation of some seeds alone is kept for the result."""
+        """Tell of progress, with the seeds of an evaluation where they are some of the cell's alone."""
         whole = self.wholes[event.cell]
-        self.notify(event if whole == event.cell else replace(event, cell=whole, evaluation=None))
+        evaluation = event.evaluation
+        if whole != event.cell and evaluation is not None:
+            evaluation = replace(evaluation, seeds=event.cell.profile.seeds)
+        self.notify(replace(event, cell=whole, evaluation=evaluation))
 
     def result(self, part: Cell, result: CellResult) -> None:
         """Tell of a result, as soon as it is that of a whole cell."""

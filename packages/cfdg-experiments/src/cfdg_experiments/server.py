@@ -31,6 +31,8 @@ def serve_ui(folder: Path, port: int = 5000, host: str = "127.0.0.1", say: Calla
     Raises:
         TrackingError: if there is no database, the port is taken or the server ends by itself before it answers.
     """
+    if not 0 < port < 1 << 16:
+        raise TrackingError(f"port is {port}, expected 1 to 65535; choose another with --port")
     uri = tracking_uri(folder)
     if uri.startswith(("http://", "https://")):
         say(f"MLFLOW_TRACKING_URI is set: the runs are at {public(uri)}")
@@ -60,8 +62,6 @@ def _interrupt(*_: object) -> None:
 
 
 def _check_port(host: str, port: int) -> None:
-    if not 0 < port < 1 << 16:
-        raise TrackingError(f"port is {port}, expected 1 to 65535; choose another with --port")
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -129,8 +129,8 @@ class Tracker:
         self.close(status)
 
     def evaluation(self, key: CellKey, evaluation: Evaluation) -> None:
-        """Note one evaluation of a running cell; written every few seconds."""
-        self._waiting.append(point_of(key, self.header.seeds, evaluation))
+        """Note one evaluation of a running cell, or of some of its seeds; written every few seconds."""
+        self._waiting.append(point_of(key, evaluation.seeds or self.header.seeds, evaluation))
         if time.monotonic() >= self._due:
             self.flush()
 
@@ -149,7 +149,7 @@ class Tracker:
 
         def attach() -> None:
             for path in files:
-                self.client.log_artifact(self.table, str(path))
+                self.runs.attach(self.table, path)
 
         self._guarded(attach)
 
@@ -234,13 +234,16 @@ class Tracker:
         return run
 
     def _log_curves(self, cell: _CellRuns, result: CellResult) -> None:
-        """Log the missing points: each seed's curves, and the mean score with its interval."""
+        """Log the missing points: each seed's curves, and of all seeds together the mean score with its interval."""
         if cell.finished:
             return
         for seed, curves in seed_curves(result).items():
             if seed in cell.seeds:
                 self.runs.points(cell.seeds[seed], curves, result.steps)
-        self.runs.points(cell.run, cell_curves(result), result.steps)
+        if set(result.seeds) >= set(
+            self.header.seeds
+        ):  # a point that is logged stays, and some seeds have another mean
+            self.runs.points(cell.run, cell_curves(result), result.steps)
 
     def _finish(self, result: CellResult) -> None:
         cell = self._cell(result.key)
@@ -250,7 +253,7 @@ class Tracker:
         self.runs.points(cell.run, totals(result), result.steps[-1:])
         self.client.log_text(cell.run, scores_csv([result]), "scores.csv")
         for path in files_of_cell(self.folder, self.ids[result.key].rpartition(":")[2]):
-            self.client.log_artifact(cell.run, str(path), "policies")
+            self.runs.attach(cell.run, path, "policies")
         self._end(cell, "FINISHED")
         cell.finished = True
 

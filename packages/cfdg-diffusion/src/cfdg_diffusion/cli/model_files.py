@@ -6,7 +6,6 @@ import contextlib
 import filecmp
 import hashlib
 import json
-import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 from cfdg_diffusion.cli.dates import DateFormat
 from cfdg_diffusion.cli.formats import ColumnFormat, TableFormat
 from cfdg_diffusion.cli.readings import with_levels
-from cfdg_diffusion.cli.table_files import check_free
+from cfdg_diffusion.cli.table_files import check_folder, check_free
 from cfdg_diffusion.storage import atomic_write
 from cfdg_diffusion.tabular.model import TabularDiffusion
 
@@ -60,8 +59,8 @@ class ModelFiles:
             check_free(self.model, overwrite)
         elif not folder.parent.is_dir():
             raise FileNotFoundError(f"there is no folder {folder.parent}, expected it to be made first")
-        elif not os.access(folder.parent, os.W_OK):
-            raise PermissionError(f"the folder {folder.parent} cannot be written to")
+        else:
+            check_folder(folder.parent)
 
     def check_is(self, model: TabularDiffusion, checkpoint: Path) -> None:
         """Check that the file, if there is one, holds this model: a killed command had written it.

@@ -137,7 +137,7 @@ def names(texts: Sequence[str], columns: Sequence[Hashable], option: str) -> lis
     """Find the columns of an option that was given several times or with commas between them, by their text.
 
     Raises:
-        ValueError: if one is not among the columns.
+        ValueError: if one is not among the columns, or is named twice.
     """
     by_text = {str(column): column for column in columns}
     found: list[str] = []
@@ -146,4 +146,7 @@ def names(texts: Sequence[str], columns: Sequence[Hashable], option: str) -> lis
     unknown = [name for name in found if name not in by_text]
     if unknown:
         raise ValueError(f"{option} names column {unknown[0]!r}, expected one of {', '.join(map(repr, by_text))}")
-    return [by_text[name] for name in dict.fromkeys(found)]
+    twice = [name for place, name in enumerate(found) if name in found[:place]]
+    if twice:
+        raise ValueError(f"{option} names column {twice[0]!r} twice, expected every column once")
+    return [by_text[name] for name in found]

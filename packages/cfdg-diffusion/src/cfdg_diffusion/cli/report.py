@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
@@ -23,6 +25,7 @@ from cfdg_diffusion.cli.table_files import (
 )
 from cfdg_diffusion.quality import report
 from cfdg_diffusion.quality.as_html import require_jinja
+from cfdg_diffusion.tabular.checks import checked_seed
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -31,6 +34,7 @@ def run(arguments: argparse.Namespace) -> None:
         _check(path, suffix)
     if arguments.output is not None:
         require_jinja()
+    seed = checked_seed(arguments.seed)
     choices = options.choices(arguments)
     train = read_table(arguments.train, choices)
     label = None
@@ -38,15 +42,16 @@ def run(arguments: argparse.Namespace) -> None:
         label = options.names([arguments.label], list(train.table.columns), "--label")[0]
     synthetic = _read(arguments.synthetic, train, choices)
     holdout = None if arguments.holdout is None else _read(arguments.holdout, train, choices)
-    found = report(
-        train.table,
-        synthetic,
-        holdout,
-        label=label,
-        seed=arguments.seed,
-        rows=arguments.rows,
-        progress=console.shows_progress(arguments.quiet),
-    )
+    with _about(arguments):
+        found = report(
+            train.table,
+            synthetic,
+            holdout,
+            label=label,
+            seed=seed,
+            rows=arguments.rows,
+            progress=console.shows_progress(arguments.quiet),
+        )
     if not arguments.quiet:
         console.result(str(found))
     if arguments.output is not None:
@@ -55,6 +60,16 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.json is not None:
         write_text(arguments.json, json.dumps(found.to_dict(), indent=1) + "\n")
         console.note(f"wrote {arguments.json}", arguments.quiet)
+
+
+@contextmanager
+def _about(arguments: argparse.Namespace) -> Iterator[None]:
+    """Put the names of the files before the message of an error about what is in them."""
+    try:
+        yield
+    except ValueError as error:
+        files = [path for path in (arguments.train, arguments.synthetic, arguments.holdout) if path is not None]
+        raise ValueError(f"{', '.join(map(str, files))}: {error}") from error
 
 
 def _check(path: Path | None, suffix: str) -> None:

@@ -61,6 +61,8 @@ def run(arguments: argparse.Namespace) -> None:
     model, form = ModelFiles.of(arguments.model).load(arguments.device)
     readings = model_readings(model, form, layout_for(None, form))
     labels = {name: readings[name] for name in model.schema.labels.columns}
+    if arguments.balance and not labels:
+        raise ValueError("--balance makes as many rows of every label, but the model was fitted without --label")
     asked: dict[str, Any] = {
         "label": values.label_values(arguments.label, labels),
         "balance": Balance() if arguments.balance else False,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import sys
+import tempfile
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -202,8 +202,20 @@ def check_free(path: Path, overwrite: bool) -> None:
         raise FileNotFoundError(f"there is no folder {path.parent}, expected it to be made first")
     if path.exists() and not overwrite:
         raise ValueError(f"{path} exists already, expected another name, or --force to replace it")
-    if not os.access(path.parent, os.W_OK):
-        raise PermissionError(f"the folder {path.parent} cannot be written to")
+    check_folder(path.parent)
+
+
+def check_folder(folder: Path) -> None:
+    """Check that a file can be made in a folder, by one without a name: permissions do not tell it of all folders.
+
+    Raises:
+        PermissionError: if it cannot.
+    """
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise PermissionError(f"the folder {folder} cannot be written to") from error
 
 
 @contextmanager

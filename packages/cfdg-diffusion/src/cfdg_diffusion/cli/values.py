@@ -77,8 +77,10 @@ def weights(texts: Sequence[str], labels: Mapping[Hashable, ColumnReading]) -> f
         return single
     if len(labels) != 1:
         raise ValueError(f"--guidance is {texts[0]!r}, expected a number: the model has not exactly one label column")
-    parts = [part for text in texts for part in _split(text)]
-    found = {value.strip(): _number(weight) for value, _, weight in (part.rpartition("=") for part in parts)}
+    pairs = [part.rpartition("=") for text in texts for part in _split(text)]
+    found = {value.strip(): _number(weight) for value, _, weight in pairs}
+    if len(found) < len(pairs):
+        raise ValueError(f"--guidance is {', '.join(texts)!r}, expected every label once")
     bad = [value for value, weight in found.items() if weight is None or not value]
     if bad:
         raise ValueError(f"--guidance is {', '.join(texts)!r}, expected a number, or LABEL=NUMBER,LABEL=NUMBER")

@@ -10,6 +10,9 @@ Sampler = Literal["dpm", "heun", "heun-stochastic"]
 Precision = Literal["auto", "fp32", "bf16"]
 
 
+_WIDEST = 1 << 16  # units of a layer; a larger one is a typing error that no memory holds
+
+
 @dataclass(frozen=True)
 class DiffusionSettings:
     """Settings of the model, its training and its sampling; each default says where it comes from.
@@ -47,6 +50,7 @@ class DiffusionSettings:
     def __post_init__(self) -> None:
         for name in ("width", "blocks", "batch_size", "steps", "sampling_steps", "chunk_rows"):
             self._require(name, _is_integer(getattr(self, name), least=1), "an integer >= 1")
+        self._require("width", self.width <= _WIDEST, f"at most {_WIDEST}")
         for name in ("fourier_octaves", "gaussian_rows"):
             self._require(name, _is_integer(getattr(self, name), least=0), "an integer >= 0")
         for name in ("learning_rate", "gradient_clip", "p_std", "sigma_min", "sigma_max", "rho"):

@@ -113,7 +113,8 @@ def resolved_device(device: str) -> str:
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        torch.empty(0, device=device)
+        if torch.empty(0, device=device).is_meta:
+            raise TypeError("it holds no numbers")
     except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
         raise ValueError(
             f"device is {device!r}, which is not available on this machine, expected auto, cpu or cuda"

@@ -12,7 +12,7 @@ from cfdg_experiments.distances import Scale
 from cfdg_experiments.generators.interface import State
 from cfdg_experiments.generators.rows import rows_at
 from cfdg_rl.agents.networks import StackedMLP, adam, descend
-from cfdg_rl.ranges import COUNT, POSITIVE, check_ranges
+from cfdg_rl.ranges import COUNT, POSITIVE, WIDTH, check_ranges
 from cfdg_rl.streams import Streams
 from cfdg_rl.transitions import from_rows
 
@@ -31,7 +31,7 @@ class CuriositySettings:
     learning_rate: float = 1e-3
 
     def __post_init__(self) -> None:
-        check_ranges(self, width=COUNT, steps=COUNT, batch_size=COUNT, learning_rate=POSITIVE)
+        check_ranges(self, width=WIDTH, steps=COUNT, batch_size=COUNT, learning_rate=POSITIVE)
 
 
 class Curiosity:

@@ -20,7 +20,7 @@ from cfdg_diffusion import Streams
 from cfdg_diffusion.edm.learner import Learner, cosine
 from cfdg_experiments.generators.end_states import CHUNK, EndStates, Flagged, KindBatches
 from cfdg_experiments.generators.perceptron import Perceptron
-from cfdg_rl.ranges import COUNT, NOT_NEGATIVE, POSITIVE, check_ranges
+from cfdg_rl.ranges import COUNT, NOT_NEGATIVE, POSITIVE, WIDTH, check_ranges
 
 _FEWEST_ENDS = 2  # a range that fewer ends leave could be chance
 _SMALLEST_SHARE = 0.01  # the same, as a share of all ends
@@ -41,7 +41,7 @@ class EndSettings:
     ranges_suffice: float = 0.98  # F1 of the ranges on held-out rows from which on no classifier is trained
 
     def __post_init__(self) -> None:
-        check_ranges(self, width=COUNT, layers=COUNT, steps=COUNT, batch_size=COUNT, learning_rate=POSITIVE)
+        check_ranges(self, width=WIDTH, layers=COUNT, steps=COUNT, batch_size=COUNT, learning_rate=POSITIVE)
         check_ranges(self, ranges_suffice=NOT_NEGATIVE)  # above 1 a classifier is always trained
 
 

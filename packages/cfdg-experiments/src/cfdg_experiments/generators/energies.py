@@ -21,7 +21,7 @@ from cfdg_diffusion.edm.sampler import karras_sigmas
 from cfdg_diffusion.edm.streams import Streams as WeightStreams
 from cfdg_experiments.generators.interface import State
 from cfdg_experiments.generators.rows import rows_at
-from cfdg_rl.ranges import COUNT, POSITIVE, check_ranges
+from cfdg_rl.ranges import COUNT, POSITIVE, WIDTH, check_ranges
 from cfdg_rl.streams import Streams
 
 
@@ -44,7 +44,7 @@ class EnergySettings:
     noise_levels: int = 128  # of EDM's schedule, drawn from uniformly; EDIS takes every 16th
 
     def __post_init__(self) -> None:
-        check_ranges(self, width=COUNT, blocks=COUNT, learning_rate=POSITIVE)
+        check_ranges(self, width=WIDTH, blocks=COUNT, learning_rate=POSITIVE)
         check_ranges(self, batch_size=COUNT, negatives=COUNT, noise_levels=COUNT)
 
 

@@ -26,7 +26,7 @@ from cfdg_experiments.generators.gate import LABELS
 from cfdg_experiments.generators.rows import draw_different, rows_at
 from cfdg_rl.agents.networks import StackedMLP, descend
 from cfdg_rl.mixing import Pools
-from cfdg_rl.ranges import COUNT, NOT_NEGATIVE, POSITIVE, check_ranges
+from cfdg_rl.ranges import COUNT, NOT_NEGATIVE, POSITIVE, WIDTH, check_ranges
 from cfdg_rl.streams import Streams
 
 _FEWEST_ROWS = 4  # half of them train the classifier
@@ -48,7 +48,7 @@ class OnPolicySettings:
     rows: int = 4_000  # of each kind, at most; half of them train the classifier
 
     def __post_init__(self) -> None:
-        check_ranges(self, width=COUNT, steps=COUNT, batch_size=COUNT, rows=COUNT)
+        check_ranges(self, width=WIDTH, steps=COUNT, batch_size=COUNT, rows=COUNT)
         check_ranges(self, learning_rate=POSITIVE, weight_decay=NOT_NEGATIVE)
 
 

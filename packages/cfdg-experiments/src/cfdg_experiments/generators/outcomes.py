@@ -22,7 +22,7 @@ from cfdg_experiments.generators.ends import EndRule, EndSettings
 from cfdg_experiments.generators.outcome_parts import RIDGE, least_squares_of_parts
 from cfdg_experiments.generators.perceptron import Perceptron
 from cfdg_experiments.generators.rows import as_one
-from cfdg_rl.ranges import BELOW_ONE, COUNT, POSITIVE, SWITCH, check_ranges
+from cfdg_rl.ranges import BELOW_ONE, COUNT, POSITIVE, SWITCH, WIDTH, check_ranges
 from cfdg_rl.transitions import row_width
 
 _POSSIBLE = 1e-3  # states that look like ends are impossible where at most this share of real states does
@@ -47,7 +47,7 @@ class OutcomeSettings:
     ends: EndSettings = field(default_factory=EndSettings)
 
     def __post_init__(self) -> None:
-        check_ranges(self, width=COUNT, layers=COUNT, batch_size=COUNT, steps_share=POSITIVE, learning_rate=POSITIVE)
+        check_ranges(self, width=WIDTH, layers=COUNT, batch_size=COUNT, steps_share=POSITIVE, learning_rate=POSITIVE)
         check_ranges(self, gradient_clip=POSITIVE, ema_decay=BELOW_ONE, waves=SWITCH)
 
 
