@@ -147,6 +147,7 @@ def order() -> list[tuple[Place, str]]:
     rest = [(place, arm) for place in cheap_first for arm in OTHERS]
     fresh = [place for sample in SAMPLES.values() for place in sample]
     confirming = [(place, arm) for place in fresh for arm in (place.reference, "repeat", "cfdg-split")]
+    confirming += [(place, arm) for place in QUICK for arm in ("base-updates", "simulated")]  # to tell why
     wanted = dict.fromkeys(references + confirming + main + first + rest)
     return [(place, arm) for place, arm in wanted if not _is_the_base(place, arm)]
 

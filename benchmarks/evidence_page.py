@@ -55,7 +55,7 @@ def write_page(
     )
     draw(results | later, page.with_suffix(".png"))
     text = [counted(places, results), hypothesis(places, results), *tables(results), "#### Added cells", *tables(later)]
-    text += [part for ordinal, own in fresh.items() for part in (f"#### The {ordinal} sample", confirmation(own))]
+    text += [part for ordinal, own in fresh.items() for part in _of_sample(ordinal, own)]
     rewrite(page, "results", "\n\n".join(text))
 
 
@@ -163,6 +163,24 @@ def confirmation(results: Results) -> str:
     for other, one in compared(gaps, len(pooled)).items():
         rest = f"{interval(one)} | {p_text(one.holm)} | {one.verdict} | {one.probability:.0%}"
         lines.append(f"| {other} | {len(gaps[other])} | {rest} |")
+    return "\n".join(lines)
+
+
+def _of_sample(ordinal: str, results: Results) -> list[str]:
+    """Write head and tables of a sample of fresh seeds."""
+    names = ", ".join(place.name for place in results) or "not begun"
+    return [f"#### The {ordinal} sample", f"{names}.", confirmation(results), pooled_arms(results)]
+
+
+def pooled_arms(results: Results) -> str:
+    """Make the table of the arms' areas and final scores over the fresh seeds of all cells."""
+    lines = ["| arm | seeds | area | final |", "|" + " -- |" * 4]
+    for arm in dict.fromkeys(arm for cells in results.values() for arm in cells):
+        own = [cells[arm] for cells in results.values() if arm in cells]
+        measures = (np.concatenate([mean_height(cell) for cell in own]), np.concatenate([cell.final for cell in own]))
+        intervals = [mean_interval(values) for values in measures]
+        words = [f"{one.mean:.1f} ± {one.half_width:.1f}" for one in intervals]
+        lines.append(f"| {arm} | {len(measures[0])} | {' | '.join(words)} |")
     return "\n".join(lines)
 
 

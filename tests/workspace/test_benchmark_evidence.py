@@ -83,7 +83,9 @@ def test_every_cell_and_arm_is_listed_once_and_references_come_first(study):
     order = study.order()
     places = study.PLACES + study.ADDED
     registered = sum(len(study.ARMS) - (place.algorithm == "apl") for place in places)
-    assert len(set(order)) == len(order) == registered + 3 * sum(len(sample) for sample in study.SAMPLES.values())
+    assert (
+        len(set(order)) == len(order) == registered + 3 * sum(map(len, study.SAMPLES.values())) + 2 * len(study.QUICK)
+    )
     references = order[: len(places)]
     assert {place for place, _ in references} == set(places)
     assert all(arm == place.reference for place, arm in references)
@@ -96,6 +98,8 @@ def test_fresh_seeds_are_pooled_and_corrected_over_both_controls(page, study):
         results = {place: arms(1.0) for place in study.SAMPLES[name]}
         lines = page.confirmation(results).splitlines()[2:]
         assert [line.split(" | ")[:2] for line in lines] == [[f"| {reference}", "20"], ["| repeat", "20"]]
+        own = page.pooled_arms(results).splitlines()[2:]
+        assert [line.split(" | ")[:2] for line in own] == [[f"| {arm}", "20"] for arm in arms(1.0)]
     assert page.confirmation({}).count("\n") == 1
 
 
