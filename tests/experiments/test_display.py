@@ -41,10 +41,10 @@ def test_a_pex_cell_hides_the_pre_training_that_it_shares_with_iql(made_up):
     view, console = display(made_up, True)
     view.event(Event(CELL, "pre-training", 50, 100))
     assert "recorded:hopper-medium/iql pre-training" in text(view, console)
-    view.event(Event(CELLS["pex", "cfdg"], "fine-tuning", 1, 5000))
+    view.event(Event(CELLS["pex", "repeat"], "fine-tuning", 1, 5000))
     shown = text(view, console)
     assert "pre-training" not in shown
-    assert "recorded:hopper-medium/pex/cfdg" in shown
+    assert "recorded:hopper-medium/pex/repeat" in shown
 
 
 def test_without_a_terminal_a_finished_cell_is_a_line(made_up):

@@ -20,7 +20,7 @@ def test_a_table_has_its_cells_under_their_own_names():
     found = make_plan(TABLE_1, load_profile("quick", TABLE_1.settings["quick"]))
     assert [cell.key for cell in found.cells()] == list(found.places) == found.header.cells()
     assert found.name == "table1-quick"
-    assert found.header.pairs() == [("repeat", "base"), ("cfdg", "base")]
+    assert found.header.pairs() == [("repeat", "base"), ("cfdg-split", "base")]
 
 
 def test_the_base_is_run_once_where_only_generators_read_what_varies():

@@ -316,11 +316,11 @@ def test_a_full_disk_at_an_artifact_keeps_the_runs_results_and_names_the_file(
     cell = made_up.cell()
     policy = tmp_path / "seed0-best.safetensors"
     report = tmp_path / "table.md"
-    for path in (policy, report):
-        path.write_bytes(bytes(4 << 20))
     monkeypatch.setattr(tracking, "files_of_cell", lambda *_: [policy])
     with table() as tracker:
         size = max(path.stat().st_size for path in tracker.folder.glob("mlflow.db*")) + (1 << 20)
+        for path in (policy, report):
+            path.write_bytes(bytes(2 * size))
         with small_files(size):
             tracker.finished(cell)
             assert policy.name in tracker.problem
@@ -331,12 +331,12 @@ def test_a_full_disk_at_an_artifact_keeps_the_runs_results_and_names_the_file(
     assert len(told) == 1
     assert "the run goes on" in told[0]
     assert policy.name in told[0]
-    assert policy.stat().st_size == report.stat().st_size == 4 << 20
+    assert policy.stat().st_size == report.stat().st_size == 2 * size
     found = children(tracker, tracker.table)[0]
     assert found.info.status == "FINISHED", "what was missing is logged once there is room"
     uri = tracker.client.get_run(found.info.run_id).info.artifact_uri
     stored = Path(unquote(urlparse(uri).path))
-    assert (stored / "policies" / policy.name).stat().st_size == 4 << 20
+    assert (stored / "policies" / policy.name).stat().st_size == 2 * size
 
 
 def test_a_deleted_experiment_is_taken_out_of_the_bin(table, made_up):
