@@ -178,12 +178,8 @@ def test_rows_may_differ_by_dataset():
     assert profile_for(profile, "recorded:pointmaze-medium-play", "iql").rows == 20_000
     one = load_profile("quick", {"data.rows": {"recorded:hopper-medium": 5_000}})
     assert profile_for(one, "recorded:walker2d-medium", "iql").rows is None  # the source's own
-    assert profile_for(load_profile("reduced", {"data.rows": 300}), rows_named(), "apl").rows == 300
-
-
-def rows_named():
-    """A dataset that the reduced profile names in data.rows."""
-    return next(name for name in load_profile("reduced").data.rows if name != "others")
+    named = next(name for name in load_profile("reduced").data.rows if name != "others")
+    assert profile_for(load_profile("reduced", {"data.rows": 300}), named, "apl").rows == 300
 
 
 @pytest.mark.parametrize("wrong", [{"recorded:hopper-medium": 0}, {"others": "many"}, [5], 1.5, "all", True])

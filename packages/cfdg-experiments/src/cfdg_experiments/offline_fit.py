@@ -35,11 +35,12 @@ def load_start(cell: Cell, space: Workspace, device: torch.device, notify: Liste
     Returns:
         None for an arm without an offline fit.
     """
-    for path in start_files(cell, space):
-        if not path.exists():
-            fit_generator(cell, space, notify)
-        return load_named(path, device)["model"]
-    return None
+    files = start_files(cell, space)
+    if not files:
+        return None
+    if not files[0].exists():
+        fit_generator(cell, space, notify)
+    return load_named(files[0], device)["model"]
 
 
 def fit_generator(cell: Cell, space: Workspace, notify: Listener) -> None:

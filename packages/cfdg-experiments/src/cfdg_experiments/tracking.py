@@ -240,9 +240,8 @@ class Tracker:
         for seed, curves in seed_curves(result).items():
             if seed in cell.seeds:
                 self.runs.points(cell.seeds[seed], curves, result.steps)
-        if set(result.seeds) >= set(
-            self.header.seeds
-        ):  # a point that is logged stays, and some seeds have another mean
+        # A point that is logged stays, and some of the seeds have another mean than all of them.
+        if set(result.seeds) >= set(self.header.seeds):
             self.runs.points(cell.run, cell_curves(result), result.steps)
 
     def _finish(self, result: CellResult) -> None:

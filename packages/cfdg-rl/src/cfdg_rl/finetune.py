@@ -63,7 +63,7 @@ class FinetunePlan:
 
     def refreshes_at(self, t: int) -> bool:
         """Tell if the synthetic buffers are filled anew after environment step ``t``; at the last it would be vain."""
-        return t % self.refresh_every == 0 and t < self.steps
+        return t in self.refresh_steps
 
     @property
     def refresh_steps(self) -> range:
