@@ -21,6 +21,7 @@ import torch
 from cfdg_diffusion import ConditionalDiffusion, DiffusionSettings
 from cfdg_experiments.generators.ends import EndSettings
 from cfdg_experiments.generators.fitted import Fitted, Schedule
+from cfdg_experiments.generators.gate import Gate, GateSettings, HoldingOut
 from cfdg_experiments.generators.outcomes import OutcomeSettings
 from cfdg_experiments.generators.split import Split
 from cfdg_experiments.ring_files import RingFiles
@@ -28,6 +29,7 @@ from cfdg_experiments.throttle import Saver
 from cfdg_rl.buffer import FixedRows, Ring
 from cfdg_rl.finetune import FinetunePlan, refresh
 from cfdg_rl.mixing import Pools
+from cfdg_rl.streams import Streams
 
 SMALL = DiffusionSettings(width=16, blocks=1, sampling_steps=4, batch_size=256)
 OBS = 17
@@ -35,6 +37,7 @@ ACTIONS = 6
 COLUMNS = 2 * OBS + ACTIONS + 2
 MEGABYTE = 1 << 20
 END_SHARE = 1 / 200
+KINDS = ("joint", "split", "gated")  # whole rows, in two parts, and in two parts judged by held-out rows
 
 
 def main() -> None:
@@ -43,7 +46,7 @@ def main() -> None:
     parser.add_argument("--offline", type=int, default=400_000)
     parser.add_argument("--online", type=int, default=100_000)
     parser.add_argument("--replicas", type=int, default=5)
-    parser.add_argument("--models", nargs="+", choices=("joint", "split"), default=["joint", "split"])
+    parser.add_argument("--models", nargs="+", choices=KINDS, default=list(KINDS))
     parser.add_argument("--checkpoints", type=int, default=4)
     parser.add_argument("--weights", type=int, default=75, help="in a checkpoint, in millions")
     arguments = parser.parse_args()
@@ -56,15 +59,27 @@ def main() -> None:
 def print_memory(kind: str, offline: int, online: int, replicas: int) -> None:
     """Print the peak of resident memory during a refresh, above what there was before it."""
     plan = FinetunePlan(steps=online, refresh_every=online // 2, warm_up=0, synthetic_rows=2000)
-    refresh(generator(kind, replicas), pools(500, 100, replicas), plan)  # loads libraries and their work space
+    refill(kind, pools(500, 100, replicas), plan)  # loads libraries and their work space
     full = pools(offline, online, replicas)
     data = 4 * COLUMNS * (offline + replicas * online)
     begin_peak()
     before = resident("VmRSS")
-    refresh(generator(kind, replicas), full, plan)
+    refill(kind, full, plan)
     grown = resident("VmHWM") - before
     sizes = f"{kind}: data {data / MEGABYTE:.0f} MiB, refresh {grown / MEGABYTE:.0f} MiB more"
     print(f"{sizes}: the peak is {1 + grown / data:.2f} x the data")
+
+
+def refill(kind: str, full: Pools, plan: FinetunePlan) -> None:
+    """Refresh the synthetic buffers, and judge them where the kind says so."""
+    replicas = len(full.online.view())
+    model = generator(kind, replicas)
+    if kind != "gated":
+        refresh(model, full, plan)
+        return
+    held = HoldingOut(model, GateSettings().held_out_every, plan.margin, Streams(range(replicas), "held out"))
+    refresh(held, full, plan)
+    Gate(OBS, ACTIONS, Streams(range(replicas), "gate"))(full, held.failed, held.complete)
 
 
 def generator(kind: str, replicas: int) -> Fitted:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from cfdg_experiments.generators import Jitter, JitterSettings, Repeat
-from cfdg_experiments.generators.rows import CHUNK, LabelledRows, StoredRows
+from cfdg_experiments.generators.rows import CHUNK, StoredRows
 from cfdg_rl.finetune import join
 from cfdg_rl.transitions import from_rows
 
@@ -23,15 +23,6 @@ def test_repeat_hands_out_real_rows_of_the_label_and_replica(data):
             assert members(drawn[r][data.asked[r] == label]) <= members(own)
 
 
-def test_labelled_rows_are_drawn_uniformly_also_where_replicas_hold_different_counts(data):
-    labels = torch.tensor([[0, 1, 1, 1], [1, 0, 0, 0]])
-    rows = torch.arange(8.0).reshape(2, 4, 1)
-    drawn = LabelledRows(rows, labels).draw(torch.ones(2, 30_000, dtype=torch.long), data.streams("test"))
-    assert drawn[1].unique().tolist() == [4.0]
-    shares = torch.stack([(drawn[0] == value).float().mean() for value in (1, 2, 3)])
-    torch.testing.assert_close(shares, torch.full((3,), 1 / 3), atol=0.01, rtol=0)
-
-
 @pytest.fixture
 def parts():
     """Shared offline rows and two parts of each replica's own online rows, one of them empty."""
@@ -41,10 +32,18 @@ def parts():
     return [(shared, 0), *((rows, 1) for rows in own)]
 
 
-def test_rows_of_parts_are_drawn_as_from_the_joined_rows(data, parts):
-    asked = torch.arange(500).remainder(2).expand(2, -1)
-    stored = StoredRows(parts, 2).draw(asked, data.streams("test"))
-    assert torch.equal(stored, LabelledRows(*join(parts)).draw(asked, data.streams("test")))
+def test_rows_of_parts_are_drawn_uniformly_from_all_rows_of_their_label(data):
+    own = [torch.arange(float(count)).reshape(1, count, 1).expand(2, -1, -1) for count in (1, 0, 3)]
+    stored = StoredRows([(own[0] + 1, 1), (own[1], 1), (own[2] + 2, 1), (own[2][0] - 9, 0)], 2)
+    drawn = stored.draw(torch.ones(2, 30_000, dtype=torch.long), data.streams("test"))
+    shares = torch.stack([(drawn == value).float().mean((1, 2)) for value in (1, 2, 3, 4)])
+    torch.testing.assert_close(shares, torch.full((4, 2), 1 / 4), atol=0.01, rtol=0)
+    assert not torch.equal(drawn[0], drawn[1]), "replicas draw by themselves"
+
+
+def test_a_label_without_rows_is_refused(data, parts):
+    with pytest.raises(ValueError, match="label 2 has 0 rows in the latest fit, expected at least 1"):
+        StoredRows(parts, 2).draw(torch.full((2, 5), 2), data.streams("test"))
 
 
 def test_parts_are_kept_without_a_copy_and_measured_as_their_union(parts):

@@ -17,11 +17,13 @@ from torch import Tensor
 
 from cfdg_diffusion.edm.losses import DivergenceError
 from cfdg_experiments.distances import Scale, sliced_wasserstein
+from cfdg_experiments.generators.fitted import select_label
 from cfdg_experiments.generators.interface import ResumableGenerator, State
 from cfdg_experiments.generators.outcomes import least_squares
-from cfdg_experiments.generators.rows import LabelledRows, draw_different
-from cfdg_rl.finetune import bounds
+from cfdg_experiments.generators.rows import StoredRows, draw_different
+from cfdg_rl.finetune import fit_generator, joint_bounds
 from cfdg_rl.mixing import OFFLINE, ONLINE, Pools
+from cfdg_rl.protocols import Parts
 from cfdg_rl.ranges import COUNT, PLURAL, POSITIVE, check_ranges
 from cfdg_rl.streams import Streams
 
@@ -79,16 +81,19 @@ class HoldingOut:
 
     def fit(self, rows: Tensor, labels: Tensor) -> object:
         """Fit on those of the rows ``(R, N, D)`` with labels ``(R, N)`` that are not held out."""
+        return self.fit_parts([(select_label(rows, labels, label), label) for label in labels.unique().tolist()])
+
+    def fit_parts(self, parts: Parts) -> object:
+        """Fit on those of the rows of parts that are not held out; no row is copied for a generator that takes parts.
+
+        The rows have to stay as they are until the last sample.
+        """
         if self._diverged:
             self.generator.restore(self._initial)
-        seen = torch.ones(rows.shape[1], dtype=torch.bool, device=rows.device)
-        for label in LABELS.values():
-            places = (labels[0] == label).nonzero()[:, 0]
-            seen[places[is_held_out(len(places), self.every, rows.device)]] = False
-        self.real = LabelledRows(rows, labels)
-        self.range = bounds(rows, self.margin)
+        self.real = StoredRows(parts, len(self.streams))
+        self.range = joint_bounds(parts, self.margin)
         try:
-            report = self.generator.fit(rows[:, seen], labels[:, seen])
+            report = fit_generator(self.generator, seen_parts(parts, self.every))
         except DivergenceError as error:
             self._diverged = True
             return error
@@ -179,8 +184,8 @@ class Gate:
     ) -> tuple[Tensor, Tensor]:
         """Compare generated ``(R, n, D)`` with real rows ``(R or 1, N, D)`` of a label: distance, error ``(R,)``."""
         out = is_held_out(real.shape[1], self.settings.held_out_every, real.device)
-        held_out = self._pick(real[:, out])
-        fitted = self._pick(real[:, ~out])
+        held_out = self._pick(real, out.nonzero()[:, 0])
+        fitted = self._pick(real, (~out).nonzero()[:, 0])
         generated = self._pick(generated)
         if min(part.shape[1] for part in (held_out, fitted, generated)) < _FEWEST_ROWS:
             nothing = torch.full((len(self.streams),), torch.nan, device=real.device)
@@ -216,8 +221,8 @@ class Gate:
             found.append(errors[0] / errors[1].clamp(min=_SMALLEST_ERROR))
         return torch.stack(found)
 
-    def _pick(self, rows: Tensor) -> Tensor:
-        return draw_different(rows, self.settings.rows, self.streams)
+    def _pick(self, rows: Tensor, places: Tensor | None = None) -> Tensor:
+        return draw_different(rows, self.settings.rows, self.streams, places)
 
     def state(self) -> dict[str, Any]:
         """Return the random streams."""
@@ -231,3 +236,19 @@ class Gate:
 def is_held_out(rows: int, every: int, device: torch.device) -> Tensor:
     """Mark the last of every ``every`` rows of a label, in the order of its buffer: ``(N,)`` booleans."""
     return torch.arange(rows, device=device) % every == every - 1
+
+
+def seen_parts(parts: Parts, every: int) -> list[tuple[Tensor, int]]:
+    """Make views of the rows that are not held out, see :func:`is_held_out`: the first of every few, the second, ...
+
+    A label may have several parts, whose rows are counted together.
+    """
+    counted: dict[int, int] = {}
+    found = []
+    for rows, label in parts:
+        before = counted.get(label, 0)
+        counted[label] = before + rows.shape[-2]
+        held_out = (-1 - before) % every
+        views = [rows[..., first::every, :] for first in range(every) if first != held_out]
+        found += [(view, label) for view in views if view.shape[-2]]
+    return found

@@ -19,9 +19,17 @@ def rows_at(rows: Tensor, index: Tensor) -> Tensor:
     return rows.expand(len(index), -1, -1).gather(1, index[..., None].expand(-1, -1, rows.shape[2]))
 
 
-def draw_different(rows: Tensor, count: int, streams: Streams) -> Tensor:
-    """Draw ``(R, n, D)`` different rows of each replica in random order; all N where there are fewer than ``count``."""
-    return rows_at(rows, streams.uniform(rows.shape[1]).argsort(dim=1)[:, :count])
+def draw_different(rows: Tensor, count: int, streams: Streams, places: Tensor | None = None) -> Tensor:
+    """Draw ``(R, n, D)`` different rows of each replica in random order; all where there are fewer than ``count``.
+
+    Args:
+        rows: ``(R or 1, N, D)``; none but those drawn are copied.
+        count: n.
+        streams: randomness.
+        places: ``(M,)`` indices of the rows to draw from; None for all of them.
+    """
+    order = streams.uniform(rows.shape[1] if places is None else len(places)).argsort(dim=1)[:, :count]
+    return rows_at(rows, order if places is None else places[order])
 
 
 def as_one(parts: Parts) -> Tensor:
@@ -38,35 +46,8 @@ def as_one(parts: Parts) -> Tensor:
     return rows if rows.dim() == 3 else rows[None]
 
 
-class LabelledRows:
-    """Rows with a replica axis, from which rows of given labels are drawn uniformly.
-
-    Args:
-        rows: ``(R, N, D)``, kept without a copy.
-        labels: ``(R, N)`` non-negative integers.
-    """
-
-    def __init__(self, rows: Tensor, labels: Tensor) -> None:
-        self.rows = rows
-        self._by_label = labels.argsort(dim=1, stable=True)
-        kinds = range(int(labels.max()) + 1)
-        self._counts = torch.stack([(labels == label).sum(1) for label in kinds], dim=1)
-        self._first = self._counts.cumsum(1) - self._counts
-
-    def draw(self, labels: Tensor, streams: Streams) -> Tensor:
-        """Draw one row ``(R, n, D)`` for each label ``(R, n)``.
-
-        Raises:
-            ValueError: if a label has no rows.
-        """
-        place = _places(labels, self._counts, streams)
-        index = self._by_label.gather(1, self._first.gather(1, labels) + place)
-        replica = torch.arange(len(index), device=index.device)[:, None] * self.rows.shape[1]
-        return self.rows.flatten(0, 1)[index + replica]
-
-
 class StoredRows:
-    """Rows of labelled parts where they are stored; draws what :class:`LabelledRows` of the joined parts draws.
+    """Rows of labelled parts where they are stored, from which rows of given labels are drawn uniformly.
 
     No row is copied: the rows have to stay as they are until the last draw.
 
