@@ -14,7 +14,8 @@ import argparse
 import functools
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -35,7 +36,9 @@ class Place:
         refresh_every: environment steps between refreshes.
         extra: generated rows come on top of the real ones of a batch.
         first_seed: of ten.
-        profile: of the settings; "quick" is a cell of that profile as it is, but for its seeds.
+        profile: of the settings; "quick" is a cell of that profile as it is, but for its seeds and ``changes``.
+        changes: keys of such a profile that differ, with their values.
+        note: what these are, where the name would not tell.
     """
 
     dataset: str
@@ -46,6 +49,8 @@ class Place:
     extra: bool = False
     first_seed: int = 0
     profile: str = SETTINGS
+    changes: Mapping[str, object] = field(default_factory=dict, hash=False)
+    note: str = ""
 
     @property
     def name(self) -> str:
@@ -53,7 +58,7 @@ class Place:
         fresh = f" every {self.refresh_every}" if self.refresh_every != 600 else ""
         extra = " extra" if self.extra else ""
         seeds = f" seeds {self.first_seed} to {self.first_seed + 9}" if self.first_seed else ""
-        own = "" if self.profile == SETTINGS else f" {self.profile}"
+        own = "" if self.profile == SETTINGS else f" {self.profile}{self.note}"
         return f"{self.algorithm} {self.dataset} {self.rows // 1000}k x{self.updates}{own}{fresh}{extra}{seeds}"
 
     @property
@@ -71,7 +76,7 @@ def _settings(place: Place) -> CellProfile:
     dataset = f"recorded:{place.dataset}"
     seeds = list(range(place.first_seed, place.first_seed + 10))
     if place.profile != SETTINGS:
-        own = load_profile(place.profile, {"device": "cpu", "seeds": seeds})
+        own = load_profile(place.profile, {"device": "cpu", "seeds": seeds, **place.changes})
         return profile_for(own, dataset, place.algorithm)
     changes = {
         "device": "cpu",
@@ -122,6 +127,15 @@ QUICK = tuple(
     Place("halfcheetah-medium-replay", 60_000, "apl", 5, refresh_every=2000, first_seed=first, profile="quick")
     for first in (10, 20)
 )
+ABLATED = {  # the first ten seeds of QUICK, each with one thing as in the registered cell of its robot and algorithm
+    "20,000 rows": replace(QUICK[0], rows=20_000, changes={"data.rows": 20_000}),
+    "networks and batches of 64": replace(
+        QUICK[0],
+        changes={"apl.td3_bc.hidden": [64, 64], "apl.pretrain.batch_size": 64, "apl.finetune.batch_size": 64},
+        note=" narrow",
+    ),
+    "four refreshes": replace(QUICK[0], refresh_every=600, changes={"apl.finetune.refresh_every": 600}),
+}
 EXPANDED = tuple(Place("halfcheetah-medium", 5000, "pex", 5, first_seed=first) for first in (10, 20))
 SAMPLES = {"second": CONFIRMED, "third": QUICK, "fourth": EXPANDED}  # of fresh seeds
 FIRST = ("base-share", "repeat", "simulated", "cfdg-split", "base")  # of every cell before any other arm
@@ -148,6 +162,7 @@ def order() -> list[tuple[Place, str]]:
     fresh = [place for sample in SAMPLES.values() for place in sample]
     confirming = [(place, arm) for place in fresh for arm in (place.reference, "repeat", "cfdg-split")]
     confirming += [(place, arm) for place in QUICK for arm in ("base-updates", "simulated")]  # to tell why
+    confirming += [(place, arm) for place in ABLATED.values() for arm in ("base", "cfdg-split")]
     wanted = dict.fromkeys(references + confirming + main + first + rest)
     return [(place, arm) for place, arm in wanted if not _is_the_base(place, arm)]
 
@@ -190,7 +205,7 @@ def main() -> None:
     else:
         from evidence_page import write_page
 
-        write_page(PLACES, ADDED, SAMPLES, ARMS, space, arguments.page)
+        write_page(PLACES, ADDED, SAMPLES, (QUICK[0], ABLATED), ARMS, space, arguments.page)
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ def write_page(
     places: Sequence[Place],
     added: Sequence[Place],
     samples: Mapping[str, Sequence[Place]],
+    ablation: tuple[Place, Mapping[str, Place]],
     arms: Sequence[str],
     space: Workspace,
     page: Path,
@@ -42,6 +43,7 @@ def write_page(
         places: registered cells, over which the first hypothesis is corrected.
         added: cells that were added later; they have tables and no verdict.
         samples: by ordinal, cells of fresh seeds, pooled in one table with a verdict of its own.
+        ablation: a cell in which the arm helps, and cells that differ from it in what their keys say.
         arms: names of the arms.
         space: folder of the study.
         page: page that is written.
@@ -49,13 +51,16 @@ def write_page(
     results = read(places, arms, space)
     later = read(added, arms, space)
     fresh = {ordinal: read(own, arms, space) for ordinal, own in samples.items()}
-    everything = [results, later, *fresh.values()]
+    whole, altered = ablation
+    varied = read([whole, *altered.values()], arms, space)
+    everything = [results, later, *fresh.values(), {place: own for place, own in varied.items() if place != whole}]
     write_text(
         page.with_suffix(".csv"), raw_scores({place: cells for own in everything for place, cells in own.items()})
     )
     draw(results | later, page.with_suffix(".png"))
     text = [counted(places, results), hypothesis(places, results), *tables(results), "#### Added cells", *tables(later)]
     text += [part for ordinal, own in fresh.items() for part in _of_sample(ordinal, own)]
+    text += ["#### What makes it help", ablated(varied, whole, altered)]
     rewrite(page, "results", "\n\n".join(text))
 
 
@@ -181,6 +186,26 @@ def pooled_arms(results: Results) -> str:
         intervals = [mean_interval(values) for values in measures]
         words = [f"{one.mean:.1f} ± {one.half_width:.1f}" for one in intervals]
         lines.append(f"| {arm} | {len(measures[0])} | {' | '.join(words)} |")
+    return "\n".join(lines)
+
+
+def ablated(results: Results, whole: Place, altered: Mapping[str, Place]) -> str:
+    """Make the table of a helping cell and of those that differ from it in one thing: gains, and what the thing takes.
+
+    Intervals are of paired seeds and not corrected.
+    """
+    lines = [f"| | {whole.reference}, area | {ARM}, area | gain | gain − gain of the first line |", "|" + " -- |" * 5]
+    found = {words: results.get(place, {}) for words, place in {"as it is": whole, **altered}.items()}
+    whole_cells = found["as it is"]
+    first = gap(whole_cells, ARM, whole.reference)
+    for words, cells in found.items():
+        own = gap(cells, ARM, whole.reference)
+        if own is None or first is None:
+            continue
+        areas = [mean_interval(mean_height(cells[arm])) for arm in (whole.reference, ARM)]
+        parts = [f"{one.mean:.1f} ± {one.half_width:.1f}" for one in areas]
+        gains = [interval(next(iter(compared({words: gains}, 1).values()))) for gains in (own, own - first)]
+        lines.append(f"| {words} | {' | '.join(parts)} | {gains[0]} | {gains[1] if cells is not whole_cells else ''} |")
     return "\n".join(lines)
 
 

@@ -1,6 +1,7 @@
 """Verdicts of the study's page: both controls, corrected over all registered cells, finished or not."""
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -83,9 +84,8 @@ def test_every_cell_and_arm_is_listed_once_and_references_come_first(study):
     order = study.order()
     places = study.PLACES + study.ADDED
     registered = sum(len(study.ARMS) - (place.algorithm == "apl") for place in places)
-    assert (
-        len(set(order)) == len(order) == registered + 3 * sum(map(len, study.SAMPLES.values())) + 2 * len(study.QUICK)
-    )
+    fresh = 3 * sum(map(len, study.SAMPLES.values())) + 2 * len(study.QUICK) + 2 * len(study.ABLATED)
+    assert len(set(order)) == len(order) == registered + fresh
     references = order[: len(places)]
     assert {place for place, _ in references} == set(places)
     assert all(arm == place.reference for place, arm in references)
@@ -101,6 +101,36 @@ def test_fresh_seeds_are_pooled_and_corrected_over_both_controls(page, study):
         own = page.pooled_arms(results).splitlines()[2:]
         assert [line.split(" | ")[:2] for line in own] == [[f"| {arm}", "20"] for arm in arms(1.0)]
     assert page.confirmation({}).count("\n") == 1
+
+
+def flat(settings, prefix=""):
+    """Name the settings of nested groups by dotted keys."""
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def test_cells_of_the_ablation_differ_from_the_helping_one_in_what_they_say(study):
+    whole = dict(flat(asdict(study.QUICK[0].cell("cfdg-split").profile)))
+    names = set()
+    for place in study.ABLATED.values():
+        own = dict(flat(asdict(place.cell("cfdg-split").profile)))
+        names.add(frozenset(key for key in own if own[key] != whole[key]))
+    sizes = {"learner.hidden", "pretrain.batch_size", "finetune.batch_size"}
+    assert names == {frozenset({"rows"}), frozenset({"finetune.refresh_every"}), frozenset(sizes)}
+    assert len({place.name for place in (*study.QUICK, *study.ABLATED.values())}) == 5
+
+
+def test_what_a_thing_takes_is_the_paired_difference_of_gains(page, study):
+    whole, place = study.QUICK[0], study.ABLATED["four refreshes"]
+    results = {whole: arms(3.0), place: arms(1.0)}
+    first, other = page.ablated(results, whole, {"four refreshes": place}).splitlines()[2:]
+    assert first.startswith("| as it is |")
+    assert first.endswith("|  |")
+    assert other.endswith("| -2.0 [-2.0, -2.0] |")
+    assert page.ablated({whole: arms(3.0)}, whole, {"four refreshes": place}).count("\n") == 2
 
 
 def test_a_fresher_cell_takes_as_many_steps_of_the_generator(study):
