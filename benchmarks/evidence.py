@@ -127,14 +127,23 @@ QUICK = tuple(
     Place("halfcheetah-medium-replay", 60_000, "apl", 5, refresh_every=2000, first_seed=first, profile="quick")
     for first in (10, 20)
 )
-ABLATED = {  # the first ten seeds of QUICK, each with one thing as in the registered cell of its robot and algorithm
-    "20,000 rows": replace(QUICK[0], rows=20_000, changes={"data.rows": 20_000}),
-    "networks and batches of 64": replace(
-        QUICK[0],
-        changes={"apl.td3_bc.hidden": [64, 64], "apl.pretrain.batch_size": 64, "apl.finetune.batch_size": 64},
-        note=" narrow",
+ABLATED = {  # the first ten seeds of QUICK, each with one thing that differs; a place and an arm
+    "20,000 rows": (replace(QUICK[0], rows=20_000, changes={"data.rows": 20_000}), "cfdg-split"),
+    "networks and batches of 64": (
+        replace(
+            QUICK[0],
+            changes={"apl.td3_bc.hidden": [64, 64], "apl.pretrain.batch_size": 64, "apl.finetune.batch_size": 64},
+            note=" narrow",
+        ),
+        "cfdg-split",
     ),
-    "four refreshes": replace(QUICK[0], refresh_every=600, changes={"apl.finetune.refresh_every": 600}),
+    "four refreshes": (
+        replace(QUICK[0], refresh_every=600, changes={"apl.finetune.refresh_every": 600}),
+        "cfdg-split",
+    ),
+    "the paper's joint model": (QUICK[0], "cfdg"),
+    "a gate": (QUICK[0], "cfdg-split-gated"),
+    "a gate and the adaptive ratio": (QUICK[0], "cfdg-split-adaptive"),
 }
 EXPANDED = tuple(Place("halfcheetah-medium", 5000, "pex", 5, first_seed=first) for first in (10, 20))
 SAMPLES = {"second": CONFIRMED, "third": QUICK, "fourth": EXPANDED}  # of fresh seeds
@@ -162,7 +171,7 @@ def order() -> list[tuple[Place, str]]:
     fresh = [place for sample in SAMPLES.values() for place in sample]
     confirming = [(place, arm) for place in fresh for arm in (place.reference, "repeat", "cfdg-split")]
     confirming += [(place, arm) for place in QUICK for arm in ("base-updates", "simulated")]  # to tell why
-    confirming += [(place, arm) for place in ABLATED.values() for arm in ("base", "cfdg-split")]
+    confirming += [own for place, arm in ABLATED.values() for own in ((place, place.reference), (place, arm))]
     wanted = dict.fromkeys(references + confirming + main + first + rest)
     return [(place, arm) for place, arm in wanted if not _is_the_base(place, arm)]
 

@@ -15,7 +15,7 @@ from cfdg_experiments.cells import Workspace
 from cfdg_experiments.comparisons import Comparison, holm, paired_mean, probability_of_improvement
 from cfdg_experiments.evidence import mean_height
 from cfdg_experiments.results import CellResult, write_text
-from cfdg_experiments.statistics import mean_interval, paired_scores
+from cfdg_experiments.statistics import Estimate, mean_interval, paired_scores
 from cfdg_experiments.text_table import csv_table
 from markers import rewrite
 
@@ -32,7 +32,7 @@ def write_page(
     places: Sequence[Place],
     added: Sequence[Place],
     samples: Mapping[str, Sequence[Place]],
-    ablation: tuple[Place, Mapping[str, Place]],
+    ablation: tuple[Place, Mapping[str, tuple[Place, str]]],
     arms: Sequence[str],
     space: Workspace,
     page: Path,
@@ -43,7 +43,7 @@ def write_page(
         places: registered cells, over which the first hypothesis is corrected.
         added: cells that were added later; they have tables and no verdict.
         samples: by ordinal, cells of fresh seeds, pooled in one table with a verdict of its own.
-        ablation: a cell in which the arm helps, and cells that differ from it in what their keys say.
+        ablation: a cell in which the arm helps; by what differs, a cell and an arm.
         arms: names of the arms.
         space: folder of the study.
         page: page that is written.
@@ -52,7 +52,7 @@ def write_page(
     later = read(added, arms, space)
     fresh = {ordinal: read(own, arms, space) for ordinal, own in samples.items()}
     whole, altered = ablation
-    varied = read([whole, *altered.values()], arms, space)
+    varied = read([whole, *(place for place, _ in altered.values())], arms, space)
     everything = [results, later, *fresh.values(), {place: own for place, own in varied.items() if place != whole}]
     write_text(
         page.with_suffix(".csv"), raw_scores({place: cells for own in everything for place, cells in own.items()})
@@ -151,7 +151,7 @@ def hypothesis(places: Sequence[Place], results: Results) -> str:
     """Make the table of the first hypothesis."""
     lines = ["| cell | cfdg-split − base-share | Holm p | cfdg-split − repeat | Holm p | verdict |", "|" + " -- |" * 6]
     for place, verdict in verdicts(places, results).items():
-        parts = [f"{interval(one)} | {p_text(one.holm)}" for one in (verdict.share, verdict.repeat)]
+        parts = [f"{interval(one.difference)} | {p_text(one.holm)}" for one in (verdict.share, verdict.repeat)]
         lines.append(f"| {place.name} | {' | '.join(parts)} | {verdict.word} |")
     return "\n".join(lines)
 
@@ -166,7 +166,7 @@ def confirmation(results: Results) -> str:
     gaps = {other: np.concatenate(found) for other, found in pooled.items() if found}
     lines = [f"| {ARM} − | seeds | area | Holm p | verdict | seeds better |", "|" + " -- |" * 6]
     for other, one in compared(gaps, len(pooled)).items():
-        rest = f"{interval(one)} | {p_text(one.holm)} | {one.verdict} | {one.probability:.0%}"
+        rest = f"{interval(one.difference)} | {p_text(one.holm)} | {one.verdict} | {one.probability:.0%}"
         lines.append(f"| {other} | {len(gaps[other])} | {rest} |")
     return "\n".join(lines)
 
@@ -189,23 +189,24 @@ def pooled_arms(results: Results) -> str:
     return "\n".join(lines)
 
 
-def ablated(results: Results, whole: Place, altered: Mapping[str, Place]) -> str:
-    """Make the table of a helping cell and of those that differ from it in one thing: gains, and what the thing takes.
+def ablated(results: Results, whole: Place, altered: Mapping[str, tuple[Place, str]]) -> str:
+    """Make the table of a helping cell and of what differs from it in one thing: gains, and what the thing changes.
 
     Intervals are of paired seeds and not corrected.
     """
-    lines = [f"| | {whole.reference}, area | {ARM}, area | gain | gain − gain of the first line |", "|" + " -- |" * 5]
-    found = {words: results.get(place, {}) for words, place in {"as it is": whole, **altered}.items()}
-    whole_cells = found["as it is"]
-    first = gap(whole_cells, ARM, whole.reference)
-    for words, cells in found.items():
-        own = gap(cells, ARM, whole.reference)
-        if own is None or first is None:
+    head = f"|  | {whole.reference}, area | arm, area | gain | gain − gain of the first line |"
+    lines = [head, "|" + " -- |" * 5]
+    first: np.ndarray | None = None
+    for words, (place, arm) in {f"{ARM} as it is": (whole, ARM), **altered}.items():
+        cells = results.get(place, {})
+        own = gap(cells, arm, whole.reference)
+        if own is None:
             continue
-        areas = [mean_interval(mean_height(cells[arm])) for arm in (whole.reference, ARM)]
+        areas = [mean_interval(mean_height(cells[name])) for name in (whole.reference, arm)]
         parts = [f"{one.mean:.1f} ± {one.half_width:.1f}" for one in areas]
-        gains = [interval(next(iter(compared({words: gains}, 1).values()))) for gains in (own, own - first)]
-        lines.append(f"| {words} | {' | '.join(parts)} | {gains[0]} | {gains[1] if cells is not whole_cells else ''} |")
+        parts += [interval(paired_mean([own])[0]), "" if first is None else interval(paired_mean([own - first])[0])]
+        first = own if first is None else first
+        lines.append(f"| {words} | {' | '.join(parts)} |")
     return "\n".join(lines)
 
 
@@ -231,14 +232,14 @@ def _table(place: Place, cells: Mapping[str, CellResult]) -> str:
         rest = ["", "", "", ""]
         if arm in found:
             one = found[arm]
-            rest = [interval(one), p_text(one.holm), one.verdict, f"{one.probability:.0%}"]
+            rest = [interval(one.difference), p_text(one.holm), one.verdict, f"{one.probability:.0%}"]
         lines.append("| " + " | ".join([arm, *words, *rest]) + " |")
     return "\n".join(lines)
 
 
-def interval(one: Comparison) -> str:
+def interval(one: Estimate) -> str:
     """Write a difference with its 95 % interval."""
-    return f"{one.difference.mean:+.1f} [{one.difference.low:.1f}, {one.difference.high:.1f}]"
+    return f"{one.mean:+.1f} [{one.low:.1f}, {one.high:.1f}]"
 
 
 def p_text(p: float) -> str:

@@ -84,7 +84,7 @@ def test_every_cell_and_arm_is_listed_once_and_references_come_first(study):
     order = study.order()
     places = study.PLACES + study.ADDED
     registered = sum(len(study.ARMS) - (place.algorithm == "apl") for place in places)
-    fresh = 3 * sum(map(len, study.SAMPLES.values())) + 2 * len(study.QUICK) + 2 * len(study.ABLATED)
+    fresh = 3 * sum(map(len, study.SAMPLES.values())) + 2 * len(study.QUICK) + 2 * 3 + 3
     assert len(set(order)) == len(order) == registered + fresh
     references = order[: len(places)]
     assert {place for place, _ in references} == set(places)
@@ -115,22 +115,23 @@ def flat(settings, prefix=""):
 def test_cells_of_the_ablation_differ_from_the_helping_one_in_what_they_say(study):
     whole = dict(flat(asdict(study.QUICK[0].cell("cfdg-split").profile)))
     names = set()
-    for place in study.ABLATED.values():
-        own = dict(flat(asdict(place.cell("cfdg-split").profile)))
+    for place, arm in study.ABLATED.values():
+        own = dict(flat(asdict(place.cell(arm).profile)))
         names.add(frozenset(key for key in own if own[key] != whole[key]))
     sizes = {"learner.hidden", "pretrain.batch_size", "finetune.batch_size"}
-    assert names == {frozenset({"rows"}), frozenset({"finetune.refresh_every"}), frozenset(sizes)}
-    assert len({place.name for place in (*study.QUICK, *study.ABLATED.values())}) == 5
+    assert names == {frozenset(), frozenset({"rows"}), frozenset({"finetune.refresh_every"}), frozenset(sizes)}
+    assert len({place.name for place, _ in study.ABLATED.values()}) == 4
 
 
-def test_what_a_thing_takes_is_the_paired_difference_of_gains(page, study):
-    whole, place = study.QUICK[0], study.ABLATED["four refreshes"]
-    results = {whole: arms(3.0), place: arms(1.0)}
-    first, other = page.ablated(results, whole, {"four refreshes": place}).splitlines()[2:]
-    assert first.startswith("| as it is |")
+def test_what_a_thing_changes_is_the_paired_difference_of_gains(page, study):
+    whole, place = study.QUICK[0], study.ABLATED["four refreshes"][0]
+    altered = {"four refreshes": (place, "cfdg-split"), "a control": (whole, "repeat"), "more": (place, "unfinished")}
+    first, *others = page.ablated({whole: arms(3.0), place: arms(1.0)}, whole, altered).splitlines()[2:]
+    assert first.startswith("| cfdg-split as it is |")
     assert first.endswith("|  |")
-    assert other.endswith("| -2.0 [-2.0, -2.0] |")
-    assert page.ablated({whole: arms(3.0)}, whole, {"four refreshes": place}).count("\n") == 2
+    assert others[0].endswith("| -2.0 [-2.0, -2.0] |")
+    assert others[1].startswith("| a control |")
+    assert len(others) == 2
 
 
 def test_a_fresher_cell_takes_as_many_steps_of_the_generator(study):
