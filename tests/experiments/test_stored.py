@@ -187,7 +187,7 @@ def test_a_unit_that_is_killed_goes_on_elsewhere_to_the_same_result(planned, uri
         run_unit(cell.run_id, uri)
     monkeypatch.setattr(UnitRun, "save", save)
     folder = CellFolder(Store(uri), cell.folder)
-    assert (folder.latest().state, folder.manifests()[-1]["step"]) == ("stopped", 26)
+    assert (folder.latest().state, folder.latest().step, folder.manifests()[-1]["step"]) == ("stopped", 26, 26)
     begun = []
     restore = CellRun.restore
     monkeypatch.setattr(CellRun, "restore", lambda self, *state: restore(self, *state) or begun.append(self.done))
@@ -201,8 +201,19 @@ def test_a_unit_that_is_killed_goes_on_elsewhere_to_the_same_result(planned, uri
     assert policies == {f"policies/seed{seed}-{kind}.safetensors" for seed in (0, 1) for kind in ("best", "final")}
     print_status(uri)
     assert "2 done" in capsys.readouterr().out
+    for stage in ("pretrain", "cells"):
+        assert main(["status", "--store", uri, "--todo", stage]) == 0
+    assert capsys.readouterr().out == ""
     assert main(["report", "--store", uri, "--out", str(tmp_path / "runs")]) == 0
     assert (tmp_path / "runs" / "table1-quick" / "scores.csv").exists()
+
+
+def test_what_is_to_do_is_listed_for_a_scheduler_one_run_id_a_line(planned, uri, capsys):
+    for stage, own in (("pretrain", 0), ("cells", 1)):
+        assert main(["status", "--store", uri, "--todo", stage]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert lines == [unit.run_id for unit in units_of(planned) if unit.stage == own]
+        assert lines
 
 
 def test_a_unit_that_is_asked_to_end_writes_a_checkpoint_first(planned, uri, tmp_path, monkeypatch):

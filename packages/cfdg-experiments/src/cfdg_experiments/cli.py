@@ -68,6 +68,8 @@ def _add_store(commands: argparse._SubParsersAction) -> None:
     cell.add_argument("--scratch", type=Path, help="where work is done (default: a temporary folder)")
     cell.set_defaults(command=_cell)
     status = commands.add_parser("status", help="what is done, running, failed and waiting in a store")
+    words = "print the run ids of a stage that are not done, one per line, for the jobs of a scheduler"
+    status.add_argument("--todo", choices=("pretrain", "cells"), help=words)
     status.set_defaults(command=_status)
     report = commands.add_parser("report", help="tables and pictures of the finished cells of a store, at any time")
     report.add_argument("--out", type=Path, default=Path("runs"), help="where they go (default: runs)")
@@ -179,9 +181,12 @@ def _cell(arguments: argparse.Namespace) -> int:
 
 
 def _status(arguments: argparse.Namespace) -> int:
-    from cfdg_experiments.stored_study import print_status
+    from cfdg_experiments.stored_study import print_status, unfinished
 
-    print_status(arguments.store)
+    if arguments.todo is None:
+        print_status(arguments.store)
+    else:
+        sys.stdout.writelines(f"{run_id}\n" for run_id in unfinished(arguments.store, arguments.todo))
     return 0
 
 

@@ -62,16 +62,17 @@ def run_unit(run_id: str, uri: str, scratch: Path | None = None, stops: Callable
     offline = CellFolder(store, f"pretrain/{unit.needs}")
     if unit.needs and offline.result() is None:
         raise WaitingError(f"{unit.name}: its pre-training {unit.needs} is not done; run it first")
-    attempt = folder.begin()
-    try:
-        with scratch_folder(scratch) as place:
-            UnitRun(unit, folder, attempt, place, stops).run(offline)
-    except BaseException as error:
-        failed = isinstance(error, Exception) and not isinstance(error, StoppedError)
-        state = "failed" if failed else "stopped"
-        folder.note(attempt, state=state, error=f"{type(error).__name__}: {error}".splitlines()[0])
-        raise
-    return f"{unit.name} is done, attempt {attempt.number}"
+    with scratch_folder(scratch) as place:
+        run = UnitRun(unit, folder, folder.begin(), place, stops)
+        try:
+            run.run(offline)
+        except BaseException as error:
+            failed = isinstance(error, Exception) and not isinstance(error, StoppedError)
+            state = "failed" if failed else "stopped"
+            words = f"{type(error).__name__}: {error}".splitlines()[0]
+            folder.note(run.attempt, state=state, step=run.step, error=words)
+            raise
+    return f"{unit.name} is done, attempt {run.attempt.number}"
 
 
 class UnitRun:
@@ -103,7 +104,7 @@ class UnitRun:
         beat = threading.Thread(target=self._beat, args=(ended,), daemon=True)
         beat.start()
         try:
-            self.folder.restore(self.place)
+            self.step = max(self.folder.restore(self.place) or 0, 0)
             if self.unit.stage:
                 offline.fetch(MODEL, self.space.pretrained(cell))
                 run_cell(cell, self.space, self.notify)

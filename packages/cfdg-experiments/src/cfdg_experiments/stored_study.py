@@ -127,6 +127,13 @@ def print_status(uri: str) -> None:
     Console().print(rich_table(titles, lines, title=title, words=6))
 
 
+def unfinished(uri: str, stage: str) -> list[str]:
+    """List the run ids of the units that are not done, of stage "pretrain" or "cells"."""
+    store = Store(uri)
+    units = [unit for unit in units_of(load_plan(store)) if unit.folder.startswith(f"{stage}/")]
+    return [unit.run_id for unit in units if CellFolder(store, unit.folder).result() is None]
+
+
 def _state(folder: CellFolder) -> list[str]:
     """Describe a unit: its state, attempt, step, and a note."""
     last = folder.latest()
