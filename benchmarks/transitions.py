@@ -19,10 +19,11 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -192,9 +193,12 @@ class Bench:
         model = self.diffusion()
         fit = self.fit(model, self.arguments.steps)
         some = partial(model.sample, guided_columns=range(self.robot.obs_dim + self.robot.action_dim))
+        narrow = self.diffusion(self.narrow)
+        narrow.load_state_dict(model.state_dict())
         return {
             "joint": self.judged(model.sample) | {"fit": fit},
             "joint, (s, a) guided": self.judged(some) | {"fit": fit},
+            "joint, narrow noise": self.judged(narrow.sample) | {"fit": fit},
         }
 
     def deltas(self) -> dict[str, dict[str, float]]:
@@ -205,17 +209,33 @@ class Bench:
 
     def split(self) -> dict[str, dict[str, float]]:
         """Judge the generator in two parts."""
+        model = self.in_two_parts()
+        fit = self.fit(model, self.arguments.split_steps)
+        narrow = self.in_two_parts(self.narrow)
+        narrow.load_state_dict(model.state_dict())
+        return {
+            "split": self.judged(model.sample) | {"fit": fit},
+            "split, narrow noise": self.judged(narrow.sample) | {"fit": fit},
+        }
+
+    @property
+    def narrow(self) -> dict[str, float]:
+        """Noise levels between which rows are drawn, in place of EDM's 0.002 and 80."""
+        low, high = self.arguments.noise
+        return {"sigma_min": low, "sigma_max": high}
+
+    def in_two_parts(self, noise: Mapping[str, float] = MappingProxyType({})) -> Split:
+        """Make the model in two parts, with noise levels of its own."""
         settings = DiffusionSettings(guidance_weight=self.arguments.weight, width=self.arguments.split_width)
         outcomes = OutcomeSettings(steps_share=self.arguments.outcome_share)
         dims = (self.robot.obs_dim, self.robot.action_dim)
-        model = Split(*dims, seeds=(self.arguments.seed,), diffusion=settings, outcomes=outcomes)
-        fit = self.fit(model, self.arguments.split_steps)
-        return {"split": self.judged(model.sample) | {"fit": fit}}
+        seeds = (self.arguments.seed,)
+        return Split(*dims, seeds=seeds, diffusion=replace(settings, **noise), outcomes=outcomes)
 
-    def diffusion(self) -> ConditionalDiffusion:
+    def diffusion(self, noise: Mapping[str, float] = MappingProxyType({})) -> ConditionalDiffusion:
         """Make the joint model of rows, its last column, the terminal flag, un-normalised."""
         columns = row_width(self.robot.obs_dim, self.robot.action_dim)
-        settings = DiffusionSettings(guidance_weight=self.arguments.weight)
+        settings = replace(DiffusionSettings(guidance_weight=self.arguments.weight), **noise)
         seeds = (self.arguments.seed,)
         return ConditionalDiffusion(columns, 2, seeds=seeds, settings=settings, raw_columns=(columns - 1,))
 
@@ -256,6 +276,9 @@ def main() -> None:
     parser.add_argument("--split-width", type=int, default=128, help="width of the split model's diffusion")
     parser.add_argument("--outcome-share", type=float, default=0.48, help="regression steps per step of its diffusion")
     parser.add_argument("--weight", type=float, default=0.2, help="guidance weight w")
+    parser.add_argument(
+        "--noise", type=float, nargs=2, default=(0.02, 20.0), metavar=("LOW", "HIGH"), help="levels of narrow noise"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the models; the rows are the same")
     parser.add_argument("--json", type=Path, help="write the numbers here")
     arguments = parser.parse_args()
