@@ -7,9 +7,10 @@ from cfdg_diffusion import DiffusionSettings
 from cfdg_diffusion.edm.losses import DivergenceError
 from cfdg_experiments.distances import Scale
 from cfdg_experiments.generators.context import row_model
+from cfdg_experiments.generators.edis import Edis
 from cfdg_experiments.generators.ends import EndSettings
 from cfdg_experiments.generators.fitted import Fitted, OnlyLabel
-from cfdg_experiments.generators.gate import Gate, GateSettings, HoldingOut, is_held_out, seen_parts
+from cfdg_experiments.generators.gate import Gate, GateSettings, HoldingOut, is_held_out, seen_rows, seen_views
 from cfdg_experiments.generators.outcomes import OutcomeSettings, least_squares
 from cfdg_experiments.generators.schedule import Schedule
 from cfdg_experiments.generators.split import Split
@@ -180,20 +181,24 @@ def test_the_generator_never_sees_the_rows_that_judge_it(data, held):
     assert labels[0].tolist() == [0] * 54 + [1] * 27
     out = torch.cat([is_held_out(60, 10, rows.device), is_held_out(30, 10, rows.device)])
     assert out.nonzero()[:, 0].tolist() == [9, 19, 29, 39, 49, 59, 69, 79, 89]
-    for own, expected in zip(rows, data.rows[:, ~out], strict=True):
-        assert members(own) == members(expected)
+    assert torch.equal(rows, data.rows[:, ~out])
 
 
 def test_a_label_of_several_parts_holds_out_what_it_would_in_one_and_nothing_is_copied():
     whole = torch.arange(2 * 47 * 3.0).reshape(2, 47, 3)
     parts = [(part, 0) for part in whole.split([13, 0, 24, 4, 6], dim=1)]
-    views = seen_parts([(whole[0, :25], 1), *parts], 10)
+    views = seen_views([(whole[0, :25], 1), *parts], 10)
     of_label = torch.cat([view for view, label in views if label == 0], dim=1)
     for own, expected in zip(of_label, whole[:, ~is_held_out(47, 10, whole.device)], strict=True):
         assert members(own) == members(expected)
     shared = torch.cat([view for view, label in views if label == 1])
     assert members(shared) == members(whole[0, :25][~is_held_out(25, 10, whole.device)])
     assert {view.untyped_storage().data_ptr() for view, _ in views} == {whole.untyped_storage().data_ptr()}
+    copies = seen_rows([(whole[0, :25], 1), *parts], 10)
+    assert torch.equal(
+        torch.cat([rows for rows, label in copies if label == 0], dim=1), whole[:, ~is_held_out(47, 10, whole.device)]
+    )
+    assert torch.equal(copies[0][0], whole[0, :25][~is_held_out(25, 10, whole.device)])
 
 
 def test_a_generator_that_takes_parts_is_fitted_on_views_of_them(data):
@@ -202,6 +207,16 @@ def test_a_generator_that_takes_parts_is_fitted_on_views_of_them(data):
     fit_generator(generator, [(data.rows[:, :60], 0), (data.rows[:, 60:], 1)])
     assert {rows.untyped_storage().data_ptr() for rows, _ in inner.parts} == {data.rows.untyped_storage().data_ptr()}
     assert [sum(rows.shape[1] for rows, label in inner.parts if label == own) for own in (0, 1)] == [54, 27]
+
+
+def test_a_generator_that_needs_their_order_gets_them_in_order(data):
+    inner = RememberingParts()
+    inner.needs_order = True
+    fit_generator(HoldingOut(inner, 10, 0.1, Streams(SEEDS, "held out")), [(data.rows[:, :60], 0)])
+    (rows, label) = inner.parts[0]
+    assert label == 0
+    assert torch.equal(rows, data.rows[:, :60][:, ~is_held_out(60, 10, rows.device)])
+    assert Edis.needs_order
 
 
 def test_a_fit_that_diverges_leaves_real_rows_of_the_label_and_begins_anew(data, held):

@@ -70,7 +70,12 @@ class Edis:
         obs_dim: S.
         action_dim: A.
         settings: of the energies and their guidance.
+
+    Attributes:
+        needs_order: the most recent online rows are the last ones.
     """
+
+    needs_order = True
 
     def __init__(
         self,

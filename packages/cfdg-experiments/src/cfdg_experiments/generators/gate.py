@@ -7,7 +7,7 @@ squares. Where either fails, real rows of the label take the places of generated
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -23,7 +23,7 @@ from cfdg_experiments.generators.outcomes import least_squares
 from cfdg_experiments.generators.rows import StoredRows, draw_different
 from cfdg_rl.finetune import fit_generator, joint_bounds
 from cfdg_rl.mixing import OFFLINE, ONLINE, Pools
-from cfdg_rl.protocols import Parts
+from cfdg_rl.protocols import Parts, PartsGenerator
 from cfdg_rl.ranges import COUNT, PLURAL, POSITIVE, check_ranges
 from cfdg_rl.streams import Streams
 
@@ -84,16 +84,18 @@ class HoldingOut:
         return self.fit_parts([(select_label(rows, labels, label), label) for label in labels.unique().tolist()])
 
     def fit_parts(self, parts: Parts) -> object:
-        """Fit on those of the rows of parts that are not held out; no row is copied for a generator that takes parts.
+        """Fit on those of the rows of parts that are not held out.
 
-        The rows have to stay as they are until the last sample.
+        A generator that takes parts in any order gets views of them, others copies. The rows have to stay as they are
+        until the last sample.
         """
         if self._diverged:
             self.generator.restore(self._initial)
         self.real = StoredRows(parts, len(self.streams))
         self.range = joint_bounds(parts, self.margin)
+        any_order = isinstance(self.generator, PartsGenerator) and not getattr(self.generator, "needs_order", False)
         try:
-            report = fit_generator(self.generator, seen_parts(parts, self.every))
+            report = fit_generator(self.generator, (seen_views if any_order else seen_rows)(parts, self.every))
         except DivergenceError as error:
             self._diverged = True
             return error
@@ -238,17 +240,27 @@ def is_held_out(rows: int, every: int, device: torch.device) -> Tensor:
     return torch.arange(rows, device=device) % every == every - 1
 
 
-def seen_parts(parts: Parts, every: int) -> list[tuple[Tensor, int]]:
-    """Make views of the rows that are not held out, see :func:`is_held_out`: the first of every few, the second, ...
+def seen_rows(parts: Parts, every: int) -> list[tuple[Tensor, int]]:
+    """Copy the rows of parts that are not held out, in their order; a label's parts are counted together."""
+    return [
+        (rows[..., (torch.arange(rows.shape[-2], device=rows.device) + before) % every != every - 1, :], label)
+        for rows, label, before in _counted(parts)
+    ]
 
-    A label may have several parts, whose rows are counted together.
-    """
-    counted: dict[int, int] = {}
+
+def seen_views(parts: Parts, every: int) -> list[tuple[Tensor, int]]:
+    """Make views of the rows that :func:`seen_rows` copies: the first of every few, the second, and so on."""
     found = []
-    for rows, label in parts:
-        before = counted.get(label, 0)
-        counted[label] = before + rows.shape[-2]
+    for rows, label, before in _counted(parts):
         held_out = (-1 - before) % every
         views = [rows[..., first::every, :] for first in range(every) if first != held_out]
         found += [(view, label) for view in views if view.shape[-2]]
     return found
+
+
+def _counted(parts: Parts) -> Iterator[tuple[Tensor, int, int]]:
+    """Yield rows and label of each part, and how many rows of its label come before it."""
+    counts: dict[int, int] = {}
+    for rows, label in parts:
+        yield rows, label, counts.get(label, 0)
+        counts[label] = counts.get(label, 0) + rows.shape[-2]
