@@ -121,6 +121,7 @@ ADDED = (  # after the first results, before any run of their own
     Place("halfcheetah-medium-replay", 20_000, "apl", 5, refresh_every=300, extra=True),
     Place("halfcheetah-medium", 5000, "apl", 5, refresh_every=300, extra=True),
     Place("hopper-medium", 5000, "apl", 5, refresh_every=300, extra=True),
+    Place("halfcheetah-medium", 5000, "pex", 20),
 )
 CONFIRMED = tuple(Place("hopper-medium", 5000, "apl", 5, first_seed=first) for first in (10, 20))
 QUICK = tuple(
