@@ -43,6 +43,12 @@ def test_the_classifier_finds_shares_near_those_of_the_exact_ratio():
     assert (estimate.share(normal_pairs(0.0, 5), normal_pairs(4.0, 6)) < 0.1).all()
 
 
+def test_two_draws_of_the_same_rows_are_worth_all_of_them_also_where_rows_are_few_and_wide():
+    streams = torch.Generator().manual_seed(0)
+    one, other = (torch.randn(4, 1000, 23, generator=streams) for _ in range(2))
+    assert (OnPolicy(17, 6, (0, 1, 2, 3)).share(one, other) > 0.9).all()
+
+
 def test_labels_are_judged_apart_and_an_empty_one_keeps_everything():
     rings = [Ring(len(SEEDS), 2000, 2 * 2 + 1 + 2) for _ in range(3)]
     for ring, mean in zip(rings[:2], (0.0, 4.0), strict=True):

@@ -13,7 +13,8 @@ label fill the other places.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +30,7 @@ from cfdg_rl.mixing import Pools
 from cfdg_rl.ranges import COUNT, NOT_NEGATIVE, POSITIVE, WIDTH, check_ranges
 from cfdg_rl.streams import Streams
 
+Pairs = tuple[Tensor, Tensor]
 _FEWEST_ROWS = 4  # half of them train the classifier
 
 
@@ -46,9 +48,10 @@ class OnPolicySettings:
     learning_rate: float = 1e-3
     weight_decay: float = 1e-2  # of the decoupled kind; keeps the ratio of two overlapping sets near 1
     rows: int = 4_000  # of each kind, at most; half of them train the classifier
+    check_every: int = 10  # steps; the classifier that tells the other half apart best is taken
 
     def __post_init__(self) -> None:
-        check_ranges(self, width=WIDTH, steps=COUNT, batch_size=COUNT, rows=COUNT)
+        check_ranges(self, width=WIDTH, steps=COUNT, batch_size=COUNT, rows=COUNT, check_every=COUNT)
         check_ranges(self, learning_rate=POSITIVE, weight_decay=NOT_NEGATIVE)
 
 
@@ -90,23 +93,49 @@ class OnPolicy:
         scale = Scale.of(online)
         parts = [scale(self._pick(rows)) for rows in (generated, online)]
         halves = [rows.tensor_split(2, dim=1) for rows in parts]
-        network = self._trained(halves[0][0], halves[1][0])
-        with torch.no_grad():
-            return effective_share(network(halves[0][1])[..., 0])
+        return effective_share(self._logits(*zip(*halves, strict=True)))
 
-    def _trained(self, generated: Tensor, online: Tensor) -> StackedMLP:
-        """Train a fresh classifier to tell online pairs (1) from generated ones (0)."""
+    def _logits(self, train: Pairs, judge: Pairs) -> Tensor:
+        """Train a fresh classifier to tell online pairs (1) from generated ones (0); its logits of the judging ones.
+
+        Of all steps the one with the least cross-entropy of the judging pairs counts: a classifier that knows its own
+        pairs by heart would find hardly a generated one like the online ones, be they all so. Where none is better than
+        a coin, logits are 0.
+
+        Args:
+            train: generated and online pairs ``(R, n, S + A)`` that it learns.
+            judge: those that it is judged by.
+
+        Returns:
+            ``(R, n)``, of the generated pairs.
+        """
+        network, take_step = self._fresh(train)
+        best = torch.zeros(judge[0].shape[:2], device=judge[0].device)
+        least = torch.full((len(best), 1), math.log(2), device=best.device)
+        for step in range(1, self.settings.steps + 1):
+            take_step()
+            if step % self.settings.check_every == 0:
+                with torch.no_grad():
+                    generated, online = (network(rows)[..., 0] for rows in judge)
+                loss = (functional.softplus(generated).mean(1) + functional.softplus(-online).mean(1))[:, None] / 2
+                best = torch.where(loss < least, generated, best)
+                least = torch.minimum(loss, least)
+        return best
+
+    def _fresh(self, train: Pairs) -> tuple[StackedMLP, Callable[[], object]]:
+        """Make a classifier and what takes a step of it."""
         own = self.settings
         network = StackedMLP([self.pairs, own.width, own.width, 1], self.streams)
         optimiser = torch.optim.AdamW(network.parameters(), own.learning_rate, weight_decay=own.weight_decay)
         half = own.batch_size // 2
-        truth = torch.cat([torch.zeros(half), torch.ones(half)]).to(generated).expand(len(self.streams), -1)
-        for _ in range(own.steps):
-            batch = torch.cat([self._drawn(rows, half) for rows in (generated, online)], dim=1)
-            logits = network(batch)[..., 0]
+        truth = torch.cat([torch.zeros(half), torch.ones(half)]).to(train[0]).expand(len(self.streams), -1)
+
+        def step() -> None:
+            logits = network(torch.cat([self._drawn(rows, half) for rows in train], dim=1))[..., 0]
             loss = functional.binary_cross_entropy_with_logits(logits, truth, reduction="none")
             descend(optimiser, loss.mean(1))
-        return network
+
+        return network, step
 
     def _drawn(self, rows: Tensor, count: int) -> Tensor:
         return rows_at(rows, self.streams.integers(rows.shape[1], count))
