@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from cfdg_experiments.cells import Cell
+from cfdg_experiments.logged import flatten
 from cfdg_experiments.profile import datasets_of, profile_for
 from cfdg_experiments.profile_files import load_profile
 from cfdg_experiments.results import CellResult
@@ -103,20 +104,11 @@ def test_fresh_seeds_are_pooled_and_corrected_over_both_controls(page, study):
     assert page.confirmation({}).count("\n") == 1
 
 
-def flat(settings, prefix=""):
-    """Name the settings of nested groups by dotted keys."""
-    for key, value in settings.items():
-        if isinstance(value, dict):
-            yield from flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
 def test_cells_of_the_ablation_differ_from_the_helping_one_in_what_they_say(study):
-    whole = dict(flat(asdict(study.QUICK[0].cell("cfdg-split").profile)))
+    whole = flatten(asdict(study.QUICK[0].cell("cfdg-split").profile))
     names = set()
     for place, arm in study.ABLATED.values():
-        own = dict(flat(asdict(place.cell(arm).profile)))
+        own = flatten(asdict(place.cell(arm).profile))
         names.add(frozenset(key for key in own if own[key] != whole[key]))
     sizes = {"learner.hidden", "pretrain.batch_size", "finetune.batch_size"}
     assert names == {frozenset(), frozenset({"rows"}), frozenset({"finetune.refresh_every"}), frozenset(sizes)}

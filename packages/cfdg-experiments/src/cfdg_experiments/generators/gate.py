@@ -243,7 +243,7 @@ def is_held_out(rows: int, every: int, device: torch.device) -> Tensor:
 def seen_rows(parts: Parts, every: int) -> list[tuple[Tensor, int]]:
     """Copy the rows of parts that are not held out, in their order; a label's parts are counted together."""
     return [
-        (rows[..., (torch.arange(rows.shape[-2], device=rows.device) + before) % every != every - 1, :], label)
+        (rows[..., ~is_held_out(before + rows.shape[-2], every, rows.device)[before:], :], label)
         for rows, label, before in _counted(parts)
     ]
 
