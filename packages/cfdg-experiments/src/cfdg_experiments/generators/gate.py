@@ -7,7 +7,7 @@ squares. Where either fails, real rows of the label take the places of generated
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -20,7 +20,7 @@ from cfdg_experiments.distances import Scale, sliced_wasserstein
 from cfdg_experiments.generators.fitted import select_label
 from cfdg_experiments.generators.interface import ResumableGenerator, State
 from cfdg_experiments.generators.outcomes import least_squares
-from cfdg_experiments.generators.rows import StoredRows, draw_different
+from cfdg_experiments.generators.rows import StoredRows, counted, draw_different
 from cfdg_rl.finetune import fit_generator, joint_bounds
 from cfdg_rl.mixing import OFFLINE, ONLINE, Pools
 from cfdg_rl.protocols import Parts, PartsGenerator
@@ -244,23 +244,15 @@ def seen_rows(parts: Parts, every: int) -> list[tuple[Tensor, int]]:
     """Copy the rows of parts that are not held out, in their order; a label's parts are counted together."""
     return [
         (rows[..., ~is_held_out(before + rows.shape[-2], every, rows.device)[before:], :], label)
-        for rows, label, before in _counted(parts)
+        for rows, label, before in counted(parts)
     ]
 
 
 def seen_views(parts: Parts, every: int) -> list[tuple[Tensor, int]]:
     """Make views of the rows that :func:`seen_rows` copies: the first of every few, the second, and so on."""
     found = []
-    for rows, label, before in _counted(parts):
+    for rows, label, before in counted(parts):
         held_out = (-1 - before) % every
         views = [rows[..., first::every, :] for first in range(every) if first != held_out]
         found += [(view, label) for view in views if view.shape[-2]]
     return found
-
-
-def _counted(parts: Parts) -> Iterator[tuple[Tensor, int, int]]:
-    """Yield rows and label of each part, and how many rows of its label come before it."""
-    counts: dict[int, int] = {}
-    for rows, label in parts:
-        yield rows, label, counts.get(label, 0)
-        counts[label] = counts.get(label, 0) + rows.shape[-2]

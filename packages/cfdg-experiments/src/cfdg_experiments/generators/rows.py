@@ -46,6 +46,14 @@ def as_one(parts: Parts) -> Tensor:
     return rows if rows.dim() == 3 else rows[None]
 
 
+def counted(parts: Parts) -> Iterator[tuple[Tensor, int, int]]:
+    """Yield rows and label of each part, and how many rows of its label come before it."""
+    counts: dict[int, int] = {}
+    for rows, label in parts:
+        yield rows, label, counts.get(label, 0)
+        counts[label] = counts.get(label, 0) + rows.shape[-2]
+
+
 class StoredRows:
     """Rows of labelled parts where they are stored, from which rows of given labels are drawn uniformly.
 
@@ -58,10 +66,9 @@ class StoredRows:
 
     def __init__(self, parts: Parts, replicas: int) -> None:
         self.parts = [(as_one([part]), part[1]) for part in parts]
+        self._starts = [before for _, _, before in counted(self.parts)]
         counts = [0] * (1 + max(label for _, label in parts))
-        self._starts = []
-        for rows, label in self.parts:  # the first row of a part is row number `start` of its label
-            self._starts.append(counts[label])
+        for rows, label in self.parts:
             counts[label] += rows.shape[1]
         self._counts = torch.tensor(counts, device=self.parts[0][0].device).expand(replicas, -1)
 
