@@ -142,12 +142,17 @@ ABLATED = {  # the first ten seeds of QUICK, each with one thing that differs; a
         replace(QUICK[0], refresh_every=600, changes={"apl.finetune.refresh_every": 600}),
         "cfdg-split",
     ),
+    "narrower noise": (
+        replace(QUICK[0], changes={"diffusion.sigma_min": 0.02, "diffusion.sigma_max": 20.0}, note=" narrow noise"),
+        "cfdg-split",
+    ),
     "the paper's joint model": (QUICK[0], "cfdg"),
     "a gate": (QUICK[0], "cfdg-split-gated"),
     "a gate and the adaptive ratio": (QUICK[0], "cfdg-split-adaptive"),
 }
 EXPANDED = tuple(Place("halfcheetah-medium", 5000, "pex", 5, first_seed=first) for first in (10, 20))
-SAMPLES = {"second": CONFIRMED, "third": QUICK, "fourth": EXPANDED}  # of fresh seeds
+UPDATED = tuple(replace(place, updates=20) for place in EXPANDED)
+SAMPLES = {"second": CONFIRMED, "third": QUICK, "fourth": EXPANDED, "fifth": UPDATED}  # of fresh seeds
 FIRST = ("base-share", "repeat", "simulated", "cfdg-split", "base")  # of every cell before any other arm
 OTHERS = (
     "cfdg-split-gated",

@@ -85,7 +85,7 @@ def test_every_cell_and_arm_is_listed_once_and_references_come_first(study):
     order = study.order()
     places = study.PLACES + study.ADDED
     registered = sum(len(study.ARMS) - (place.algorithm == "apl") for place in places)
-    fresh = 3 * sum(map(len, study.SAMPLES.values())) + 2 * len(study.QUICK) + 2 * 3 + 3
+    fresh = 3 * sum(map(len, study.SAMPLES.values())) + 2 * len(study.QUICK) + 2 * 4 + 3
     assert len(set(order)) == len(order) == registered + fresh
     references = order[: len(places)]
     assert {place for place, _ in references} == set(places)
@@ -111,8 +111,10 @@ def test_cells_of_the_ablation_differ_from_the_helping_one_in_what_they_say(stud
         own = flatten(asdict(place.cell(arm).profile))
         names.add(frozenset(key for key in own if own[key] != whole[key]))
     sizes = {"learner.hidden", "pretrain.batch_size", "finetune.batch_size"}
-    assert names == {frozenset(), frozenset({"rows"}), frozenset({"finetune.refresh_every"}), frozenset(sizes)}
-    assert len({place.name for place, _ in study.ABLATED.values()}) == 4
+    noise = {"diffusion.sigma_min", "diffusion.sigma_max"}
+    single = ({"rows"}, {"finetune.refresh_every"}, sizes, noise, ())
+    assert names == {frozenset(keys) for keys in single}
+    assert len({place.name for place, _ in study.ABLATED.values()}) == 5
 
 
 def test_what_a_thing_changes_is_the_paired_difference_of_gains(page, study):
