@@ -128,6 +128,10 @@ QUICK = tuple(
     Place("halfcheetah-medium-replay", 60_000, "apl", 5, refresh_every=2000, first_seed=first, profile="quick")
     for first in (10, 20)
 )
+REFRESHED = tuple(
+    replace(QUICK[0], refresh_every=600, first_seed=first, changes={"apl.finetune.refresh_every": 600})
+    for first in (10, 20, 30)
+)
 ABLATED = {  # the first ten seeds of QUICK, each with one thing that differs; a place and an arm
     "20,000 rows": (replace(QUICK[0], rows=20_000, changes={"data.rows": 20_000}), "cfdg-split"),
     "networks and batches of 64": (
@@ -138,10 +142,7 @@ ABLATED = {  # the first ten seeds of QUICK, each with one thing that differs; a
         ),
         "cfdg-split",
     ),
-    "four refreshes": (
-        replace(QUICK[0], refresh_every=600, changes={"apl.finetune.refresh_every": 600}),
-        "cfdg-split",
-    ),
+    "four refreshes": (REFRESHED[0], "cfdg-split"),
     "narrower noise": (
         replace(QUICK[0], changes={"diffusion.sigma_min": 0.02, "diffusion.sigma_max": 20.0}, note=" narrow noise"),
         "cfdg-split",
@@ -152,7 +153,13 @@ ABLATED = {  # the first ten seeds of QUICK, each with one thing that differs; a
 }
 EXPANDED = tuple(Place("halfcheetah-medium", 5000, "pex", 5, first_seed=first) for first in (10, 20))
 UPDATED = tuple(replace(place, updates=20) for place in EXPANDED)
-SAMPLES = {"second": CONFIRMED, "third": QUICK, "fourth": EXPANDED, "fifth": UPDATED}  # of fresh seeds
+SAMPLES = {  # of fresh seeds
+    "second": CONFIRMED,
+    "third": QUICK,
+    "fourth": EXPANDED,
+    "fifth": UPDATED,
+    "sixth": REFRESHED[1:],
+}
 FIRST = ("base-share", "repeat", "simulated", "cfdg-split", "base")  # of every cell before any other arm
 OTHERS = (
     "cfdg-split-gated",
