@@ -20,14 +20,17 @@ from pathlib import Path
 import torch
 
 from cfdg_diffusion import ConditionalDiffusion, DiffusionSettings, storage
-from cfdg_rl.transitions import row_width
+from cfdg_experiments.results import write_text
 from refill import PUBLISHED
-from transitions import ROBOTS, Rows, judge, recorded_rows
+from transitions import ROBOTS, Rows, joint_model, judged, recorded_rows
 
 ROBOT = ROBOTS["hopper"]
 STEPS = 100_000
 USUAL = DiffusionSettings()
-SAMPLERS = {"usual sampler": (USUAL.sampler, USUAL.sampling_steps), "own sampler": ("heun-stochastic", 128)}
+SAMPLERS = {
+    "usual sampler": (USUAL.sampler, USUAL.sampling_steps),
+    "own sampler": (PUBLISHED.sampler, PUBLISHED.sampling_steps),
+}
 
 
 @dataclass
@@ -82,20 +85,13 @@ class Fit:
         return time.perf_counter()
 
 
-def judged(fit: Fit, sampler: str, weight: float, count: int) -> dict[str, float]:
-    """Draw rows, half of each label, with a sampler and a guidance weight, and judge them."""
+def scored(fit: Fit, sampler: str, weight: float, count: int) -> dict[str, float]:
+    """Judge rows of a sampler and a guidance weight, and note the seconds of the fit."""
     name, steps = SAMPLERS[sampler]
     settings = replace(fit.model.settings, sampler=name, sampling_steps=steps, guidance_weight=weight)
-    model = new_model(settings, fit.model.device)
+    model = joint_model(ROBOT, settings, device=fit.model.device)
     model.load_state_dict(fit.model.state_dict())
-    asked = torch.arange(2).repeat_interleave(count // 2)
-    return judge(ROBOT, model.sample(asked[None])[0].cpu(), asked, fit.data)
-
-
-def new_model(settings: DiffusionSettings, device: torch.device) -> ConditionalDiffusion:
-    """Make a joint model of Hopper's rows, its last column, the terminal flag, un-normalised."""
-    columns = row_width(ROBOT.obs_dim, ROBOT.action_dim)
-    return ConditionalDiffusion(columns, 2, settings=settings, raw_columns=(columns - 1,), device=device)
+    return judged(ROBOT, fit.data, model.sample, count) | {"fit": fit.seconds}
 
 
 def lines(milestones: list[int], weights: list[float]) -> Iterator[tuple[int, str, float]]:
@@ -112,15 +108,15 @@ def main() -> None:
     arguments.out.mkdir(parents=True, exist_ok=True)
     scores = arguments.out / "scores.json"
     found = json.loads(scores.read_text()) if scores.exists() else {}
-    model = new_model(replace(PUBLISHED, width=arguments.width), torch.device(arguments.device))
+    model = joint_model(ROBOT, replace(PUBLISHED, width=arguments.width), device=arguments.device)
     fit = Fit(model, recorded_rows("hopper", arguments.rows), arguments.out / "fit.safetensors", arguments.save_every)
     fit.resume()
     for step, sampler, weight in lines(sorted(arguments.milestones), arguments.weights):
         told = f"{step:,} steps, {sampler}, w = {weight}"
         if told not in found:
             fit.advance(step, arguments.steps)
-            found[told] = judged(fit, sampler, weight, arguments.samples) | {"fit": fit.seconds}
-            scores.write_text(json.dumps(found, indent=1))
+            found[told] = scored(fit, sampler, weight, arguments.samples)
+            write_text(scores, json.dumps(found, indent=1))
     print("\n".join(table(found)))
 
 
@@ -144,7 +140,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--samples", type=int, default=20_000, help="rows that are judged")
     parser.add_argument("--width", type=int, default=PUBLISHED.width, help="another one is not SynthER's")
     parser.add_argument("--save-every", type=int, default=500, help="gradient steps between saved states")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if max(arguments.milestones) > arguments.steps:
+        parser.error(f"a milestone is {max(arguments.milestones):,}, expected at most --steps, {arguments.steps:,}")
+    return arguments
 
 
 if __name__ == "__main__":

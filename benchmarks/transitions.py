@@ -161,6 +161,24 @@ def judge(robot: Robot, rows: Tensor, labels: Tensor, data: Rows) -> dict[str, f
     }
 
 
+def joint_model(
+    robot: Robot, settings: DiffusionSettings, seed: int = 0, device: str | torch.device = "cpu"
+) -> ConditionalDiffusion:
+    """Make the joint model of rows, its last column, the terminal flag, un-normalised."""
+    columns = row_width(robot.obs_dim, robot.action_dim)
+    raw = (columns - 1,)
+    return ConditionalDiffusion(columns, 2, seeds=(seed,), settings=settings, raw_columns=raw, device=device)
+
+
+def judged(robot: Robot, data: Rows, sample: Callable[[Tensor], Tensor], count: int) -> dict[str, float]:
+    """Draw rows, half of each label, and judge them; ``sample`` is the CPU seconds of the drawing."""
+    asked = torch.arange(2).repeat_interleave(count // 2)
+    began = time.process_time()
+    rows = sample(asked[None])[0].cpu().clone()
+    seconds = time.process_time() - began
+    return judge(robot, rows, asked, data) | {"sample": seconds}
+
+
 @dataclass
 class Bench:
     """One robot's models, trained and judged one after another.
@@ -233,11 +251,9 @@ class Bench:
         return Split(*dims, seeds=seeds, diffusion=replace(settings, **noise), outcomes=outcomes)
 
     def diffusion(self, noise: Mapping[str, float] = MappingProxyType({})) -> ConditionalDiffusion:
-        """Make the joint model of rows, its last column, the terminal flag, un-normalised."""
-        columns = row_width(self.robot.obs_dim, self.robot.action_dim)
+        """Make the joint model, with noise levels of its own."""
         settings = replace(DiffusionSettings(guidance_weight=self.arguments.weight), **noise)
-        seeds = (self.arguments.seed,)
-        return ConditionalDiffusion(columns, 2, seeds=seeds, settings=settings, raw_columns=(columns - 1,))
+        return joint_model(self.robot, settings, self.arguments.seed)
 
     def fit(self, model: ConditionalDiffusion | Deltas | Split, steps: int) -> float:
         """Train for so many steps; CPU seconds."""
@@ -247,11 +263,7 @@ class Bench:
 
     def judged(self, sample: Callable[[Tensor], Tensor]) -> dict[str, float]:
         """Draw rows, half of each label, and judge them."""
-        asked = torch.arange(2).repeat_interleave(self.arguments.samples // 2)
-        began = time.process_time()
-        rows = sample(asked[None])[0].clone()
-        seconds = time.process_time() - began
-        return judge(self.robot, rows, asked, self.data) | {"sample": seconds}
+        return judged(self.robot, self.data, sample, self.arguments.samples)
 
 
 def print_row(name: str, model: str, values: dict[str, float]) -> None:
