@@ -18,11 +18,12 @@ from typing import Any
 
 import torch
 
-from cfdg_experiments import run, throttle
-from cfdg_experiments.cells import Workspace
-from cfdg_experiments.plan import make_plan
-from cfdg_experiments.profile_files import load_profile
-from cfdg_experiments.study import TABLE_1
+from cfdg_experiments.cells import run
+from cfdg_experiments.cells.cell import Workspace
+from cfdg_experiments.profiles.files import load_profile
+from cfdg_experiments.storage import throttle
+from cfdg_experiments.studies.plan import make_plan
+from cfdg_experiments.studies.study import TABLE_1
 
 
 def main() -> None:

@@ -20,10 +20,10 @@ from pathlib import Path
 
 import torch
 
-from cfdg_experiments.cells import Cell, Event, Workspace
-from cfdg_experiments.profile import CellProfile, profile_for
-from cfdg_experiments.profile_files import load_profile
-from cfdg_experiments.run import run_cell
+from cfdg_experiments.cells.cell import Cell, Event, Workspace
+from cfdg_experiments.cells.run import run_cell
+from cfdg_experiments.profiles.files import load_profile
+from cfdg_experiments.profiles.profile import CellProfile, profile_for
 
 SETTINGS = "reduced"  # the profile; what a cell changes is below
 

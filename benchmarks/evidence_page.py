@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 import matplotlib as mpl
 import numpy as np
 
-from cfdg_experiments.cells import Workspace
-from cfdg_experiments.comparisons import Comparison, holm, paired_mean, probability_of_improvement
-from cfdg_experiments.evidence import mean_height
-from cfdg_experiments.results import CellResult, write_text
-from cfdg_experiments.statistics import Estimate, mean_interval, paired_scores
-from cfdg_experiments.text_table import csv_table
+from cfdg_experiments.cells.cell import Workspace
+from cfdg_experiments.cells.results import CellResult, write_text
+from cfdg_experiments.reports.comparisons import Comparison, holm, paired_mean, probability_of_improvement
+from cfdg_experiments.reports.evidence import mean_height
+from cfdg_experiments.reports.statistics import Estimate, mean_interval, paired_scores
+from cfdg_experiments.reports.text_table import csv_table
 from markers import rewrite
 
 if TYPE_CHECKING:

@@ -21,11 +21,11 @@ from typing import Any
 
 import torch
 
-from cfdg_experiments.cells import Cell, Workspace
-from cfdg_experiments.profile import profile_for
-from cfdg_experiments.profile_files import load_profile, parse_overrides
-from cfdg_experiments.results import CellResult, Evaluation
-from cfdg_experiments.run import run_cell
+from cfdg_experiments.cells.cell import Cell, Workspace
+from cfdg_experiments.cells.results import CellResult, Evaluation
+from cfdg_experiments.cells.run import run_cell
+from cfdg_experiments.profiles.files import load_profile, parse_overrides
+from cfdg_experiments.profiles.profile import profile_for
 
 
 @dataclass(frozen=True)

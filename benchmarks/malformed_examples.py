@@ -20,12 +20,12 @@ import cfdg_diffusion.cli
 import cfdg_experiments.cli
 import cfdg_rl.datasets.cli
 from cfdg_diffusion.tabular.early_stopping import Checkpoint
-from cfdg_experiments.cells import Cell, Workspace
-from cfdg_experiments.named_checkpoints import save_named
-from cfdg_experiments.object_store import Store
-from cfdg_experiments.ring_files import RingFiles
-from cfdg_experiments.run import CellRun, run_cell
-from cfdg_experiments.stored_plan import load_plan, units_of
+from cfdg_experiments.cells.cell import Cell, Workspace
+from cfdg_experiments.cells.run import CellRun, run_cell
+from cfdg_experiments.cluster.stored_plan import load_plan, units_of
+from cfdg_experiments.storage.named_checkpoints import save_named
+from cfdg_experiments.storage.object_store import Store
+from cfdg_experiments.storage.ring_files import RingFiles
 
 TINY = [
     "data.rows=2000", "iql.hidden=[16,16]", "pretrain.steps=20", "finetune.steps=60", "finetune.warm_up=10",

@@ -24,12 +24,12 @@ import malformed_examples as examples
 from cfdg_diffusion import storage
 from cfdg_diffusion.cli.model_files import ModelFiles
 from cfdg_diffusion.cli.table_files import read_table
-from cfdg_experiments.cells import Workspace
-from cfdg_experiments.object_store import Store
-from cfdg_experiments.profile_files import load_profile
-from cfdg_experiments.results import CellResult
-from cfdg_experiments.run import run_cell
-from cfdg_experiments.stored_plan import load_plan, units_of
+from cfdg_experiments.cells.cell import Workspace
+from cfdg_experiments.cells.results import CellResult
+from cfdg_experiments.cells.run import run_cell
+from cfdg_experiments.cluster.stored_plan import load_plan, units_of
+from cfdg_experiments.profiles.files import load_profile
+from cfdg_experiments.storage.object_store import Store
 from cfdg_rl.checkpoint import load_checkpoint
 from cfdg_rl.datasets.load import load_dataset
 from malformed_examples import TABLE, recording
@@ -43,7 +43,7 @@ LOADED += [
 LOADED += [
     "cfdg_rl.policy_file",
     "cfdg_rl.policy_export",
-    "cfdg_experiments.estimate",
+    "cfdg_experiments.studies.estimate",
     "pyarrow.parquet",
     "gymnasium.envs.mujoco.hopper_v5",
 ]

@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 
 from cfdg_diffusion import ConditionalDiffusion, DiffusionSettings, storage
-from cfdg_experiments.results import write_text
+from cfdg_experiments.cells.results import write_text
 from refill import PUBLISHED
 from transitions import ROBOTS, Rows, joint_model, judged, recorded_rows
 

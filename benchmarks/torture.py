@@ -426,7 +426,12 @@ CFDG = "cfdg_experiments.cli:main"
 FIT = "cfdg_diffusion.cli:main"
 RECORD = "cfdg_rl.datasets.cli:main"
 TABLE = ["table1", "--only", "hopper-medium", "--seeds", "0", "1", "--arms", "cfdg", "--device", "cpu"]
-REPORTS = ("cfdg_experiments.table", "cfdg_experiments.stored_study", "cfdg_experiments.plots", "mlflow")
+REPORTS = (
+    "cfdg_experiments.studies.table",
+    "cfdg_experiments.cluster.stored_study",
+    "cfdg_experiments.reports.plots",
+    "mlflow",
+)
 TABULAR = ("cfdg_diffusion.tabular.model", "cfdg_diffusion.cli.fit", "cfdg_diffusion.cli.sample")
 COMMANDS = (
     Command(
@@ -495,7 +500,7 @@ COMMANDS = (
             ("end", "store/cells/*/result.json", 1),
         ],
         prepare=write_store,
-        modules=("cfdg_experiments.stored_cell",),
+        modules=("cfdg_experiments.cluster.stored_cell",),
     ),
 )
 

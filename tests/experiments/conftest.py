@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from cfdg_experiments.header import ReportHeader
-from cfdg_experiments.results import CellResult
+from cfdg_experiments.cells.results import CellResult
+from cfdg_experiments.reports.header import ReportHeader
 
 HOPPER = "recorded:hopper-medium"
 CHEETAH = "recorded:halfcheetah-medium"

@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 import torch
 
-from cfdg_experiments.agents import make_mixer
 from cfdg_experiments.arms import ARMS, find_arm
-from cfdg_experiments.augmentation import PresentPolicy
-from cfdg_experiments.cells import Cell, Workspace, cell_key, cells_of
+from cfdg_experiments.cells.agents import make_mixer
+from cfdg_experiments.cells.augmentation import PresentPolicy
+from cfdg_experiments.cells.cell import Cell, Workspace, cell_key, cells_of
+from cfdg_experiments.cells.run import CellRun, pretrain_cell
 from cfdg_experiments.cli import main
 from cfdg_experiments.generators import Context, GeneratorSettings
-from cfdg_experiments.inspection import MEASURES
-from cfdg_experiments.profile import profile_for
-from cfdg_experiments.profile_files import load_profile
-from cfdg_experiments.run import CellRun, pretrain_cell
+from cfdg_experiments.generators.inspection import MEASURES
+from cfdg_experiments.profiles.files import load_profile
+from cfdg_experiments.profiles.profile import profile_for
 from cfdg_rl import check_generator
 from cfdg_rl.agents.iql import IQL, IQLSettings
 from cfdg_rl.buffer import FixedRows, Ring

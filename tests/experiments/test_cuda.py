@@ -7,10 +7,10 @@ import pytest
 import torch
 import yaml
 
-from cfdg_experiments.cells import Cell, Workspace
-from cfdg_experiments.profile import profile_for
-from cfdg_experiments.profile_files import load_profile
-from cfdg_experiments.run import CellRun, pretrain_cell, run_cell
+from cfdg_experiments.cells.cell import Cell, Workspace
+from cfdg_experiments.cells.run import CellRun, pretrain_cell, run_cell
+from cfdg_experiments.profiles.files import load_profile
+from cfdg_experiments.profiles.profile import profile_for
 from cfdg_rl.checkpoint import load_checkpoint, save_checkpoint
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device, and there is none")

@@ -6,10 +6,10 @@ import textwrap
 
 import pytest
 
-from cfdg_experiments.cells import Cell, Workspace
+from cfdg_experiments.cells.cell import Cell, Workspace
 from cfdg_experiments.cli import main
-from cfdg_experiments.profile import profile_for
-from cfdg_experiments.profile_files import load_profile
+from cfdg_experiments.profiles.files import load_profile
+from cfdg_experiments.profiles.profile import profile_for
 from cfdg_rl.files import HOST
 from cfdg_rl.locks import BusyError, locked, remove_free_locks
 
@@ -97,6 +97,6 @@ def test_a_second_command_on_one_folder_is_refused_before_its_data(tmp_path, cap
     ],
 )
 def test_what_cannot_run_is_refused_before_the_data_are_read(words, message, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("cfdg_experiments.table._prepare_data", lambda *_: pytest.fail("the data were read"))
+    monkeypatch.setattr("cfdg_experiments.studies.table._prepare_data", lambda *_: pytest.fail("the data were read"))
     assert main(["table1", "--out", str(tmp_path / "runs"), *words]) == 2
     assert message in capsys.readouterr().err

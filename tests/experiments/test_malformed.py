@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from cfdg_experiments import selection
+from cfdg_experiments.cells.results import CellKey, CellResult
 from cfdg_experiments.cli import main
-from cfdg_experiments.named_checkpoints import load_named, save_named
-from cfdg_experiments.object_store import Store
-from cfdg_experiments.results import CellKey, CellResult
+from cfdg_experiments.profiles import selection
+from cfdg_experiments.storage.named_checkpoints import load_named, save_named
+from cfdg_experiments.storage.object_store import Store
 from cfdg_rl.checkpoint import save_checkpoint
 
 

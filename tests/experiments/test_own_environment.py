@@ -14,11 +14,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cfdg_experiments import cli
-from cfdg_experiments.cells import Cell, Workspace, cells_of, finished_cells
-from cfdg_experiments.grid import run_grid
-from cfdg_experiments.profile import profile_for
-from cfdg_experiments.profile_files import load_profile
-from cfdg_experiments.run import CellRun, pretrain_cell, run_cell
+from cfdg_experiments.cells.cell import Cell, Workspace, cells_of, finished_cells
+from cfdg_experiments.cells.run import CellRun, pretrain_cell, run_cell
+from cfdg_experiments.profiles.files import load_profile
+from cfdg_experiments.profiles.profile import profile_for
+from cfdg_experiments.studies.grid import run_grid
 from cfdg_rl.datasets.checksums import write_hdf5
 from cfdg_rl.datasets.load import content_digest, is_sparse, load_dataset, suite
 from cfdg_rl.envs.errors import EnvError

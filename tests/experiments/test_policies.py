@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from cfdg_experiments.cells import Cell, Workspace, cell_key
+from cfdg_experiments.cells.cell import Cell, Workspace, cell_key
+from cfdg_experiments.cells.policy_store import files_of_cell, find_policy, load_offline, stored_policies
+from cfdg_experiments.cells.run import CellRun, run_cell
 from cfdg_experiments.cli import main
-from cfdg_experiments.policy_store import files_of_cell, find_policy, load_offline, stored_policies
-from cfdg_experiments.profile import profile_for
-from cfdg_experiments.profile_files import load_profile
-from cfdg_experiments.run import CellRun, run_cell
+from cfdg_experiments.profiles.files import load_profile
+from cfdg_experiments.profiles.profile import profile_for
 from cfdg_rl import load_policy
 
 HOPPER = "recorded:hopper-medium"

@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from cfdg_experiments.plain_yaml import check_plain, parse_yaml
-from cfdg_experiments.profile_files import PROFILES, load_profile, parse_overrides
+from cfdg_experiments.profiles.files import PROFILES, load_profile, parse_overrides
+from cfdg_experiments.profiles.plain_yaml import check_plain, parse_yaml
 
 NEGATIVE = {"p_mean", "guidance_weight"}  # settings that may be below 0
 ZERO = NEGATIVE | {

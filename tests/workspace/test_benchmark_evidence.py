@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cfdg_experiments.cells import Cell
-from cfdg_experiments.logged import flatten
-from cfdg_experiments.profile import datasets_of, profile_for
-from cfdg_experiments.profile_files import load_profile
-from cfdg_experiments.results import CellResult
+from cfdg_experiments.cells.cell import Cell
+from cfdg_experiments.cells.results import CellResult
+from cfdg_experiments.profiles.files import load_profile
+from cfdg_experiments.profiles.profile import datasets_of, profile_for
+from cfdg_experiments.tracking.logged import flatten
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 

@@ -21,6 +21,16 @@ WINGS = {
         "quality": {"storage"},
         "cli": {"tabular", "quality", "storage"},
     },
+    "cfdg_experiments": {
+        "storage": set(),
+        "generators": set(),
+        "profiles": {"generators"},
+        "cells": {"profiles", "generators", "storage"},
+        "reports": {"cells", "profiles"},
+        "tracking": {"reports", "cells"},
+        "studies": {"tracking", "reports", "cells", "profiles", "generators", "storage"},
+        "cluster": {"studies", "tracking", "reports", "cells", "profiles", "storage"},
+    },
 }
 FORBIDDEN = [  # (modules that begin so, what they never import)
     ("cfdg_diffusion/edm/", "pandas"),

@@ -5,8 +5,8 @@ import torch
 
 from cfdg_diffusion import DiffusionSettings
 from cfdg_diffusion.edm.losses import DivergenceError
-from cfdg_experiments.distances import Scale
 from cfdg_experiments.generators.context import row_model
+from cfdg_experiments.generators.distances import Scale
 from cfdg_experiments.generators.edis import Edis
 from cfdg_experiments.generators.ends import EndSettings
 from cfdg_experiments.generators.fitted import Fitted, OnlyLabel

@@ -1,3 +1,7 @@
-"""Datasets, arms, tables and figures of Classifier-Free Diffusion Generation."""
+"""Datasets, arms, tables and figures of Classifier-Free Diffusion Generation.
+
+From the bottom up, each folder importing from those before it alone: ``storage``, ``generators`` (with ``arms``),
+``profiles``, ``cells``, ``reports``, ``tracking``, ``studies``, ``cluster``; ``cli`` is the command.
+"""
 
 __version__ = "0.1.0"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from cfdg_experiments.policy_store import StoredPolicy
+    from cfdg_experiments.cells.policy_store import StoredPolicy
 
 FORMATS = {"onnx": ".onnx", "torchscript": ".pt", "safetensors": ".safetensors"}
 _RUN = "a policy's file, or a part of the name of one cell: cfdg policies lists the names"
@@ -42,7 +42,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
 
 def list_policies(arguments: argparse.Namespace) -> int:
     """Print a line for each policy."""
-    from cfdg_experiments.policy_store import FOLDER, stored_policies
+    from cfdg_experiments.cells.policy_store import FOLDER, stored_policies
 
     found = stored_policies(arguments.out)
     if not found:
@@ -99,6 +99,6 @@ def export_stored(arguments: argparse.Namespace) -> int:
 
 
 def _chosen(arguments: argparse.Namespace) -> StoredPolicy:
-    from cfdg_experiments.policy_store import find_policy
+    from cfdg_experiments.cells.policy_store import find_policy
 
     return find_policy(arguments.out, arguments.run, seed=arguments.seed, final=arguments.final)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cfdg_experiments.distances import Scale
+from cfdg_experiments.generators.distances import Scale
 from cfdg_experiments.generators.interface import State
 from cfdg_experiments.generators.rows import rows_at
 from cfdg_rl.agents.networks import StackedMLP, adam, descend

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from cfdg_diffusion.edm.losses import DivergenceError
-from cfdg_experiments.distances import Scale, sliced_wasserstein
+from cfdg_experiments.generators.distances import Scale, sliced_wasserstein
 from cfdg_experiments.generators.fitted import select_label
 from cfdg_experiments.generators.interface import ResumableGenerator, State
 from cfdg_experiments.generators.outcomes import least_squares

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from cfdg_experiments.distances import Scale
+from cfdg_experiments.generators.distances import Scale
 from cfdg_experiments.generators.gate import LABELS
 from cfdg_experiments.generators.rows import draw_different, rows_at
 from cfdg_rl.agents.networks import StackedMLP, descend

@@ -1,1 +1,0 @@
-"""Figures of the paper beside its tables."""

@@ -1,0 +1,1 @@
+"""Reports: scores beside the paper's numbers, statistics, evidence and pictures."""
