@@ -37,13 +37,13 @@ from malformed_words import CFDG_WORDS, CSV, DATASETS_WORDS, DIFFUSION_WORDS, OU
 
 make_examples = examples.make_examples
 LOADED = [f"cfdg_diffusion.cli.{name}" for name in ("fit", "sample", "impute", "report", "inspect")]
-LOADED += [
-    f"cfdg_experiments.{name}" for name in ("table", "stored_study", "stored_cell", "policy_store", "play", "run")
-]
+LOADED += [f"cfdg_experiments.studies.{name}" for name in ("table", "estimate")]
+LOADED += [f"cfdg_experiments.cluster.{name}" for name in ("stored_study", "stored_cell")]
+LOADED += [f"cfdg_experiments.cells.{name}" for name in ("policy_store", "run")]
 LOADED += [
     "cfdg_rl.policy_file",
     "cfdg_rl.policy_export",
-    "cfdg_experiments.studies.estimate",
+    "cfdg_experiments.play",
     "pyarrow.parquet",
     "gymnasium.envs.mujoco.hopper_v5",
 ]

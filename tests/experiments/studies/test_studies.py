@@ -6,11 +6,11 @@ import shlex
 from pathlib import Path
 
 import pytest
-from cfdg_experiments.figures import figure1
 
 import cfdg_experiments.studies.table
 from cfdg_experiments.arms import ARMS
 from cfdg_experiments.cli import build_parser, main
+from cfdg_experiments.studies import figure1
 from cfdg_experiments.studies.embedding import EmbeddingSettings
 from cfdg_experiments.studies.study import STUDIES
 
