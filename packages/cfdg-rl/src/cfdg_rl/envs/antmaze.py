@@ -8,13 +8,11 @@ motors (hip and ankle of legs 4, 1, 2, 3, where joints go 1, 2, 3, 4) included.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree
 
-import gymnasium
 import gymnasium.envs.mujoco as gymnasium_mujoco
-import numpy as np
 
+from cfdg_rl.envs.maze_env import MazeEnv
 from cfdg_rl.envs.mazes import MazeWorld, find, find_maze
 
 TORQUE = 30.0  # N m at full action; ctrlrange of D4RL's ant.xml
@@ -23,7 +21,7 @@ _FRAME_SKIP = 5  # D4RL's ant.py; an action lasts 0.1 s
 _CONTACTS = {"solref": "0.02 1", "solimp": "0.8 0.8 0.01"}  # default geom of D4RL's ant.xml
 
 
-class AntMaze(gymnasium.Env):
+class AntMaze(MazeEnv):
     """An ant that has to walk to a goal that is not in the observation.
 
     Observations ``(29,)`` are the 15 positions (x, y, z, quaternion, joints 1 to 4) and 14 velocities, the start cell
@@ -39,51 +37,8 @@ class AntMaze(gymnasium.Env):
         ValueError: if there is no such maze.
     """
 
-    metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012 - Gymnasium's interface
-
     def __init__(self, maze: str, render_mode: str | None = None) -> None:
-        self.world = MazeWorld(_ant_xml(), find_maze(maze), _FRAME_SKIP)
-        self.model = self.world.model
-        self.data = self.world.data
-        self.render_mode = render_mode
-        self.observation_space, self.action_space = self.world.spaces()
-
-    @property
-    def goal(self) -> np.ndarray:
-        """The goal xy of the episode under way."""
-        return self.world.task.goal
-
-    @property
-    def task_state(self) -> np.ndarray:
-        """State besides the physics, for a checkpoint: the goal ``(2,)``."""
-        return self.goal.copy()
-
-    @task_state.setter
-    def task_state(self, state: np.ndarray) -> None:
-        self.world.task.goal = np.array(state, dtype=np.float64)
-
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Begin an episode at the start cell, with a new goal; a seed makes a new generator."""
-        super().reset(seed=seed, options=options)
-        return self.world.reset(self.np_random)
-
-    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        """Apply an action; see :meth:`MazeWorld.step`."""
-        return self.world.step(action)
-
-    def set_state(self, qpos: np.ndarray, qvel: np.ndarray) -> None:
-        """Put the ant into positions ``(15,)`` and velocities ``(14,)``."""
-        self.world.set_state(qpos, qvel)
-
-    def render(self) -> np.ndarray | None:
-        """Draw a picture from above ``(height, width, 3)`` uint8, or None without a render mode."""
-        return self.world.render() if self.render_mode else None
-
-    def close(self) -> None:
-        """Free the OpenGL context of rendering."""
-        self.world.close()
+        super().__init__(MazeWorld(_ant_xml(), find_maze(maze), _FRAME_SKIP), render_mode)
 
 
 def _ant_xml() -> ElementTree.Element:

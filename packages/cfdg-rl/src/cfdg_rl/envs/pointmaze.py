@@ -6,12 +6,9 @@ This is not D4RL's maze2d, which has other mazes, rewards and episodes.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 from xml.etree import ElementTree
 
-import gymnasium
-import numpy as np
-
+from cfdg_rl.envs.maze_env import MazeEnv
 from cfdg_rl.envs.mazes import MazeWorld, find_maze
 
 
@@ -40,7 +37,7 @@ class Ball:
     reach: float = 1.1
 
 
-class PointMaze(gymnasium.Env):
+class PointMaze(MazeEnv):
     """A ball that has to be steered to a goal that is not in the observation.
 
     Observations are x, y and their velocities; the two actions, clipped to [-1, 1], are forces along x and y. Goals,
@@ -54,52 +51,9 @@ class PointMaze(gymnasium.Env):
         ValueError: if there is no such maze.
     """
 
-    metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012 - Gymnasium's interface
-
     def __init__(self, maze: str, render_mode: str | None = None) -> None:
         ball = Ball()
-        self.world = MazeWorld(_ball_xml(ball), find_maze(maze), ball.frame_skip, ball.reach)
-        self.model = self.world.model
-        self.data = self.world.data
-        self.render_mode = render_mode
-        self.observation_space, self.action_space = self.world.spaces()
-
-    @property
-    def goal(self) -> np.ndarray:
-        """The goal xy of the episode under way."""
-        return self.world.task.goal
-
-    @property
-    def task_state(self) -> np.ndarray:
-        """State besides the physics, for a checkpoint: the goal ``(2,)``."""
-        return self.goal.copy()
-
-    @task_state.setter
-    def task_state(self, state: np.ndarray) -> None:
-        self.world.task.goal = np.array(state, dtype=np.float64)
-
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Begin an episode at the start cell, with a new goal; a seed makes a new generator."""
-        super().reset(seed=seed, options=options)
-        return self.world.reset(self.np_random)
-
-    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        """Apply an action; see :meth:`MazeWorld.step`."""
-        return self.world.step(action)
-
-    def set_state(self, qpos: np.ndarray, qvel: np.ndarray) -> None:
-        """Put the ball at xy ``(2,)`` with velocities ``(2,)``."""
-        self.world.set_state(qpos, qvel)
-
-    def render(self) -> np.ndarray | None:
-        """Draw a picture from above ``(height, width, 3)`` uint8, or None without a render mode."""
-        return self.world.render() if self.render_mode else None
-
-    def close(self) -> None:
-        """Free the OpenGL context of rendering."""
-        self.world.close()
+        super().__init__(MazeWorld(_ball_xml(ball), find_maze(maze), ball.frame_skip, ball.reach), render_mode)
 
 
 def _ball_xml(ball: Ball) -> ElementTree.Element:
