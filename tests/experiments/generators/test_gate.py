@@ -9,7 +9,7 @@ from cfdg_experiments.generators.context import row_model
 from cfdg_experiments.generators.distances import Scale
 from cfdg_experiments.generators.edis import Edis
 from cfdg_experiments.generators.ends import EndSettings
-from cfdg_experiments.generators.fitted import Fitted, OnlyLabel
+from cfdg_experiments.generators.fitted import Fitted, Unlabelled
 from cfdg_experiments.generators.gate import Gate, GateSettings, HoldingOut, is_held_out, seen_rows, seen_views
 from cfdg_experiments.generators.outcomes import OutcomeSettings, least_squares
 from cfdg_experiments.generators.schedule import Schedule
@@ -121,7 +121,7 @@ def test_models_complete_rows_from_their_states_and_actions(data):
     outcomes = OutcomeSettings(width=16, ends=EndSettings(steps=5))
     split = Fitted(Split(*data.dims, seeds=data.seeds, diffusion=diffusion, outcomes=outcomes), schedule)
     joint = Fitted(row_model(diffusion, data.dims, data.seeds, "cpu"), schedule)
-    for generator in (split, joint, OnlyLabel(joint, 0)):
+    for generator in (split, joint, Unlabelled(joint, 0)):
         generator.fit(data.rows, data.labels)
         made = generator.complete(data.rows[:, :20], data.labels[:, :20], sum(data.dims))
         assert made.shape == (2, 20, data.rows.shape[2])

@@ -12,7 +12,7 @@ from typing import Literal
 
 from cfdg_experiments.generators import makers
 from cfdg_experiments.generators.context import Context, Maker
-from cfdg_experiments.generators.fitted import OnlyLabel
+from cfdg_experiments.generators.fitted import Unlabelled
 from cfdg_experiments.generators.interface import ResumableGenerator
 from cfdg_experiments.generators.own import load_own
 from cfdg_experiments.generators.schedule import Schedule
@@ -85,7 +85,7 @@ class Arm:
         if self.make is None:
             return None
         made = self.make(context)
-        return made if self.fitted_on is None else OnlyLabel(made, self.fitted_on)
+        return made if self.fitted_on is None else Unlabelled(made, self.fitted_on)
 
     def share(self, online_share: float) -> float:
         """Return the share of generated rows under the online label, given the profile's."""

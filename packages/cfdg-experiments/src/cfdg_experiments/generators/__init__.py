@@ -10,7 +10,6 @@ from cfdg_experiments.generators.edis import Edis, EdisSettings
 from cfdg_experiments.generators.energies import EnergySettings
 from cfdg_experiments.generators.fitted import (
     Fitted,
-    OnlyLabel,
     Schedule,
     SeparateModels,
     Unlabelled,
@@ -32,7 +31,6 @@ __all__ = [
     "Jitter",
     "JitterSettings",
     "Maker",
-    "OnlyLabel",
     "Outcomes",
     "Pgr",
     "PgrSettings",

@@ -121,72 +121,32 @@ class Fitted:
         self.fits = int(state["fits"])
 
 
-class OnlyLabel:
-    """A generator without labels, fitted on the rows of one label: SynthER's on the online rows alone.
+class Unlabelled:
+    """A generator without labels: SynthER's on the rows of the online label, or the unconditional model of the union.
+
+    A batch of a fit on all rows holds them as often as they occur; nothing makes up for few online rows.
 
     Args:
         generator: sees one label, 0.
-        label: the label of the rows that it is fitted on.
+        label: the label of the rows that it is fitted on; None for all rows.
     """
 
-    def __init__(self, generator: ResumableGenerator, label: int) -> None:
+    def __init__(self, generator: ResumableGenerator, label: int | None = None) -> None:
         self.generator = generator
         self.label = label
 
     def fit(self, rows: Tensor, labels: Tensor) -> object:
-        """Fit on those of the rows ``(R, N, D)`` whose label ``(R, N)`` is the one.
+        """Fit on rows ``(R, N, D)``, those whose label ``(R, N)`` is the one.
 
         Raises:
             ValueError: if there are none, or not equally many in every replica.
         """
-        own = select_label(rows, labels, self.label)
+        own = rows if self.label is None else select_label(rows, labels, self.label)
         return self.generator.fit(own, _one_label(own[..., 0]))
 
     def fit_parts(self, parts: Parts) -> object:
-        """Fit on the parts of the label."""
-        return fit_generator(self.generator, [(rows, 0) for rows, label in parts if label == self.label])
-
-    def sample(self, labels: Tensor) -> Tensor:
-        """Generate ``(R, n, D)`` rows, whatever the labels ``(R, n)`` are."""
-        return self.generator.sample(torch.zeros_like(labels))
-
-    def complete(self, rows: Tensor, labels: Tensor, known: int) -> Tensor | None:
-        """Predict as the generator does, whatever the labels are; None if it cannot."""
-        complete = getattr(self.generator, "complete", None)
-        return None if complete is None else complete(rows, torch.zeros_like(labels), known)
-
-    def network_calls(self, rows: int) -> float:
-        """Count the generator's network calls for so many rows."""
-        return self.generator.network_calls(rows)
-
-    def state(self) -> dict[str, Any]:
-        """Return the generator's state."""
-        return self.generator.state()
-
-    def restore(self, state: State) -> None:
-        """Restore the generator's state."""
-        self.generator.restore(state)
-
-
-class Unlabelled:
-    """A generator without labels, fitted on all rows: the unconditional model of the union.
-
-    A batch of a fit holds rows as often as they occur; nothing makes up for few online rows.
-
-    Args:
-        generator: sees one label, 0.
-    """
-
-    def __init__(self, generator: ResumableGenerator) -> None:
-        self.generator = generator
-
-    def fit(self, rows: Tensor, labels: Tensor) -> object:
-        """Fit on all rows ``(R, N, D)``."""
-        return self.generator.fit(rows, _one_label(labels))
-
-    def fit_parts(self, parts: Parts) -> object:
-        """Fit on all parts."""
-        return fit_generator(self.generator, [(rows, 0) for rows, _ in parts])
+        """Fit on parts, those of the label."""
+        return fit_generator(self.generator, [(rows, 0) for rows, label in parts if self.label in (None, label)])
 
     def sample(self, labels: Tensor) -> Tensor:
         """Generate ``(R, n, D)`` rows, whatever the labels ``(R, n)`` are."""
