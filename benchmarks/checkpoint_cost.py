@@ -21,7 +21,7 @@ import torch
 from cfdg_experiments.cells import run
 from cfdg_experiments.cells.cell import Workspace
 from cfdg_experiments.profiles.files import load_profile
-from cfdg_experiments.storage import throttle
+from cfdg_experiments.storage import saver
 from cfdg_experiments.studies.plan import make_plan
 from cfdg_experiments.studies.study import TABLE_1
 
@@ -59,11 +59,11 @@ class SavingClock:
         self.seconds = 0.0
         self.count = 0
         self.size = 0
-        self.save = throttle.Saver.save
+        self.save = saver.Saver.save
         clock = self
 
         def timed(
-            self: throttle.Saver, state: Callable[[], Mapping[str, Any]], then: Callable[[], None] = lambda: None
+            self: saver.Saver, state: Callable[[], Mapping[str, Any]], then: Callable[[], None] = lambda: None
         ) -> None:
             began = time.process_time()
             clock.save(self, state, then)
@@ -71,7 +71,7 @@ class SavingClock:
             clock.count += 1
             clock.size = self.path.stat().st_size
 
-        throttle.Saver.save = timed
+        saver.Saver.save = timed
 
 
 if __name__ == "__main__":

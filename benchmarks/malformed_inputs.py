@@ -37,8 +37,8 @@ from malformed_words import CFDG_WORDS, CSV, DATASETS_WORDS, DIFFUSION_WORDS, OU
 
 make_examples = examples.make_examples
 LOADED = [f"cfdg_diffusion.cli.{name}" for name in ("fit", "sample", "impute", "report", "inspect")]
-LOADED += [f"cfdg_experiments.studies.{name}" for name in ("table", "estimate")]
-LOADED += [f"cfdg_experiments.cluster.{name}" for name in ("stored_study", "stored_cell")]
+LOADED += [f"cfdg_experiments.studies.{name}" for name in ("run", "estimate")]
+LOADED += [f"cfdg_experiments.cluster.{name}" for name in ("commands", "unit")]
 LOADED += [f"cfdg_experiments.cells.{name}" for name in ("policy_store", "run")]
 LOADED += [
     "cfdg_rl.policy_file",

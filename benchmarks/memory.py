@@ -25,7 +25,7 @@ from cfdg_experiments.generators.gate import Gate, GateSettings, HoldingOut
 from cfdg_experiments.generators.outcomes import OutcomeSettings
 from cfdg_experiments.generators.split import Split
 from cfdg_experiments.storage.ring_files import RingFiles
-from cfdg_experiments.storage.throttle import Saver
+from cfdg_experiments.storage.saver import Saver
 from cfdg_rl.buffer import FixedRows, Ring
 from cfdg_rl.finetune import FinetunePlan, refresh
 from cfdg_rl.mixing import Pools

@@ -427,8 +427,8 @@ FIT = "cfdg_diffusion.cli:main"
 RECORD = "cfdg_rl.datasets.cli:main"
 TABLE = ["table1", "--only", "hopper-medium", "--seeds", "0", "1", "--arms", "cfdg", "--device", "cpu"]
 REPORTS = (
-    "cfdg_experiments.studies.table",
-    "cfdg_experiments.cluster.stored_study",
+    "cfdg_experiments.studies.run",
+    "cfdg_experiments.cluster.commands",
     "cfdg_experiments.reports.plots",
     "mlflow",
 )
@@ -500,7 +500,7 @@ COMMANDS = (
             ("end", "store/cells/*/result.json", 1),
         ],
         prepare=write_store,
-        modules=("cfdg_experiments.cluster.stored_cell",),
+        modules=("cfdg_experiments.cluster.unit",),
     ),
 )
 

@@ -97,6 +97,6 @@ def test_a_second_command_on_one_folder_is_refused_before_its_data(tmp_path, cap
     ],
 )
 def test_what_cannot_run_is_refused_before_the_data_are_read(words, message, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("cfdg_experiments.studies.table._prepare_data", lambda *_: pytest.fail("the data were read"))
+    monkeypatch.setattr("cfdg_experiments.studies.run._prepare_data", lambda *_: pytest.fail("the data were read"))
     assert main(["table1", "--out", str(tmp_path / "runs"), *words]) == 2
     assert message in capsys.readouterr().err

@@ -18,7 +18,7 @@ from cfdg_experiments.cells.cell import Cell, Workspace, cells_of, finished_cell
 from cfdg_experiments.cells.run import CellRun, pretrain_cell, run_cell
 from cfdg_experiments.profiles.files import load_profile
 from cfdg_experiments.profiles.profile import profile_for
-from cfdg_experiments.studies.grid import run_grid
+from cfdg_experiments.studies.workers import run_grid
 from cfdg_rl.datasets.checksums import write_hdf5
 from cfdg_rl.datasets.load import content_digest, is_sparse, load_dataset, suite
 from cfdg_rl.envs.errors import EnvError

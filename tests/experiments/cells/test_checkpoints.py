@@ -14,10 +14,11 @@ from cfdg_experiments.cells.results import write_text
 from cfdg_experiments.cells.run import CellRun, pretrain_cell
 from cfdg_experiments.profiles.files import load_profile
 from cfdg_experiments.profiles.profile import profile_for
-from cfdg_experiments.storage import ring_files, throttle
+from cfdg_experiments.storage import ring_files
+from cfdg_experiments.storage import saver as saver_module
 from cfdg_experiments.storage.named_checkpoints import load_named
 from cfdg_experiments.storage.ring_files import RingFiles
-from cfdg_experiments.storage.throttle import SHARE, Saver
+from cfdg_experiments.storage.saver import SHARE, Saver
 from cfdg_rl.agents.apl import APLSettings
 from cfdg_rl.agents.capture import make_capturable
 from cfdg_rl.agents.iql import IQLSettings
@@ -70,7 +71,7 @@ def test_metrics_since_the_last_evaluation_are_part_of_the_state(space, tmp_path
 
 def test_checkpoints_come_seldom_where_they_take_long(tmp_path, monkeypatch):
     clock = [0.0]
-    monkeypatch.setattr(throttle.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(saver_module.time, "perf_counter", lambda: clock[0])
     saver = Saver(tmp_path / "x.safetensors", 60.0)
 
     def slow():
@@ -201,7 +202,7 @@ class Stopped(Exception):
 @pytest.mark.parametrize("stop", [3, 18, 37])
 def test_a_run_that_is_killed_continues_from_its_own_files(space, tmp_path, monkeypatch, stop):
     monkeypatch.setattr("cfdg_experiments.cells.run.SAVE_SECONDS", 0.0)
-    monkeypatch.setattr(throttle, "SHARE", 0)
+    monkeypatch.setattr(saver_module, "SHARE", 0)
     whole = CellRun(CELL, space)
     whole.path = tmp_path / "whole.safetensors"
     list(whole.run())

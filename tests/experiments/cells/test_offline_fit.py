@@ -11,8 +11,8 @@ from cfdg_experiments.cells.run import CellRun, pretrain_cell
 from cfdg_experiments.generators import Schedule
 from cfdg_experiments.profiles.files import load_profile
 from cfdg_experiments.profiles.profile import profile_for
-from cfdg_experiments.storage import throttle
-from cfdg_experiments.storage.throttle import StoppedError
+from cfdg_experiments.storage import saver
+from cfdg_experiments.storage.saver import StoppedError
 from cfdg_rl.checkpoint import load_checkpoint
 
 HOPPER = "recorded:hopper-medium"
@@ -81,7 +81,7 @@ def test_a_killed_fit_continues_bit_for_bit(arm, tmp_path, cache, monkeypatch):
     whole = Workspace(tmp_path / "whole", cache)
     fit_generator(cell, whole, silent)
     broken = Workspace(tmp_path / "broken", cache)
-    save = throttle.save_named
+    save = saver.save_named
 
     def dying(path, state):
         save(path, state)
@@ -89,12 +89,12 @@ def test_a_killed_fit_continues_bit_for_bit(arm, tmp_path, cache, monkeypatch):
             raise KeyboardInterrupt
 
     monkeypatch.setattr(offline_fit, "SAVE_SECONDS", 0.0)
-    monkeypatch.setattr(throttle, "SHARE", 0)
-    monkeypatch.setattr(throttle, "save_named", dying)
+    monkeypatch.setattr(saver, "SHARE", 0)
+    monkeypatch.setattr(saver, "save_named", dying)
     with pytest.raises(KeyboardInterrupt):
         fit_generator(cell, broken, silent)
     assert not broken.generator(cell).exists()
-    monkeypatch.setattr(throttle, "save_named", save)
+    monkeypatch.setattr(saver, "save_named", save)
     fit_generator(cell, broken, silent)
     found = [load_checkpoint(space.generator(cell)) for space in (whole, broken)]
     assert same(*found)

@@ -14,7 +14,8 @@ from types import SimpleNamespace
 import pytest
 
 from cfdg_experiments.cluster import ray_engine
-from cfdg_experiments.cluster.cell_store import CellFolder
+from cfdg_experiments.cluster.cell_folder import CellFolder
+from cfdg_experiments.cluster.commands import report_stored
 from cfdg_experiments.cluster.engines import COMMAND, LocalEngine
 from cfdg_experiments.cluster.fleet import Patience, drive
 from cfdg_experiments.cluster.ray_engine import (
@@ -27,9 +28,8 @@ from cfdg_experiments.cluster.ray_engine import (
     preflight,
 )
 from cfdg_experiments.cluster.stored_plan import Unit, load_plan, save_plan, units_of
-from cfdg_experiments.cluster.stored_study import report_stored
-from cfdg_experiments.profiles.ablation import parse_grid
 from cfdg_experiments.profiles.files import load_profile
+from cfdg_experiments.profiles.grid import parse_grid
 from cfdg_experiments.storage.object_store import Store
 from cfdg_experiments.studies.plan import make_plan
 from cfdg_experiments.studies.study import ABLATION

@@ -20,19 +20,19 @@ from cfdg_experiments.cells.cell import Workspace
 from cfdg_experiments.cells.results import CellResult
 from cfdg_experiments.cells.run import CellRun, run_cell
 from cfdg_experiments.cli import main
-from cfdg_experiments.cluster import cell_store, engines, live_curves, stored_study
-from cfdg_experiments.cluster.cell_store import CellFolder, FencedError, RunningError
+from cfdg_experiments.cluster import cell_folder, commands, engines, live_curves
+from cfdg_experiments.cluster.cell_folder import CellFolder, FencedError, RunningError
+from cfdg_experiments.cluster.commands import print_status
 from cfdg_experiments.cluster.engines import Ended, LocalEngine
 from cfdg_experiments.cluster.fleet import DRIVER, Patience, classify, drive, only_driver
 from cfdg_experiments.cluster.live_curves import LiveCurves
 from cfdg_experiments.cluster.scratch import scratch_folder
-from cfdg_experiments.cluster.stored_cell import UnitRun, WaitingError, run_unit
 from cfdg_experiments.cluster.stored_plan import Unit, load_plan, save_plan, units_of
-from cfdg_experiments.cluster.stored_study import print_status
+from cfdg_experiments.cluster.unit import UnitRun, WaitingError, run_unit
 from cfdg_experiments.profiles.files import load_profile
-from cfdg_experiments.storage import throttle
+from cfdg_experiments.storage import saver
 from cfdg_experiments.storage.object_store import Store, StoreError
-from cfdg_experiments.storage.throttle import StoppedError
+from cfdg_experiments.storage.saver import StoppedError
 from cfdg_experiments.studies.plan import make_plan
 from cfdg_experiments.studies.study import STUDIES, TABLE_1
 from cfdg_experiments.tracking.tracker import Tracker
@@ -115,9 +115,9 @@ def test_only_the_highest_attempt_writes_and_a_living_one_is_not_overtaken(uri, 
     assert [manifest["step"] for manifest in folder.manifests()] == [10], "without a manifest it does not count"
     with pytest.raises(FencedError, match="overtaken"):
         folder.finish(first, {"state": tmp_path / "state"})
-    monkeypatch.setattr(cell_store.socket, "gethostname", lambda: "elsewhere")
+    monkeypatch.setattr(cell_folder.socket, "gethostname", lambda: "elsewhere")
     assert folder.latest().is_alive, "its heartbeat is fresh"
-    monkeypatch.setattr(cell_store, "SILENT_SECONDS", 0.0)
+    monkeypatch.setattr(cell_folder, "SILENT_SECONDS", 0.0)
     assert not folder.latest().is_alive
 
 
@@ -170,7 +170,7 @@ class Killed(BaseException):
 def test_a_unit_that_is_killed_goes_on_elsewhere_to_the_same_result(planned, uri, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("CFDG_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("cfdg_experiments.cells.run.SAVE_SECONDS", 0.0)
-    monkeypatch.setattr(throttle, "SHARE", 0)
+    monkeypatch.setattr(saver, "SHARE", 0)
     whole = run_cell(planned.cells()[0], Workspace(tmp_path / "whole"), lambda event: None)
     offline, cell = units_of(planned)
     with pytest.raises(WaitingError, match=r"its pre-training .* is not done"):
@@ -257,7 +257,7 @@ def test_the_command_of_a_unit_hears_sigterm_from_its_start_on(monkeypatch, caps
         os.kill(os.getpid(), signal.SIGTERM)
         return f"asked to end: {stops()}"
 
-    monkeypatch.setattr("cfdg_experiments.cluster.stored_cell.run_unit", run)
+    monkeypatch.setattr("cfdg_experiments.cluster.unit.run_unit", run)
     before = signal.getsignal(signal.SIGTERM)
     try:
         assert main(["cell", "x", "--store", "y"]) == 0
@@ -485,7 +485,7 @@ def test_a_study_in_a_store_ends_with_its_report_although_a_process_was_killed(t
     told = Told()
     monkeypatch.setattr(Tracker, "open", lambda *_, **__: told)
     monkeypatch.setattr(
-        stored_study, "write_product_report", lambda plan, results, *_: [Path(result.name) for result in results]
+        commands, "write_product_report", lambda plan, results, *_: [Path(result.name) for result in results]
     )
     wait = LocalEngine.wait
     killed = []

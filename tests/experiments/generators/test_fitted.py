@@ -50,7 +50,7 @@ def test_the_schedule_of_three_refreshes(data, warm, calls):
 
 
 def test_one_label_fits_its_rows_alone_and_generates_under_any_label(data):
-    generator = Unlabelled(Fitted(Diary(), Schedule(1, 1)), 1)
+    generator = Unlabelled(Fitted(Diary(), Schedule(1, 1)), only=1)
     generator.fit(data.rows, data.labels)
     assert torch.equal(generator.generator.model.rows, data.rows[:, 60:])
     assert generator.generator.model.labels.unique().tolist() == [0]
@@ -89,7 +89,7 @@ def test_a_restored_generator_goes_on_bit_for_bit(data, warm):
     def make():
         return [
             Fitted(small(data.seeds), schedule),
-            Unlabelled(Fitted(small(data.seeds, 1), schedule), 1),
+            Unlabelled(Fitted(small(data.seeds, 1), schedule), only=1),
             Unlabelled(Fitted(small(data.seeds, 1), schedule)),
             SeparateModels([Fitted(small(data.seeds, 1), schedule) for _ in range(2)]),
         ]
@@ -108,9 +108,9 @@ def test_refusals(data):
     uneven = data.labels.clone()
     uneven[0, 0] = 1
     with pytest.raises(ValueError, match=r"label 1 has \[30, 31\] rows per replica, expected one number of at least 1"):
-        Unlabelled(Fitted(Diary(), Schedule(1, 1)), 1).fit(data.rows, uneven)
+        Unlabelled(Fitted(Diary(), Schedule(1, 1)), only=1).fit(data.rows, uneven)
     with pytest.raises(ValueError, match=r"label 7 has \[0\] rows"):
-        Unlabelled(Fitted(Diary(), Schedule(1, 1)), 7).fit(data.rows, data.labels)
+        Unlabelled(Fitted(Diary(), Schedule(1, 1)), only=7).fit(data.rows, data.labels)
     with pytest.raises(ValueError, match="label is 1, expected 0 to 0"):
         SeparateModels([Fitted(Diary(), Schedule(1, 1))]).sample(data.asked)
     with pytest.raises(ValueError, match="steps is 0, expected at least 1"):

@@ -121,7 +121,7 @@ def test_models_complete_rows_from_their_states_and_actions(data):
     outcomes = OutcomeSettings(width=16, ends=EndSettings(steps=5))
     split = Fitted(Split(*data.dims, seeds=data.seeds, diffusion=diffusion, outcomes=outcomes), schedule)
     joint = Fitted(row_model(diffusion, data.dims, data.seeds, "cpu"), schedule)
-    for generator in (split, joint, Unlabelled(joint, 0)):
+    for generator in (split, joint, Unlabelled(joint, only=0)):
         generator.fit(data.rows, data.labels)
         made = generator.complete(data.rows[:, :20], data.labels[:, :20], sum(data.dims))
         assert made.shape == (2, 20, data.rows.shape[2])

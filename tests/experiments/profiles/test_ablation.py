@@ -2,7 +2,8 @@
 
 import pytest
 
-from cfdg_experiments.profiles.ablation import (
+from cfdg_experiments.profiles.files import load_profile
+from cfdg_experiments.profiles.grid import (
     dotted_keys,
     in_words,
     is_of_generator,
@@ -10,7 +11,6 @@ from cfdg_experiments.profiles.ablation import (
     points_of,
     resolve_key,
 )
-from cfdg_experiments.profiles.files import load_profile
 from cfdg_experiments.profiles.profile import Profile
 
 IQL = load_profile("quick", {"algorithms": ["iql"], "data.datasets": ["recorded:hopper-medium"]})

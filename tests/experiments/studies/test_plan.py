@@ -2,8 +2,8 @@
 
 import pytest
 
-from cfdg_experiments.profiles.ablation import parse_grid
 from cfdg_experiments.profiles.files import load_profile
+from cfdg_experiments.profiles.grid import parse_grid
 from cfdg_experiments.reports.header import caption, warning
 from cfdg_experiments.studies.plan import make_plan, refresh_steps
 from cfdg_experiments.studies.study import ABLATION, STUDIES, TABLE_1

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-import cfdg_experiments.studies.table
+import cfdg_experiments.studies.run
 from cfdg_experiments.arms import ARMS
 from cfdg_experiments.cli import build_parser, main
 from cfdg_experiments.studies import figure1
@@ -44,7 +44,7 @@ def run(folder, monkeypatch, capsys):
 
     def command(*words):
         ran.clear()
-        monkeypatch.setattr(cfdg_experiments.studies.table, "run_grid", serial)
+        monkeypatch.setattr(cfdg_experiments.studies.run, "run_grid", serial)
         tiny = [*words, "--datasets", "hopper-medium", "--seeds", "0", "1", "--out", str(folder / "runs")]
         assert main([*tiny, "--set", *TINY]) == 0
         return capsys.readouterr().out, list(ran)

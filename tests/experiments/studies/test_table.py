@@ -16,7 +16,7 @@ from cfdg_experiments.cli import main
 from cfdg_experiments.profiles.files import load_profile
 from cfdg_experiments.profiles.selection import choose_datasets
 from cfdg_experiments.studies.plan import refresh_steps
-from cfdg_experiments.studies.table import describe_data, duration
+from cfdg_experiments.studies.run import describe_data, duration
 from cfdg_rl.datasets.load import load_dataset
 
 TINY = [
@@ -296,9 +296,7 @@ def pendulum_file(folder, **changed):
     [({"timeouts": np.zeros(400, bool)}, "0 complete episodes"), ({"rewards": -np.ones(400)}, "2 complete episodes")],
 )
 def test_returns_without_a_range_are_refused_before_the_work(changed, found, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(
-        "cfdg_experiments.studies.table.Tracker.open", lambda *_, **__: pytest.fail("the store was made")
-    )
+    monkeypatch.setattr("cfdg_experiments.studies.run.Tracker.open", lambda *_, **__: pytest.fail("the store was made"))
     path = pendulum_file(tmp_path, **changed)
     words = ["table1", "--file", str(path), "--env", "Pendulum-v1", "--algorithms", "iql", "--arms", "base"]
     assert main([*words, "--out", str(tmp_path / "runs")]) == 2

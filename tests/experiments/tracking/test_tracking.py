@@ -21,9 +21,9 @@ import pytest
 from cfdg_experiments.cells.results import Evaluation
 from cfdg_experiments.tracking import server
 from cfdg_experiments.tracking import tracker as tracker_module
+from cfdg_experiments.tracking.address import QUIET, TrackingError, check_tracking, public, tracking_uri
 from cfdg_experiments.tracking.logged import flatten
 from cfdg_experiments.tracking.mlflow_runs import connect, look_at, open_experiment
-from cfdg_experiments.tracking.store import QUIET, TrackingError, check_tracking, public, tracking_uri
 from cfdg_experiments.tracking.tracker import Tracker
 
 pytestmark = [  # MLflow and what it imports use things that their dependencies have deprecated

@@ -85,7 +85,7 @@ class Arm:
         if self.make is None:
             return None
         made = self.make(context)
-        return made if self.fitted_on is None else Unlabelled(made, self.fitted_on)
+        return made if self.fitted_on is None else Unlabelled(made, only=self.fitted_on)
 
     def share(self, online_share: float) -> float:
         """Return the share of generated rows under the online label, given the profile's."""

@@ -143,12 +143,12 @@ def _epilog(study: Study) -> str:
 
 def _study(study: Study, arguments: argparse.Namespace) -> int:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch starts its pool; workers set their own number
-    from cfdg_experiments.studies.table import dry_run, resolve, run_study
+    from cfdg_experiments.studies.run import dry_run, resolve, run_study
 
     _check_numbers(arguments)
     plan = resolve(study, arguments)
     if arguments.store is not None and not arguments.dry_run:
-        from cfdg_experiments.cluster.stored_study import Place, RaySettings, run_stored
+        from cfdg_experiments.cluster.commands import Place, RaySettings, run_stored
 
         given = (arguments.address, arguments.cell_cpus, arguments.cell_gpus, arguments.allow_unauthenticated)
         where = (arguments.store, arguments.out, arguments.engine, arguments.jobs, arguments.retries)
@@ -171,7 +171,7 @@ def _check_numbers(arguments: argparse.Namespace) -> None:
 
 def _cell(arguments: argparse.Namespace) -> int:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    from cfdg_experiments.cluster.stored_cell import run_unit, set_threads
+    from cfdg_experiments.cluster.unit import run_unit, set_threads
 
     set_threads()
     ended = threading.Event()
@@ -181,7 +181,7 @@ def _cell(arguments: argparse.Namespace) -> int:
 
 
 def _status(arguments: argparse.Namespace) -> int:
-    from cfdg_experiments.cluster.stored_study import print_status, unfinished
+    from cfdg_experiments.cluster.commands import print_status, unfinished
 
     if arguments.todo is None:
         print_status(arguments.store)
@@ -191,7 +191,7 @@ def _status(arguments: argparse.Namespace) -> int:
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    from cfdg_experiments.cluster.stored_study import report_stored
+    from cfdg_experiments.cluster.commands import report_stored
 
     report_stored(arguments.store, arguments.out)
     return 0

@@ -1,1 +1,1 @@
-"""Cells: R replicas of one (dataset, algorithm, arm), from data to curves."""
+"""Cells: each trains R replicas of one (dataset, algorithm, arm), from data to curves."""

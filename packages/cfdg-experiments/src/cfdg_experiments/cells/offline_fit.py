@@ -23,7 +23,7 @@ from cfdg_experiments.generators.context import row_model
 from cfdg_experiments.generators.gate import is_held_out
 from cfdg_experiments.generators.split import Split
 from cfdg_experiments.storage.named_checkpoints import load_named, save_named
-from cfdg_experiments.storage.throttle import NOTIFY_SECONDS, SAVE_SECONDS, Saver, Throttle
+from cfdg_experiments.storage.saver import NOTIFY_SECONDS, SAVE_SECONDS, Saver, Throttle
 from cfdg_rl.mixing import OFFLINE
 
 _Model = ConditionalDiffusion | Split

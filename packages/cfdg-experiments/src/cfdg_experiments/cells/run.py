@@ -28,7 +28,7 @@ from cfdg_experiments.cells.policy_store import PolicyKeeper, describe_learner
 from cfdg_experiments.cells.results import CellResult, Curves, Evaluation
 from cfdg_experiments.storage.named_checkpoints import load_named, save_named
 from cfdg_experiments.storage.ring_files import RingFiles
-from cfdg_experiments.storage.throttle import NOTIFY_SECONDS, SAVE_SECONDS, Saver, Throttle
+from cfdg_experiments.storage.saver import NOTIFY_SECONDS, SAVE_SECONDS, Saver, Throttle
 from cfdg_rl.buffer import Ring
 from cfdg_rl.collect import EnvCollector
 from cfdg_rl.evaluate import Evaluator

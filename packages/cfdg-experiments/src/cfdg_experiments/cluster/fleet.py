@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal
 
-from cfdg_experiments.cluster.cell_store import BEAT_SECONDS, SILENT_SECONDS, CellFolder
+from cfdg_experiments.cluster.cell_folder import BEAT_SECONDS, SILENT_SECONDS, CellFolder
 from cfdg_experiments.cluster.engines import Ended, Engine
 from cfdg_experiments.cluster.stored_plan import Unit
 from cfdg_experiments.storage.object_store import TEMPORARY, Store

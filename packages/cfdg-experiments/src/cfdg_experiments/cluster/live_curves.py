@@ -10,8 +10,8 @@ import numpy as np
 
 from cfdg_experiments.cells.cell import Cell
 from cfdg_experiments.cells.results import CellKey, Evaluation
-from cfdg_experiments.cluster.stored_cell import METRICS
 from cfdg_experiments.cluster.stored_plan import Unit
+from cfdg_experiments.cluster.unit import METRICS
 from cfdg_experiments.storage.object_store import Store, StoreError
 from cfdg_experiments.tracking.tracker import Tracker
 

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from cfdg_experiments.cells.cell import Cell, cell_key, pretrain_key
-from cfdg_experiments.profiles.ablation import parse_grid
 from cfdg_experiments.profiles.files import build_profile
+from cfdg_experiments.profiles.grid import parse_grid
 from cfdg_experiments.storage.object_store import Store
 from cfdg_experiments.studies.plan import Plan, make_plan
 from cfdg_experiments.studies.study import STUDIES

@@ -8,15 +8,10 @@ from cfdg_experiments.generators.copies import Jitter, JitterSettings, Repeat
 from cfdg_experiments.generators.curiosity import Curiosity, CuriositySettings
 from cfdg_experiments.generators.edis import Edis, EdisSettings
 from cfdg_experiments.generators.energies import EnergySettings
-from cfdg_experiments.generators.fitted import (
-    Fitted,
-    Schedule,
-    SeparateModels,
-    Unlabelled,
-    unconditional,
-)
+from cfdg_experiments.generators.fitted import Fitted, SeparateModels, Unlabelled, unconditional
 from cfdg_experiments.generators.interface import ResumableGenerator
 from cfdg_experiments.generators.pgr import Pgr, PgrSettings, pgr_diffusion
+from cfdg_experiments.generators.schedule import Schedule
 from cfdg_experiments.generators.simulated import Outcomes, Simulated, SimulatedOutcomes, SimulatedSettings
 
 __all__ = [

@@ -128,25 +128,25 @@ class Unlabelled:
 
     Args:
         generator: sees one label, 0.
-        label: the label of the rows that it is fitted on; None for all rows.
+        only: the label of the rows that it is fitted on; None for all rows.
     """
 
-    def __init__(self, generator: ResumableGenerator, label: int | None = None) -> None:
+    def __init__(self, generator: ResumableGenerator, *, only: int | None = None) -> None:
         self.generator = generator
-        self.label = label
+        self.only = only
 
     def fit(self, rows: Tensor, labels: Tensor) -> object:
-        """Fit on rows ``(R, N, D)``, those whose label ``(R, N)`` is the one.
+        """Fit on rows ``(R, N, D)``, or on those of them whose label ``(R, N)`` is the one.
 
         Raises:
-            ValueError: if there are none, or not equally many in every replica.
+            ValueError: if the label has no rows, or not equally many in every replica.
         """
-        own = rows if self.label is None else select_label(rows, labels, self.label)
+        own = rows if self.only is None else select_label(rows, labels, self.only)
         return self.generator.fit(own, _one_label(own[..., 0]))
 
     def fit_parts(self, parts: Parts) -> object:
-        """Fit on parts, those of the label."""
-        return fit_generator(self.generator, [(rows, 0) for rows, label in parts if self.label in (None, label)])
+        """Fit on all parts, or on those of the label."""
+        return fit_generator(self.generator, [(rows, 0) for rows, label in parts if self.only in (None, label)])
 
     def sample(self, labels: Tensor) -> Tensor:
         """Generate ``(R, n, D)`` rows, whatever the labels ``(R, n)`` are."""

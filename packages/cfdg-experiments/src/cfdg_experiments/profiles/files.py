@@ -14,8 +14,9 @@ from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
+from cfdg_experiments.names import near_names
 from cfdg_experiments.profiles.plain_yaml import check_plain, dump_yaml, parse_yaml
-from cfdg_experiments.profiles.profile import Profile, near_names
+from cfdg_experiments.profiles.profile import Profile
 
 PROFILES = ("quick", "reduced", "paper")
 _SHOULD = re.compile(r"^\w+ should (be|have) ")  # how pydantic's messages begin

@@ -14,7 +14,7 @@ from cfdg_experiments.arms import Match, find_arm
 from cfdg_experiments.generators.context import GeneratorSettings
 from cfdg_experiments.generators.inspection import InspectionSettings
 from cfdg_experiments.generators.schedule import Schedule
-from cfdg_experiments.names import near_names as near_names  # others take it from here
+from cfdg_experiments.names import near_names
 from cfdg_rl.agents.apl import APLSettings
 from cfdg_rl.agents.iql import IQLSettings
 from cfdg_rl.agents.pex import PEXSettings

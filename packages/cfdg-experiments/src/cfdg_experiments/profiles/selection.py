@@ -6,7 +6,7 @@ import fnmatch
 from collections.abc import Sequence
 from pathlib import Path
 
-from cfdg_experiments.profiles.profile import near_names
+from cfdg_experiments.names import near_names
 from cfdg_rl.datasets.load import dataset_names, resolve_name
 from cfdg_rl.datasets.minari import library
 

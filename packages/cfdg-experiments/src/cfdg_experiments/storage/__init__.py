@@ -1,1 +1,1 @@
-"""Storage: objects in a folder or a bucket, checkpoints that know their names, and how often they are written."""
+"""Storage: objects in a folder or a bucket, checkpoints and how often they are written, the rows of a running cell."""

@@ -13,7 +13,7 @@ from cfdg_experiments.cells.cell import Cell, Event
 from cfdg_experiments.cells.results import CellKey, CellResult
 from cfdg_experiments.reports.header import ReportHeader
 from cfdg_experiments.reports.report import to_rich
-from cfdg_experiments.storage.throttle import Throttle
+from cfdg_experiments.storage.saver import Throttle
 
 LINE_SECONDS = 15.0  # between progress lines where there is no terminal
 

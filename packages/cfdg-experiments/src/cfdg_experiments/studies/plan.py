@@ -15,8 +15,8 @@ import yaml
 
 from cfdg_experiments.cells.cell import Cell, cell_key, cells_of
 from cfdg_experiments.cells.results import CellKey
-from cfdg_experiments.profiles.ablation import Axis, Point, in_words, is_of_generator, points_of
 from cfdg_experiments.profiles.files import dump_profile, with_overrides
+from cfdg_experiments.profiles.grid import Axis, Point, in_words, is_of_generator, points_of
 from cfdg_experiments.profiles.profile import Profile, datasets_of, schedule_for
 from cfdg_experiments.reports.header import ReportHeader
 from cfdg_experiments.studies.study import Study

@@ -9,7 +9,7 @@ from pathlib import Path
 from cfdg_experiments.cells.cell import Cell, Workspace
 from cfdg_experiments.cells.results import CellKey
 from cfdg_experiments.reports.header import ReportHeader
-from cfdg_experiments.studies.grid import Task
+from cfdg_experiments.studies.workers import Task
 
 
 @dataclass(frozen=True)

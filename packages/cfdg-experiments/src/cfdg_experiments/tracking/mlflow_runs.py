@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cfdg_experiments.tracking.store import (
+from cfdg_experiments.tracking.address import (
     QUIET,
     TrackingError,
     absolute_uri,

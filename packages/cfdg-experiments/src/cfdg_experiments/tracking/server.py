@@ -13,7 +13,7 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
-from cfdg_experiments.tracking.store import QUIET, TrackingError, check_tracking, database_path, public, tracking_uri
+from cfdg_experiments.tracking.address import QUIET, TrackingError, check_tracking, database_path, public, tracking_uri
 
 START_SECONDS = 180.0  # a busy machine was seen to need 70
 GRACE_SECONDS = 10.0  # for the server to end by itself

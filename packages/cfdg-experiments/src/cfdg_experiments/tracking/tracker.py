@@ -21,6 +21,14 @@ from cfdg_experiments.cells.policy_store import files_of_cell
 from cfdg_experiments.cells.results import CellKey, CellResult, Evaluation
 from cfdg_experiments.reports.header import ReportHeader, caption
 from cfdg_experiments.reports.records import scores_csv
+from cfdg_experiments.tracking.address import (
+    TrackingError,
+    check_tracking,
+    folder_id,
+    is_own_store,
+    public,
+    tracking_uri,
+)
 from cfdg_experiments.tracking.logged import (
     CELL_TAG,
     COMPARISON,
@@ -35,7 +43,6 @@ from cfdg_experiments.tracking.logged import (
     totals,
 )
 from cfdg_experiments.tracking.mlflow_runs import Runs, connect, first_line, look_at, open_experiment
-from cfdg_experiments.tracking.store import TrackingError, check_tracking, folder_id, is_own_store, public, tracking_uri
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

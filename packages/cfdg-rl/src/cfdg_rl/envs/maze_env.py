@@ -18,6 +18,7 @@ class MazeEnv(gymnasium.Env):
         render_mode: None or "rgb_array".
 
     Attributes:
+        world: as given.
         model: MuJoCo's model.
         data: MuJoCo's state.
     """

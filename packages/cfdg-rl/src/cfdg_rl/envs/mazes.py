@@ -1,6 +1,6 @@
 """D4RL's three mazes and the task of reaching a goal in them, for any body that moves in a plane.
 
-Facts: ``maze_env.py``, ``goal_reaching_env.py`` and ``ant.py`` of D4RL's locomotion folder (Apache-2.0); nothing of
+Facts: D4RL's ``locomotion/maze_env.py``, ``goal_reaching_env.py`` and ``ant.py`` (Apache-2.0); nothing of
 them is copied. The start cell is centred on (0, 0), x grows with the column and y with the row of a map.
 """
 

@@ -13,19 +13,19 @@ from rich.console import Console
 
 from cfdg_experiments.cells.cell import Cell, Workspace, finished_cells
 from cfdg_experiments.cells.policy_store import FOLDER
-from cfdg_experiments.cluster.cell_store import CellFolder
+from cfdg_experiments.cluster.cell_folder import CellFolder
 from cfdg_experiments.cluster.engines import Engine, LocalEngine
 from cfdg_experiments.cluster.fleet import Patience, drive, only_driver
 from cfdg_experiments.cluster.live_curves import LiveCurves
 from cfdg_experiments.cluster.ray_engine import RayEngine, RaySettings, import_ray
-from cfdg_experiments.cluster.stored_cell import CURVES
 from cfdg_experiments.cluster.stored_plan import Unit, load_plan, save_plan, units_of
+from cfdg_experiments.cluster.unit import CURVES
 from cfdg_experiments.reports.report import to_rich
 from cfdg_experiments.reports.text_table import rich_table
 from cfdg_experiments.storage.object_store import Store
 from cfdg_experiments.studies.plan import Plan
 from cfdg_experiments.studies.preflight import check_writable
-from cfdg_experiments.studies.table import default_jobs, write_product_report
+from cfdg_experiments.studies.run import default_jobs, write_product_report
 from cfdg_experiments.tracking.tracker import Tracker
 
 

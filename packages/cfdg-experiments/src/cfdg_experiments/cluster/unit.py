@@ -18,12 +18,12 @@ from cfdg_experiments.cells.cell import Event, Workspace
 from cfdg_experiments.cells.policy_store import FOLDER
 from cfdg_experiments.cells.results import plain
 from cfdg_experiments.cells.run import pretrain_cell, run_cell
-from cfdg_experiments.cluster.cell_store import BEAT_SECONDS, Attempt, CellFolder
+from cfdg_experiments.cluster.cell_folder import BEAT_SECONDS, Attempt, CellFolder
 from cfdg_experiments.cluster.engines import end_with_stdin
 from cfdg_experiments.cluster.scratch import scratch_folder
 from cfdg_experiments.cluster.stored_plan import Unit, find_unit, load_plan, units_of
 from cfdg_experiments.storage.object_store import TEMPORARY, Store
-from cfdg_experiments.storage.throttle import StoppedError
+from cfdg_experiments.storage.saver import StoppedError
 
 MODEL = "model.safetensors"
 CURVES = "cell.json"

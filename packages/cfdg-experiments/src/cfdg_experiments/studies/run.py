@@ -18,20 +18,20 @@ from cfdg_experiments.cells.cell import Cell, Event, Workspace, cell_key, finish
 from cfdg_experiments.cells.results import CellKey, CellResult, write_text
 from cfdg_experiments.cells.run import run_cell
 from cfdg_experiments.cells.seeds import SeedParts, adopt, finished_results, parts_to_run
-from cfdg_experiments.profiles.ablation import parse_grid
 from cfdg_experiments.profiles.files import PROFILES, dump_profile, load_profile, parse_overrides
+from cfdg_experiments.profiles.grid import parse_grid
 from cfdg_experiments.profiles.profile import DataSettings, Profile, has_cell, named_datasets
 from cfdg_experiments.profiles.selection import choose_datasets, own_file
 from cfdg_experiments.reports.header import count
 from cfdg_experiments.reports.report import to_rich, write_report
 from cfdg_experiments.reports.text_table import rich_table
 from cfdg_experiments.studies.display import Display, unfinished
-from cfdg_experiments.studies.grid import Task, run_grid
 from cfdg_experiments.studies.plan import Plan, make_plan, refresh_steps
 from cfdg_experiments.studies.preflight import check_device, check_rewards, check_writable
 from cfdg_experiments.studies.product import Product, Written
 from cfdg_experiments.studies.study import Study
-from cfdg_experiments.tracking.store import check_tracking
+from cfdg_experiments.studies.workers import Task, run_grid
+from cfdg_experiments.tracking.address import check_tracking
 from cfdg_experiments.tracking.tracker import Tracker
 from cfdg_rl.datasets.dataset import DataWarning
 from cfdg_rl.datasets.load import Dataset, load_dataset

@@ -7,7 +7,7 @@ import pytest
 from cfdg_experiments.cells.cell import Cell, Workspace
 from cfdg_experiments.profiles.files import load_profile
 from cfdg_experiments.profiles.profile import profile_for
-from cfdg_experiments.studies.grid import run_grid
+from cfdg_experiments.studies.workers import run_grid
 
 
 def test_a_cell_that_fails_ends_the_others_at_once_and_leaves_no_file(tmp_path, monkeypatch):

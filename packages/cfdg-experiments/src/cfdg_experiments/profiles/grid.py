@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, is_dataclass
 from typing import Any, get_args, get_type_hints
 
+from cfdg_experiments.names import near_names
 from cfdg_experiments.profiles.files import parse_overrides
-from cfdg_experiments.profiles.profile import Profile, near_names
+from cfdg_experiments.profiles.profile import Profile
 from cfdg_rl.datasets.load import is_sparse
 
 # What only a generator reads: the arm without one is the same run for all values.
