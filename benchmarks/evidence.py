@@ -37,7 +37,7 @@ class Place:
         extra: generated rows come on top of the real ones of a batch.
         first_seed: of ten.
         profile: of the settings; "quick" is a cell of that profile as it is, but for its seeds and ``changes``.
-        changes: keys of such a profile that differ, with their values.
+        changes: further keys of the profile, with their values.
         note: what these are, where the name would not tell.
     """
 
@@ -67,8 +67,10 @@ class Place:
         return "base" if self.algorithm == "apl" else "base-share"
 
     def cell(self, arm: str) -> Cell:
-        """Make the cell of an arm."""
-        return Cell(f"recorded:{self.dataset}", self.algorithm, arm, _settings(self))
+        """Make the cell of an arm, or of a variant of one."""
+        name, changes = VARIANTS.get(arm, (arm, {}))
+        own = replace(self, changes={**self.changes, **changes})
+        return Cell(f"recorded:{self.dataset}", self.algorithm, name, _settings(own))
 
 
 @functools.cache
@@ -92,7 +94,7 @@ def _settings(place: Place) -> CellProfile:
         changes |= {f"{part}refresh.steps": steps for part in ("", "apl.")}
     if place.extra:
         changes["mixing.extra"] = True
-    return profile_for(load_profile(SETTINGS, changes), dataset, place.algorithm)
+    return profile_for(load_profile(SETTINGS, {**changes, **place.changes}), dataset, place.algorithm)
 
 
 PLACES = (
@@ -171,7 +173,10 @@ OTHERS = (
     "edis",
     "cfdg-split-adaptive",
 )
-ARMS = FIRST + OTHERS
+VARIANTS = {  # arms with a setting of their own: at QUICK's refresh 8,400 updates, for all seconds of its generator
+    "base-updates 8400": ("base-updates", {"generators.updates_per_fit_step": 4.2}),
+}
+ARMS = (*FIRST, *OTHERS, *VARIANTS)
 
 
 def order() -> list[tuple[Place, str]]:
@@ -183,7 +188,7 @@ def order() -> list[tuple[Place, str]]:
     rest = [(place, arm) for place in cheap_first for arm in OTHERS]
     fresh = [place for sample in SAMPLES.values() for place in sample]
     confirming = [(place, arm) for place in fresh for arm in (place.reference, "repeat", "cfdg-split")]
-    confirming += [(place, arm) for place in QUICK for arm in ("base-updates", "simulated")]  # to tell why
+    confirming += [(place, arm) for place in QUICK for arm in ("base-updates", "simulated", *VARIANTS)]  # to tell why
     confirming += [own for place, arm in ABLATED.values() for own in ((place, place.reference), (place, arm))]
     wanted = dict.fromkeys(references + confirming + main + first + rest)
     return [(place, arm) for place, arm in wanted if not _is_the_base(place, arm)]
