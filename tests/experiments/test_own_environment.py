@@ -143,6 +143,20 @@ def test_a_success_task_has_the_settings_of_a_maze_and_no_apl(lines, tmp_path, c
     assert is_sparse("hdf5:nowhere.hdf5@Own-v0") is False
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--file", "nowhere.hdf5", "--env", "Pendulum-v1"], "nowhere.hdf5 does not exist"),
+        (["--file", "goal.hdf5", "--env", "Nowhere-v0"], "if it is your own, write module:ENV_ID"),
+    ],
+)
+def test_a_dry_run_reads_own_data_as_a_run_does(words, told, lines, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(lines)
+    assert cli.main(["table1", *words, "--out", str(tmp_path / "runs"), "--dry-run"]) == 2
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
 @settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(lengths=st.lists(st.integers(1, 6), min_size=1, max_size=5), scale=st.sampled_from([1, 2, -1]), data=st.data())
 def test_property_of_what_is_sparse(lines, lengths, scale, data):

@@ -34,7 +34,7 @@ from cfdg_experiments.studies.workers import Task, run_grid
 from cfdg_experiments.tracking.address import check_tracking
 from cfdg_experiments.tracking.tracker import Tracker
 from cfdg_rl.datasets.dataset import DataWarning
-from cfdg_rl.datasets.load import Dataset, load_dataset
+from cfdg_rl.datasets.load import OWN, Dataset, load_dataset
 from cfdg_rl.locks import locked
 
 
@@ -74,12 +74,17 @@ def _profile(study: Study, arguments: argparse.Namespace) -> Profile:
 
 
 def dry_run(plan: Plan, out: Path, jobs: int | None) -> None:
-    """Print every run of the study, those that are finished already, and an estimate from a short measurement."""
+    """Print every run of the study, those that are finished already, and an estimate from a short measurement.
+
+    The user's own data are read and checked as by a run.
+    """
     from cfdg_experiments.studies.estimate import estimate_seconds
 
     space = workspace(out)
     cells = plan.cells()
+    console = Console()
     jobs = jobs or default_jobs(plan.profile, len(cells))
+    _prepare_data([cell for cell in cells if cell.dataset.partition(":")[0] in OWN], space, jobs, console)
     done = _done(plan, space)
     waiting = list(_wholes(plan, [cell for cell in cells if cell not in done], space))
     fresh = {space.pretrained(cell): cell for cell in waiting}
@@ -89,7 +94,6 @@ def dry_run(plan: Plan, out: Path, jobs: int | None) -> None:
     seconds = estimate_seconds(waiting, *to_make)
     product = _product(plan)
     seconds = (seconds + (product.seconds(waiting) if product else 0.0)) / jobs
-    console = Console()
     console.print(_plan_table(plan, done))
     console.print(
         f"{len(cells) * len(plan.profile.seeds)} seed runs in {len(cells)} groups, {len(waiting)} groups to run; "

@@ -205,7 +205,8 @@ def _register_robotics(error: gymnasium.error.Error) -> None:
     try:
         gymnasium.register_envs(importlib.import_module("gymnasium_robotics"))
     except ImportError:
-        raise gymnasium.error.NameNotFound(f"{str(error).rstrip('.')}; if it is of {_ROBOTICS}") from error
+        own = "if it is your own, write module:ENV_ID and put the module's folder on PYTHONPATH"
+        raise gymnasium.error.NameNotFound(f"{str(error).rstrip('.')}; {own}; if it is of {_ROBOTICS}") from error
 
 
 def _check_spaces(env_id: str, env: gymnasium.Env) -> None:
