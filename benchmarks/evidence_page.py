@@ -178,13 +178,18 @@ def _of_sample(ordinal: str, results: Results) -> list[str]:
 
 
 def pooled_arms(results: Results) -> str:
-    """Make the table of the arms' areas and final scores over the fresh seeds of all cells."""
-    lines = ["| arm | seeds | area | final |", "|" + " -- |" * 4]
+    """Make the table of the arms' areas and final scores over the fresh seeds of all cells.
+
+    Differences are of paired seeds and not corrected.
+    """
+    lines = [f"| arm | seeds | area | final | {ARM} − arm, area |", "|" + " -- |" * 5]
     for arm in dict.fromkeys(arm for cells in results.values() for arm in cells):
         own = [cells[arm] for cells in results.values() if arm in cells]
         measures = (np.concatenate([mean_height(cell) for cell in own]), np.concatenate([cell.final for cell in own]))
         intervals = [mean_interval(values) for values in measures]
         words = [f"{one.mean:.1f} ± {one.half_width:.1f}" for one in intervals]
+        gaps = [found for cells in results.values() if (found := gap(cells, ARM, arm)) is not None]
+        words.append(interval(mean_interval(np.concatenate(gaps))) if gaps and arm != ARM else "")
         lines.append(f"| {arm} | {len(measures[0])} | {' | '.join(words)} |")
     return "\n".join(lines)
 

@@ -84,8 +84,8 @@ def test_the_gap_is_of_paired_seeds(page):
 def test_every_cell_and_arm_is_listed_once_and_references_come_first(study):
     order = study.order()
     places = study.PLACES + study.ADDED
-    registered = sum(len(study.ARMS) - (place.algorithm == "apl") for place in places)
-    fresh = 3 * sum(map(len, study.SAMPLES.values())) + 2 * len(study.QUICK) + 2 * 4 + 3
+    registered = sum(len(study.FIRST + study.OTHERS) - (place.algorithm == "apl") for place in places)
+    fresh = 3 * sum(map(len, study.SAMPLES.values())) + (2 + len(study.VARIANTS)) * len(study.QUICK) + 2 * 4 + 3
     assert len(set(order)) == len(order) == registered + fresh
     references = order[: len(places)]
     assert {place for place, _ in references} == set(places)
@@ -101,7 +101,22 @@ def test_fresh_seeds_are_pooled_and_corrected_over_both_controls(page, study):
         assert [line.split(" | ")[:2] for line in lines] == [[f"| {reference}", "20"], ["| repeat", "20"]]
         own = page.pooled_arms(results).splitlines()[2:]
         assert [line.split(" | ")[:2] for line in own] == [[f"| {arm}", "20"] for arm in arms(1.0)]
+        gaps = {arm: page.gap(arms(1.0), "cfdg-split", arm).mean() for arm in arms(1.0)}
+        for line, (arm, mean) in zip(own, gaps.items(), strict=True):
+            told = line.split("|")[5].strip()
+            assert told.startswith(f"{mean:+.1f} [") if arm != "cfdg-split" else not told
     assert page.confirmation({}).count("\n") == 1
+
+
+@pytest.mark.parametrize("place", ["QUICK", "PLACES"])
+def test_a_variant_is_its_arm_with_settings_of_its_own(place, study):
+    for variant, (arm, changes) in study.VARIANTS.items():
+        one, other = (getattr(study, place)[0].cell(name) for name in (arm, variant))
+        assert (one.arm, other.arm) == (arm, arm)
+        own, usual = (flatten(asdict(cell.profile)) for cell in (other, one))
+        assert {key: own[key] for key in own if own[key] != usual[key]} == {
+            key: str(value) for key, value in changes.items()
+        }
 
 
 def test_cells_of_the_ablation_differ_from_the_helping_one_in_what_they_say(study):
