@@ -256,3 +256,18 @@ def test_a_list_of_kinds_is_read_by_every_command(tool):
     for command in (["inspect", table], ["fit", table, "--dry-run"]):
         found = kinds(tool.run(*command, "--kinds", "day=datetime:%d.%m.%Y,zip=category", "--kinds", "n=number").out)
         assert [found[name][0] for name in ("day", "zip", "n")] == ["datetime", "category", "number"]
+
+
+def test_a_column_with_a_value_for_every_row_is_told_with_the_option_that_drops_it(tool):
+    folder = tool.folder()
+    table = put(folder / "t.csv", "customer id,x", *(f"C-{row:03},{row}" for row in range(60)))
+    finding = "customer id: every row has its own value; values come back word for word and are in the model file"
+    note = f"{finding}: --drop 'customer id'\n"
+    assert note in tool.run("inspect", table).out
+    assert note in tool.run("fit", table, "--dry-run").out
+    words = ["fit", table, "-o", folder / "m", "--steps", "1", "--device", "cpu"]
+    told = tool.run(*words).err
+    assert told.count(note) == 1
+    assert told.index(note) < told.index("learnt in")
+    assert tool.run(*words, "--force", "--quiet").err == ""
+    assert "customer id" not in tool.run(*words, "--force", "--drop", "customer id").err
