@@ -140,16 +140,16 @@ def _write_history(path: Path, model: TabularDiffusion) -> None:
 @contextmanager
 def _notes(quiet: bool) -> Iterator[None]:
     """Write warnings of identifiers as notes, with the option that leaves the column out."""
+    others = warnings.showwarning
+
+    def show(message: Warning | str, *where: Any, **more: Any) -> None:  # noqa: ANN401 - of the warnings module
+        if isinstance(message, IdentifierWarning):
+            console.note(identifier_line(message.identifier), quiet)
+        else:
+            others(message, *where, **more)
+
     with warnings.catch_warnings():
         warnings.simplefilter("always", IdentifierWarning)
-        others = warnings.showwarning
-
-        def show(message: Warning | str, *where: Any) -> None:  # noqa: ANN401 - of the warnings module
-            if isinstance(message, IdentifierWarning):
-                console.note(identifier_line(message.identifier), quiet)
-            else:
-                others(message, *where)
-
         warnings.showwarning = show
         yield
 
