@@ -1,5 +1,6 @@
 """Every choice of how a file is read can be corrected, is remembered with the model, and is written again."""
 
+import argparse
 import csv
 import os
 
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 
+from cfdg_diffusion.cli import options
 from cfdg_diffusion.cli.csv_cells import ColumnReading, cast
 from cfdg_diffusion.cli.dates import DateFormat, guess
 from cfdg_diffusion.cli.formats import Choices, ColumnFormat, CsvFormat
@@ -222,3 +224,50 @@ def test_formulas_are_not_escaped_in_parquet(tool):
     tool.fit(folder / "t.csv", folder / "m", "--label", "c")
     refused = tool.run("sample", folder / "m", "-n", "4", "-o", folder / "s.parquet", "--escape-formulas", status=2)
     assert "--escape-formulas" in refused.err
+
+
+@pytest.mark.parametrize(
+    ("text", "pairs"),
+    [
+        ("a=number", [("a", "number")]),
+        ("a=number,b=category", [("a", "number"), ("b", "category")]),
+        ("a=number, b=category", [("a", "number"), ("b", "category")]),
+        ("d=datetime:%d.%m.%Y,a=boolean,z=text", [("d", "datetime:%d.%m.%Y"), ("a", "boolean"), ("z", "text")]),
+        ("d=datetime:%b %d, %Y", [("d", "datetime:%b %d, %Y")]),
+        ("d=datetime:%b %d, %Y,z=category", [("d", "datetime:%b %d, %Y"), ("z", "category")]),
+        ("last, first=text", [("last, first", "text")]),
+        ("last, first=text,z=category", [("last, first", "text"), ("z", "category")]),
+        ("a=b=text,c=datetime", [("a=b", "text"), ("c", "datetime")]),
+    ],
+)
+def test_kinds_may_be_a_list_and_formats_may_hold_commas(text, pairs):
+    assert options.kinds(text) == pairs
+
+
+@pytest.mark.parametrize("text", ["a=number,b=nonsense", "d=datetime:%d.%m.%Y,b=nonsense", "a=number,b", "a=number,"])
+def test_a_wrong_kind_in_a_list_is_told(text):
+    with pytest.raises(argparse.ArgumentTypeError, match=r"is not COLUMN=KIND with one of .*; several: a=KIND,b=KIND"):
+        options.kinds(text)
+
+
+def test_a_list_of_kinds_is_read_by_every_command(tool):
+    folder = tool.folder()
+    table = put(folder / "t.csv", "day,zip,n", *(f"{1 + row % 28:02}.03.2024,{row % 7},{row}" for row in range(60)))
+    for command in (["inspect", table], ["fit", table, "--dry-run"]):
+        found = kinds(tool.run(*command, "--kinds", "day=datetime:%d.%m.%Y,zip=category", "--kinds", "n=number").out)
+        assert [found[name][0] for name in ("day", "zip", "n")] == ["datetime", "category", "number"]
+
+
+def test_a_column_with_a_value_for_every_row_is_told_with_the_option_that_drops_it(tool):
+    folder = tool.folder()
+    table = put(folder / "t.csv", "customer id,x", *(f"C-{row:03},{row}" for row in range(60)))
+    finding = "customer id: every row has its own value; values come back word for word and are in the model file"
+    note = f"{finding}: --drop 'customer id'\n"
+    assert note in tool.run("inspect", table).out
+    assert note in tool.run("fit", table, "--dry-run").out
+    words = ["fit", table, "-o", folder / "m", "--steps", "1", "--device", "cpu"]
+    told = tool.run(*words).err
+    assert told.count(note) == 1
+    assert told.index(note) < told.index("learnt in")
+    assert tool.run(*words, "--force", "--quiet").err == ""
+    assert "customer id" not in tool.run(*words, "--force", "--drop", "customer id").err

@@ -27,7 +27,7 @@ def folder(tool):
         ("sample m -n 3 --device meta", "device is 'meta'"),
         ("sample n -n 3 --balance", "--balance makes as many rows of every label"),
         ("report t.csv t.csv --seed -1", "seed is -1"),
-        ("report t.csv u.csv", "u.csv: "),
+        ("report t.csv u.csv", "u.csv lacks the column 'x' of "),
     ],
 )
 def test_words_that_contradict_are_one_sentence(tool, folder, words, named):

@@ -270,3 +270,17 @@ FRAME = TRAIN[:40]
 def test_wrong_input_gets_one_sentence(synthetic, options, message):
     with pytest.raises(ValueError, match=message):
         report(FRAME, synthetic, HOLDOUT, **options)
+
+
+def test_real_identifiers_in_a_synthetic_table_are_told(tmp_path):
+    """Columns of 95 % different texts: ids that come back are told, new ones and numbers are not."""
+    ids = [f"<{row}>" for row in range(100)]
+    real = pd.DataFrame({"id": ids, "new": ids, "few": ["a", "b"] * 50, "n": range(100)})
+    drawn = real.assign(id=ids[:60] + ["<x>"] * 20 + [None] * 20, new=[f"n{row}" for row in range(100)])
+    found = report(real, drawn)
+    assert [(own.name, own.real, own.synthetic) for own in found.identifiers] == [("id", 60, 80)]
+    sentence = "id: nearly every training row has its own value, and 60 of 80 synthetic values are among them"
+    assert sentence in str(found)
+    assert sentence in found.to_html(tmp_path / "r.html").read_text()
+    assert found.to_dict()["identifiers"][0]["real"] == 60
+    assert report(real, real.head(40)[["few", "n"]].assign(id=None, new=None)).identifiers == ()

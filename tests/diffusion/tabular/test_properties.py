@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -14,6 +15,7 @@ TINY = TabularSettings(
     diffusion=DiffusionSettings(width=16, blocks=1, batch_size=16, sampling_steps=4, guidance_weight=0.0)
 )
 QUIET = settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+pytestmark = pytest.mark.filterwarnings("ignore::cfdg_diffusion.IdentifierWarning")  # random texts may all differ
 
 
 def numbers(rng, rows):

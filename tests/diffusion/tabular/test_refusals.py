@@ -51,7 +51,7 @@ def one_sentence(error):
         (lambda t: t.assign(x=1j), "column 'x' has dtype complex128, expected numbers"),
         (lambda t: t.assign(x=pd.period_range("2020", periods=60)), r"column 'x' has dtype period\[D\], expected"),
         (lambda t: t.assign(x=[[1]] * 60), "column 'x' holds objects of type list, expected text"),
-        (lambda t: t.assign(x=[str(i) for i in range(60)] * 1), None),
+        (lambda t: t.assign(x=[str(i) for i in range(30)] * 2), None),
         (
             lambda t: pd.concat([t] * 100).assign(x=[f"id {i}" for i in range(6000)]),
             "column 'x' has 6000 levels, expected",

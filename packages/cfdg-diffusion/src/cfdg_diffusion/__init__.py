@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from cfdg_diffusion.tabular.constraints import Constraint, FixedCombinations, Inequality, Predicate, Range
     from cfdg_diffusion.tabular.demo import load_demo
     from cfdg_diffusion.tabular.early_stopping import History
+    from cfdg_diffusion.tabular.identifiers import IdentifierWarning
     from cfdg_diffusion.tabular.model import TabularDiffusion
     from cfdg_diffusion.tabular.rejection import SampleReport
     from cfdg_diffusion.tabular.request import Balance
@@ -37,6 +38,7 @@ else:
         "tabular.constraints": ("Constraint", "FixedCombinations", "Inequality", "Predicate", "Range"),
         "tabular.demo": ("load_demo",),
         "tabular.early_stopping": ("History",),
+        "tabular.identifiers": ("IdentifierWarning",),
         "tabular.model": ("TabularDiffusion",),
         "tabular.rejection": ("SampleReport",),
         "tabular.request": ("Balance",),
@@ -72,6 +74,7 @@ __all__ = [
     "FitReport",
     "FixedCombinations",
     "History",
+    "IdentifierWarning",
     "Inequality",
     "Kind",
     "LabelledDenoise",

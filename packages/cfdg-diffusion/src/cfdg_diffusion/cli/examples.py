@@ -14,7 +14,7 @@ FIT_EXAMPLES = """examples:
   cfdg-diffusion fit adult.csv -o model/                     learn the table
   cfdg-diffusion fit adult.csv --label income -o model/      ... so that rows of one income can be asked for
   cfdg-diffusion fit adult.csv --label income,sex -o model/  ... of one combination of income and sex
-  cfdg-diffusion fit adult.csv --drop name,id --kinds zip=category -o model/
+  cfdg-diffusion fit adult.csv --drop name,id --kinds zip=category,code=text -o model/
   cfdg-diffusion fit stays.csv --constraint 'age: 0..120' --constraint 'arrival <= departure' \\
                      --constraint 'fixed: city, country' -o model/
   cfdg-diffusion fit europe.csv --separator ';' --decimal , --kinds day=datetime:%d.%m.%Y -o model/
@@ -60,7 +60,9 @@ REPORT_EXAMPLES = """examples:
   cfdg-diffusion report train.csv synthetic.csv
   cfdg-diffusion report train.csv synthetic.csv --holdout holdout.csv --label income -o report.html
   cfdg-diffusion report train.csv synthetic.csv --holdout holdout.csv --json report.json --quiet
+  cfdg-diffusion report train.csv synthetic.csv --drop name,id --kinds zip=category     as in fit
 
+The report reads no model: give it again what fit was told by --drop and --kinds, and how the files are written.
 The holdout is real rows that trained nothing, best as many as the training rows: only against them can one see whether
 a table was copied, so that privacy and utility need it. The headline is detection: how well boosted trees tell
 synthetic from real rows, where 0.5 is guessing. --label is the column that a model trained on synthetic rows has to

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import warnings
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ import pandas as pd
 
 from cfdg_diffusion.cli import console, options, rules
 from cfdg_diffusion.cli.model_files import ModelFiles
-from cfdg_diffusion.cli.preview import preview
+from cfdg_diffusion.cli.preview import identifier_line, preview
 from cfdg_diffusion.cli.table_files import (
     TableFile,
     check_free,
@@ -25,6 +26,7 @@ from cfdg_diffusion.cli.table_files import (
 )
 from cfdg_diffusion.tabular.constraints import Constraint, broken
 from cfdg_diffusion.tabular.early_stopping import CheckpointFile
+from cfdg_diffusion.tabular.identifiers import IdentifierWarning
 from cfdg_diffusion.tabular.model import TabularDiffusion
 
 
@@ -37,7 +39,7 @@ def run(arguments: argparse.Namespace) -> None:
     model = TabularDiffusion(seed=arguments.seed, device=arguments.device)
     read, labels = _read(arguments)
     kinds: dict[Any, Any] = options.kinds_to_learn(dict(arguments.kinds), read.table.columns)
-    with _about(arguments.table):
+    with _about(arguments.table), _notes(arguments.quiet):
         constraints = [rules.parse(text, read.table) for text in arguments.constraint]
         constraints += rules.training_ranges(arguments.keep_range, read.table)
         _check_constraints(constraints, read.table, arguments.quiet)
@@ -133,6 +135,23 @@ def _write_history(path: Path, model: TabularDiffusion) -> None:
     table = pd.DataFrame({"step": history.steps, "loss": history.losses, "held_out_loss": held_out})
     with written(path) as write:
         write(table, None)
+
+
+@contextmanager
+def _notes(quiet: bool) -> Iterator[None]:
+    """Write warnings of identifiers as notes, with the option that leaves the column out."""
+    others = warnings.showwarning
+
+    def show(message: Warning | str, *where: Any, **more: Any) -> None:  # noqa: ANN401 - of the warnings module
+        if isinstance(message, IdentifierWarning):
+            console.note(identifier_line(message.identifier), quiet)
+        else:
+            others(message, *where, **more)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", IdentifierWarning)
+        warnings.showwarning = show
+        yield
 
 
 @contextmanager

@@ -80,6 +80,23 @@ KINDS = ("number", "integer", "category", "boolean", "datetime", "text")
 _ALSO_KNOWN = ("timedelta",)
 
 
+def kinds(text: str) -> list[tuple[str, str]]:
+    """Read columns and their kinds, such as ``zip=category,day=datetime:%d.%m.%Y``.
+
+    A comma begins another pair where ``=`` comes after it, else it belongs to a format or to a name: ``%b %d, %Y``.
+
+    Raises:
+        argparse.ArgumentTypeError: if a pair is none.
+    """
+    parts: list[str] = []
+    for part in text.split(","):
+        if parts and ("=" not in part or "=" not in parts[-1]):
+            parts[-1] += f",{part}"
+        else:
+            parts.append(part.strip())
+    return [kind(part) for part in parts]
+
+
 def kind(text: str) -> tuple[str, str]:
     """Read a column and its kind, such as ``zip=category`` or ``day=datetime:%d.%m.%Y``.
 
@@ -92,7 +109,7 @@ def kind(text: str) -> tuple[str, str]:
         return before, f"datetime:{pattern}"
     if not equals or name not in (*KINDS, *_ALSO_KNOWN):
         known = ", ".join((*KINDS, "datetime:FORMAT"))
-        raise argparse.ArgumentTypeError(f"{text!r} is not COLUMN=KIND with one of {known}")
+        raise argparse.ArgumentTypeError(f"{text!r} is not COLUMN=KIND with one of {known}; several: a=KIND,b=KIND")
     return column, name
 
 

@@ -75,9 +75,9 @@ def _add_fit(parser: argparse.ArgumentParser) -> None:
     option("table", type=Path, metavar="TABLE", help="a .csv, .tsv or .parquet file with column names")
     option("-o", "--output", type=Path, metavar="MODEL", help="a folder, or a name that ends in .safetensors")
     option("--label", action="append", default=[], metavar="COLUMN", help="condition on it; several: a,b or repeat")
-    option("--kinds", action="append", default=[], type=options.kind, metavar="COLUMN=KIND",
+    option("--kinds", action="extend", default=[], type=options.kinds, metavar="COLUMN=KIND",
            help="take a column for number, integer, category, boolean, datetime, datetime:FORMAT, text; "
-                "repeat for more")  # fmt: skip
+                "several: a=KIND,b=KIND or repeat")  # fmt: skip
     _add_layout(parser)
     option("--keep-range", action="append", nargs="?", const="", default=[], metavar="COLUMNS",
            help="generate no number or date beyond those of training; in all columns, or in a,b")  # fmt: skip
@@ -140,8 +140,12 @@ def _add_report(parser: argparse.ArgumentParser) -> None:
     option("synthetic", type=Path, metavar="SYNTHETIC", help="the generated table")
     option("--holdout", type=Path, metavar="TABLE", help="real rows that trained nothing")
     option("--label", metavar="COLUMN", help="the column to predict, for utility")
-    option("--kinds", action="append", default=[], type=options.kind, metavar="COLUMN=KIND", help="see fit")
-    _add_layout(parser)
+    option(
+        "--kinds", action="extend", default=[], type=options.kinds, metavar="COLUMN=KIND", help="those of fit, again"
+    )
+    option("--drop", action="append", default=[], metavar="COLUMN",
+           help="leave out of all tables, as fit did; several: a,b or repeat")  # fmt: skip
+    _add_layout(parser, "layout of the CSV files, as given to fit")
     option("-o", "--output", type=Path, metavar="HTML", help="write one self-contained page with plots")
     option("--json", type=Path, metavar="JSON", help="write every number")
     option("--rows", type=options.count, default=20_000, metavar="N", help="rows compared at most (default: 20_000)")
@@ -153,13 +157,14 @@ def _add_inspect(parser: argparse.ArgumentParser) -> None:
     option = parser.add_argument
     option("what", type=Path, metavar="MODEL_OR_TABLE", help="what fit wrote, or a .csv, .tsv or .parquet file")
     option("--label", action="append", default=[], metavar="COLUMN", help="of a table: count its values")
-    option("--kinds", action="append", default=[], type=options.kind, metavar="COLUMN=KIND", help="of a table: see fit")
-    _add_layout(parser)
+    option("--kinds", action="extend", default=[], type=options.kinds, metavar="COLUMN=KIND",
+           help="of a table: see fit")  # fmt: skip
+    _add_layout(parser, "layout of a table in a CSV file")
 
 
-def _add_layout(parser: argparse.ArgumentParser) -> None:
+def _add_layout(parser: argparse.ArgumentParser, title: str = "layout of CSV files, remembered with a model") -> None:
     """Add the options that say how a CSV file is written; a model remembers those of its training."""
-    group = parser.add_argument_group("layout of CSV files, remembered with a model")
+    group = parser.add_argument_group(title)
     option = group.add_argument
     option("--separator", type=options.character, metavar="C", help="between cells (default: , or tab in .tsv)")
     option("--decimal", type=options.character, metavar="C", help="before decimals (default: a point)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from cfdg_diffusion.cli.dates import DateFormat
 from cfdg_diffusion.cli.table_files import TableFile
 from cfdg_diffusion.quality.text_table import aligned
 from cfdg_diffusion.tabular.columns import CodecSettings
+from cfdg_diffusion.tabular.identifiers import Identifier, identifiers
 from cfdg_diffusion.tabular.labels import LabelCodec
 from cfdg_diffusion.tabular.schema import TableSchema
 
@@ -24,7 +26,7 @@ _COPIES = 2
 
 
 def preview(read: TableFile, labels: Sequence[Hashable], kinds: Mapping[Any, Any]) -> str:
-    """Describe a fit before it: a line for each column, the labels with their counts, date formats, memory.
+    """Describe a fit before it: a line for each column, labels with counts, date formats, identifiers, memory.
 
     Args:
         read: the training table.
@@ -40,7 +42,8 @@ def preview(read: TableFile, labels: Sequence[Hashable], kinds: Mapping[Any, Any
     lines += [schema.codec.describe(), ""] if schema.codec else []
     held = table.memory_usage(deep=True).sum() + _COPIES * 4.0 * len(table) * schema.width
     memory = f"memory of fit: about {(_BASE + held) / 2**30:.1f} GiB"
-    return "\n".join([*lines, *label_lines(schema.labels), *date_lines(read.dates), memory])
+    notes = [identifier_line(found) for found in identifiers(schema)]
+    return "\n".join([*lines, *label_lines(schema.labels), *date_lines(read.dates), *notes, memory])
 
 
 def label_lines(labels: LabelCodec) -> list[str]:
@@ -62,6 +65,11 @@ def label_lines(labels: LabelCodec) -> list[str]:
 def date_lines(dates: Mapping[str, DateFormat]) -> list[str]:
     """List the columns of text that are read as dates, with their formats."""
     return [f"dates in {name!r} are written {written}" for name, written in dates.items()]
+
+
+def identifier_line(found: Identifier) -> str:
+    """Return the note on a column that may identify its rows, with the option that leaves it out."""
+    return f"{found.column}: {found.finding}: --drop {shlex.quote(str(found.column))}"
 
 
 def _bins(labels: LabelCodec) -> list[str]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
+import shlex
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -36,7 +37,7 @@ def run(arguments: argparse.Namespace) -> None:
         require_jinja()
     seed = checked_seed(arguments.seed)
     choices = options.choices(arguments)
-    train = read_table(arguments.train, choices)
+    train = read_table(arguments.train, choices, _dropped(arguments, choices))
     label = None
     if arguments.label is not None:
         label = options.names([arguments.label], list(train.table.columns), "--label")[0]
@@ -62,14 +63,49 @@ def run(arguments: argparse.Namespace) -> None:
         console.note(f"wrote {arguments.json}", arguments.quiet)
 
 
+def _dropped(arguments: argparse.Namespace, choices: Choices) -> list[str]:
+    """Read the names of the dropped columns, and check that the tables have the same others.
+
+    Raises:
+        ValueError: if a column is in none of the tables or only in some, or none is left.
+    """
+    columns = {path: column_names(path, layout_said(path, choices)) for path in _tables(arguments)}
+    known = dict.fromkeys(name for names in columns.values() for name in names)
+    dropped = [str(name) for name in options.names(arguments.drop, list(known), "--drop")]
+    own = [name for name in columns[arguments.train] if name not in dropped]
+    if not own:
+        raise ValueError(f"--drop leaves no column of {arguments.train}, expected at least one")
+    for path, names in columns.items():
+        _check_columns(path, [name for name in names if name not in dropped], arguments.train, own)
+    return dropped
+
+
+def _check_columns(path: Path, names: Sequence[str], train: Path, expected: Sequence[str]) -> None:
+    remedy = "expected the same columns (or --drop {})"
+    for name in expected:
+        if name not in names:
+            raise ValueError(f"{path} lacks the column {name!r} of {train}, {remedy.format(shlex.quote(name))}")
+    for name in names:
+        if name not in expected:
+            fault = f"{path} has the column {name!r}, which {train} lacks"
+            raise ValueError(f"{fault}, {remedy.format(shlex.quote(name))}")
+
+
+def _tables(arguments: argparse.Namespace) -> list[Path]:
+    """List the files of tables, and check each."""
+    paths = [path for path in (arguments.train, arguments.synthetic, arguments.holdout) if path is not None]
+    for path in paths:
+        check_input(path)
+    return paths
+
+
 @contextmanager
 def _about(arguments: argparse.Namespace) -> Iterator[None]:
     """Put the names of the files before the message of an error about what is in them."""
     try:
         yield
     except ValueError as error:
-        files = [path for path in (arguments.train, arguments.synthetic, arguments.holdout) if path is not None]
-        raise ValueError(f"{', '.join(map(str, files))}: {error}") from error
+        raise ValueError(f"{', '.join(map(str, _tables(arguments)))}: {error}") from error
 
 
 def _check(path: Path | None, suffix: str) -> None:
@@ -84,10 +120,8 @@ def _read(path: Path, train: TableFile, choices: Choices) -> pd.DataFrame:
     """Read a table with the dtypes and the names of the training table."""
     layout = layout_said(path, choices)
     readings = table_readings(train.table, train.format, layout)
-    check_input(path)
-    names = set(column_names(path, layout))
     tables = (chunk.table for chunk in read_chunks(path, readings, layout))
-    table = pd.concat([table[[name for name in table if str(name) in names]] for table in tables], ignore_index=True)
+    table = pd.concat([table[list(train.table.columns)] for table in tables], ignore_index=True)
     rounded = {name: dtype for name, dtype in train.table.dtypes.items() if str(dtype) in ("float16", "float32")}
     return table.astype(
         {name: dtype for name, dtype in rounded.items() if name in table and table[name].dtype.kind == "f"}

@@ -16,8 +16,9 @@ _WIDTH = 40
 
 
 def as_text(scores: Scores) -> str:
-    """Return headlines, worst columns, worst pairs, telling columns and classes, with a blank line between them."""
-    parts = [_sizes(scores), _headlines(scores), _columns(scores), _pairs(scores), _telling(scores), _classes(scores)]
+    """Return headlines, identifiers, worst columns and pairs, telling columns, classes; blank lines between them."""
+    first = [_sizes(scores), _headlines(scores), _identifiers(scores)]
+    parts = [*first, _columns(scores), _pairs(scores), _telling(scores), _classes(scores)]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -30,8 +31,12 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _one_line(cell: str) -> str:
     """Make a cell printable and short: a value of the data may hold a line break or a control character."""
-    clean = "".join(letter if letter.isprintable() else "?" for letter in cell)
+    clean = _printable(cell)
     return clean if len(clean) <= _WIDTH else clean[: _WIDTH - 1] + "…"
+
+
+def _printable(text: str) -> str:
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def _sizes(scores: Scores) -> str:
@@ -46,6 +51,10 @@ def _sizes(scores: Scores) -> str:
 def _headlines(scores: Scores) -> str:
     rows = [(line.name, line.value, line.fresh or "–", line.verdict) for line in headlines(scores)]
     return table(("score", "synthetic", "real rows get", ""), rows)
+
+
+def _identifiers(scores: Scores) -> str:
+    return "\n".join(_printable(found.sentence) for found in scores.identifiers)
 
 
 def _columns(scores: Scores) -> str:

@@ -15,6 +15,7 @@ from tqdm import tqdm
 from cfdg_diffusion.quality.as_html import as_html
 from cfdg_diffusion.quality.as_text import as_text
 from cfdg_diffusion.quality.detection import FOLDS, detection
+from cfdg_diffusion.quality.identifiers import identifiers
 from cfdg_diffusion.quality.privacy import privacy
 from cfdg_diffusion.quality.scores import Scores, Sizes
 from cfdg_diffusion.quality.shapes import shapes
@@ -121,6 +122,7 @@ def _measured(whole: Tables, label: int | None, seed: int, rows: int, bar: tqdm)
         detection=measure("detection", lambda: detection(sampled, seed)),
         utility=measure("utility", lambda: None if label is None else utility(sampled, label, seed)),
         privacy=measure("privacy", lambda: privacy(whole, sampled, seed)),
+        identifiers=identifiers(whole),
     )
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 from cfdg_diffusion.quality.detection import Detection
+from cfdg_diffusion.quality.identifiers import Identifier
 from cfdg_diffusion.quality.privacy import Privacy
 from cfdg_diffusion.quality.shapes import Shapes
 from cfdg_diffusion.quality.trends import Trends
@@ -36,6 +37,7 @@ class Scores:
         detection: boosted trees telling synthetic from real rows, the headline.
         utility: training on synthetic rows; None without a label.
         privacy: closeness to the training rows; None without a holdout.
+        identifiers: columns in which synthetic rows have real identifiers; needs no holdout.
     """
 
     sizes: Sizes
@@ -45,6 +47,7 @@ class Scores:
     detection: Detection
     utility: Utility | None
     privacy: Privacy | None
+    identifiers: tuple[Identifier, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return every number as plain JSON values (dicts, lists, text, numbers, None)."""

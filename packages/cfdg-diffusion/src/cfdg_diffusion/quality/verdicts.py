@@ -49,8 +49,9 @@ TELLING = 0.01
 """Least AUC that a column costs the detector to be named: less is noise."""
 
 # Conventions of this report, set where the best published tabular generators stand on well-behaved tables;
-# a fresh real draw of a few thousand rows is "good" in every one of them. Where a score has an interval, the end
-# nearer to the ideal is judged: what chance explains does not count.
+# a fresh real draw of a few thousand rows is "good" in every one of them. What chance explains does not count: an AUC
+# or a share whose interval reaches 0.5 is good, else its value is judged; of dependence the better end of the interval
+# is judged; of copies, and of pair trends in place of dependence, what is beyond the noise.
 _DETECTION = Limits(0.10, 0.25)  # AUC above (or below) 0.5
 _KEPT = Limits(0.05, 0.20)  # share of the dependence lost
 _RELATIVE = Limits(0.02, 0.05)  # below the baseline, where there is no dependence to keep

@@ -14,6 +14,7 @@ from cfdg_diffusion.edm.conditional import ConditionalDiffusion
 from cfdg_diffusion.tabular.checks import checked_seed
 from cfdg_diffusion.tabular.early_stopping import CheckpointFile, History, Plan
 from cfdg_diffusion.tabular.generation import Draws
+from cfdg_diffusion.tabular.identifiers import warn_of_identifiers
 from cfdg_diffusion.tabular.schema import TableSchema
 from cfdg_diffusion.tabular.settings import TabularSettings
 from cfdg_diffusion.tabular.training import Fitting, network
@@ -44,7 +45,9 @@ class FittedTable:
         before: ConditionalDiffusion | None,
         checkpoint: CheckpointFile | None,
     ) -> FittedTable:
-        """Train a new model; see :meth:`Fitting.fit` for the arguments."""
+        """Train a new model, warning of identifiers first; see :meth:`Fitting.fit` for the arguments."""
+        if before is None:
+            warn_of_identifiers(fitting.schema, stacklevel=3)  # the caller of TabularDiffusion.fit
         model = network(fitting.schema, fitting.settings.diffusion, fitting.seed, device)
         history = History() if model is None else fitting.fit(model, table, before, checkpoint)
         return cls(fitting.schema, model, history, _labels_rng(fitting.seed))

@@ -126,7 +126,7 @@ class TabularDiffusion:
         dimension for a number and up to 24 for a category.
 
         Args:
-            table: at least one row; any index.
+            table: at least one row; any index. An IdentifierWarning tells a text column whose values nearly all differ.
             label: column or columns to condition on; rare labels get as much of the training as frequent ones.
             kinds: kinds of some columns, see :meth:`TableCodec.learn`.
             steps: gradient steps at most; None takes the settings'. Early stopping may end the training before.
