@@ -128,6 +128,15 @@ def test_a_dry_run_lists_and_estimates_and_writes_nothing(tmp_path, cache):
     assert not (tmp_path / "runs").exists()
 
 
+def test_the_plan_of_the_quick_table_fits_eighty_columns(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr("cfdg_experiments.studies.estimate.estimate_seconds", lambda *_: 60.0)
+    assert main(["table1", "--out", str(tmp_path), "--dry-run"]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines() if "recorded:" in line]
+    assert {line[2] for line in lines} == {"base", "repeat", "cfdg-split"}
+    assert {(len(line), *line[-2:]) for line in lines} == {(7, "to", "run")}
+
+
 def test_a_killed_command_continues_and_leaves_no_orphans(tmp_path, cache):
     out = tmp_path / "runs"
     words = [*RUN, "finetune.steps=3000", "finetune.refresh_every=1000", "evaluation.every=100", "--out", str(out)]

@@ -104,13 +104,13 @@ def dry_run(plan: Plan, out: Path, jobs: int | None) -> None:
 
 def _plan_table(plan: Plan, done: Collection[Cell]) -> Table:
     """List the cells with their steps, and if they are finished."""
-    titles = ("dataset", "algorithm", "arm", "offline updates", "online steps", "state")
+    titles = ("dataset", "algorithm", "arm", "offline\nupdates", "online\nsteps", "state")
     lines = []
     for cell, keys in plan.keys().items():
         steps = (count(cell.profile.pretrain.steps), count(cell.profile.finetune.steps))
-        lines += [[*key, *steps, "finished" if cell in done else "to run"] for key in keys]
+        lines += [[*key, *steps, "done" if cell in done else "to run"] for key in keys]
     title = f"{plan.study.name}, profile {plan.profile.name}: {len(plan.profile.seeds)} seeds per cell, as replicas"
-    return rich_table(titles, lines, title=title, words=3)
+    return rich_table(titles, lines, title=title, gap=0, words=3)
 
 
 def run_study(plan: Plan, out: Path, jobs: int | None) -> None:
