@@ -95,8 +95,7 @@ def _read(arguments: argparse.Namespace) -> tuple[TableFile, list[Hashable]]:
     check_input(arguments.table)
     columns = column_names(arguments.table, layout_said(arguments.table, choices))
     dropped = [str(name) for name in options.names(arguments.drop, columns, "--drop")]
-    if len(dropped) == len(columns):
-        raise ValueError(f"--drop leaves no column of {arguments.table}, expected at least one")
+    options.left(arguments.table, columns, dropped)
     read = read_table(arguments.table, choices, dropped)
     return read, options.names(arguments.label, list(read.table.columns), "--label")
 

@@ -12,6 +12,8 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from cfdg_diffusion.cli.formats import Choices
     from cfdg_diffusion.tabular.columns.column import Kind
 
@@ -167,3 +169,15 @@ def names(texts: Sequence[str], columns: Sequence[Hashable], option: str) -> lis
     if twice:
         raise ValueError(f"{option} names column {twice[0]!r} twice, expected every column once")
     return [by_text[name] for name in found]
+
+
+def left(table: Path, columns: Sequence[str], dropped: Sequence[str]) -> list[str]:
+    """List the columns of a table that are not dropped.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    found = [name for name in columns if name not in dropped]
+    if not found:
+        raise ValueError(f"--drop leaves no column of {table}, expected at least one")
+    return found

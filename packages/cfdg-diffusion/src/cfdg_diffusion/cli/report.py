@@ -69,12 +69,12 @@ def _dropped(arguments: argparse.Namespace, choices: Choices) -> list[str]:
     Raises:
         ValueError: if a column is in none of the tables or only in some, or none is left.
     """
+    for path in _tables(arguments):
+        check_input(path)
     columns = {path: column_names(path, layout_said(path, choices)) for path in _tables(arguments)}
     known = dict.fromkeys(name for names in columns.values() for name in names)
     dropped = [str(name) for name in options.names(arguments.drop, list(known), "--drop")]
-    own = [name for name in columns[arguments.train] if name not in dropped]
-    if not own:
-        raise ValueError(f"--drop leaves no column of {arguments.train}, expected at least one")
+    own = options.left(arguments.train, columns[arguments.train], dropped)
     for path, names in columns.items():
         _check_columns(path, [name for name in names if name not in dropped], arguments.train, own)
     return dropped
@@ -92,11 +92,8 @@ def _check_columns(path: Path, names: Sequence[str], train: Path, expected: Sequ
 
 
 def _tables(arguments: argparse.Namespace) -> list[Path]:
-    """List the files of tables, and check each."""
-    paths = [path for path in (arguments.train, arguments.synthetic, arguments.holdout) if path is not None]
-    for path in paths:
-        check_input(path)
-    return paths
+    """List the files of tables."""
+    return [path for path in (arguments.train, arguments.synthetic, arguments.holdout) if path is not None]
 
 
 @contextmanager

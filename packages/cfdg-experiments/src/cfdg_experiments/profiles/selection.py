@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cfdg_experiments.names import near_names
-from cfdg_rl.datasets.load import dataset_names, resolve_name
+from cfdg_rl.datasets.load import dataset_names, is_own, resolve_name
 from cfdg_rl.datasets.minari import library
 
 
@@ -57,7 +57,7 @@ def _from_source(name: str, source: str) -> str:
 def _matches(name: str) -> list[str]:
     if name.startswith("minari:"):
         library()  # said before a plan is made
-    if name.startswith(("minari:", "hdf5:")):
+    if is_own(name):
         return [resolve_name(name)]
     known = dataset_names()
     versioned = [name, f"{name}-v2"] if name.startswith("d4rl:") else [name]

@@ -34,7 +34,7 @@ from cfdg_experiments.studies.workers import Task, run_grid
 from cfdg_experiments.tracking.address import check_tracking
 from cfdg_experiments.tracking.tracker import Tracker
 from cfdg_rl.datasets.dataset import DataWarning
-from cfdg_rl.datasets.load import OWN, Dataset, load_dataset
+from cfdg_rl.datasets.load import Dataset, is_own, load_dataset
 from cfdg_rl.locks import locked
 
 
@@ -84,7 +84,7 @@ def dry_run(plan: Plan, out: Path, jobs: int | None) -> None:
     cells = plan.cells()
     console = Console()
     jobs = jobs or default_jobs(plan.profile, len(cells))
-    _prepare_data([cell for cell in cells if cell.dataset.partition(":")[0] in OWN], space, jobs, console)
+    _prepare_data([cell for cell in cells if is_own(cell.dataset)], space, jobs, console)
     done = _done(plan, space)
     waiting = list(_wholes(plan, [cell for cell in cells if cell not in done], space))
     fresh = {space.pretrained(cell): cell for cell in waiting}

@@ -94,6 +94,11 @@ def environment_of(name: str) -> str | None:
     return hdf5.split_name(rest).env_id if source == "hdf5" else minari.split_name(rest)[1]
 
 
+def is_own(name: str) -> bool:
+    """Tell if a whole name is of a source whose data are the user's."""
+    return name.partition(":")[0] in OWN
+
+
 def _own_family(source: str, rest: str) -> str | None:
     env_id = hdf5.split_name(rest).env_id if source == "hdf5" else minari.split_name(rest)[1]
     if env_id is not None:
