@@ -1,9 +1,11 @@
 """Study of docs/evidence.md: run its cells one after another in one process, and write what is finished to the page.
 
-    python benchmarks/evidence.py run --out study         continues where it was
-    python benchmarks/evidence.py report --out study      tables, raw scores and picture from what is finished
-    python benchmarks/evidence.py list --out study        what is finished
+    python benchmarks/evidence.py run --out study            continues where it was
+    python benchmarks/evidence.py run --out study --missing  only what the page has no scores of
+    python benchmarks/evidence.py report --out study         tables, raw scores and picture from what is finished
+    python benchmarks/evidence.py list --out study           what is finished
 
+A report keeps the scores that its page has already; with another --page it is of the folder's cells alone.
 The reference of every cell comes first, then the arms of the first hypothesis, then the others; cells with 20 updates
 per step come last.
 """
@@ -24,6 +26,7 @@ from cfdg_experiments.cells.cell import Cell, Event, Workspace
 from cfdg_experiments.cells.run import run_cell
 from cfdg_experiments.profiles.files import load_profile
 from cfdg_experiments.profiles.profile import CellProfile, profile_for
+from evidence_scores import Told, finished, read_scores
 
 SETTINGS = "reduced"  # the profile; what a cell changes is below
 
@@ -179,6 +182,15 @@ VARIANTS = {  # arms with a setting of their own: at QUICK's refresh 8,400 updat
 ARMS = (*FIRST, *OTHERS, *VARIANTS)
 
 
+FINISHED, ON_PAGE, TO_RUN = "finished", "on the page", "to run"
+
+
+def every_place() -> list[Place]:
+    """List the cells: registered ones, added ones, samples of fresh seeds, the ablation's."""
+    fresh = [place for sample in SAMPLES.values() for place in sample]
+    return list(dict.fromkeys([*PLACES, *ADDED, *fresh, *(place for place, _ in ABLATED.values())]))
+
+
 def order() -> list[tuple[Place, str]]:
     """List what is run: references, then the arms of the first hypothesis, the first cell, and the rest."""
     cheap_first = sorted(PLACES + ADDED, key=lambda place: place.updates > 5)
@@ -198,15 +210,21 @@ def _is_the_base(place: Place, arm: str) -> bool:
     return arm == "base-share" and place.reference == "base"
 
 
-def run(space: Workspace) -> None:
-    """Run every cell that is not finished."""
+def state(place: Place, arm: str, space: Workspace, told: Told) -> str:
+    """Say whether an arm of a cell is finished in the workspace, on the page, or to run."""
+    if space.result(place.cell(arm)).exists():
+        return FINISHED
+    return ON_PAGE if arm in told.get(place.name, {}) else TO_RUN
+
+
+def run(space: Workspace, skipped: tuple[str, ...], told: Told) -> None:
+    """Run every arm of every cell whose state is not to be skipped."""
     torch.set_num_threads(1)
     for place, arm in order():
-        cell = place.cell(arm)
-        if space.result(cell).exists():
+        if state(place, arm, space, told) in skipped:
             continue
         began = time.process_time()
-        result = run_cell(cell, space, _silent)
+        result = run_cell(place.cell(arm), space, _silent)
         seconds = time.process_time() - began
         print(f"{place.name}, {arm}: final {result.final.mean():.1f}, {seconds:.0f} CPU s", flush=True)
 
@@ -217,22 +235,30 @@ def _silent(event: Event) -> None:
 
 def main() -> None:
     """Read the command line."""
+    arguments = parse()
+    space = Workspace(arguments.out.resolve(), arguments.cache)
+    told = read_scores(arguments.page.with_suffix(".csv"), {place.name for place in every_place()}, ARMS)
+    if arguments.command == "run":
+        run(space, (FINISHED, ON_PAGE) if arguments.missing else (FINISHED,), told)
+    elif arguments.command == "list":
+        for place, arm in order():
+            print(f"{state(place, arm, space, told):<{len(ON_PAGE)}}  {place.name}, {arm}")
+    else:
+        from evidence_page import write_page
+
+        results = finished(every_place(), ARMS, space, told)
+        write_page(PLACES, ADDED, SAMPLES, (QUICK[0], ABLATED), results, arguments.page)
+
+
+def parse() -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("command", choices=("run", "report", "list"))
     parser.add_argument("--out", type=Path, default=Path("study"), help="folder of the study's files")
     parser.add_argument("--cache", type=Path, help="folder of the datasets (default: the user's cache)")
     parser.add_argument("--page", type=Path, default=Path("docs/evidence.md"), help="page that report writes to")
-    arguments = parser.parse_args()
-    space = Workspace(arguments.out.resolve(), arguments.cache)
-    if arguments.command == "run":
-        run(space)
-    elif arguments.command == "list":
-        for place, arm in order():
-            print("finished" if space.result(place.cell(arm)).exists() else "to run  ", place.name, arm)
-    else:
-        from evidence_page import write_page
-
-        write_page(PLACES, ADDED, SAMPLES, (QUICK[0], ABLATED), ARMS, space, arguments.page)
+    parser.add_argument("--missing", action="store_true", help="run only what the page has no scores of")
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING
 import matplotlib as mpl
 import numpy as np
 
-from cfdg_experiments.cells.cell import Workspace
 from cfdg_experiments.cells.results import CellResult, write_text
 from cfdg_experiments.reports.comparisons import Comparison, holm, paired_mean, probability_of_improvement
 from cfdg_experiments.reports.evidence import mean_height
 from cfdg_experiments.reports.statistics import Estimate, mean_interval, paired_scores
-from cfdg_experiments.reports.text_table import csv_table
+from evidence_scores import Results, raw_scores
 from markers import rewrite
 
 if TYPE_CHECKING:
@@ -25,16 +24,13 @@ if TYPE_CHECKING:
 ARM = "cfdg-split"  # of the first hypothesis
 CONTROL = "repeat"
 
-Results = Mapping["Place", Mapping[str, CellResult]]
-
 
 def write_page(
     places: Sequence[Place],
     added: Sequence[Place],
     samples: Mapping[str, Sequence[Place]],
     ablation: tuple[Place, Mapping[str, tuple[Place, str]]],
-    arms: Sequence[str],
-    space: Workspace,
+    everything: Results,
     page: Path,
 ) -> None:
     """Write the raw scores, the picture and the results between the page's markers.
@@ -44,50 +40,21 @@ def write_page(
         added: cells that were added later; they have tables and no verdict.
         samples: by ordinal, cells of fresh seeds, pooled in one table with a verdict of its own.
         ablation: a cell in which the arm helps; by what differs, a cell and an arm.
-        arms: names of the arms.
-        space: folder of the study.
+        everything: finished cells, of all these.
         page: page that is written.
     """
-    results = read(places, arms, space)
-    later = read(added, arms, space)
-    fresh = {ordinal: read(own, arms, space) for ordinal, own in samples.items()}
-    whole, altered = ablation
-    varied = read([whole, *(place for place, _ in altered.values())], arms, space)
-    everything = [results, later, *fresh.values(), {place: own for place, own in varied.items() if place != whole}]
-    write_text(
-        page.with_suffix(".csv"), raw_scores({place: cells for own in everything for place, cells in own.items()})
-    )
-    draw(results | later, page.with_suffix(".png"))
+    write_text(page.with_suffix(".csv"), raw_scores(everything))
+
+    def of(own: Sequence[Place]) -> Results:
+        return {place: everything[place] for place in own if place in everything}
+
+    results, later = of(places), of(added)
+    fresh = {ordinal: of(own) for ordinal, own in samples.items()}
+    draw({**results, **later}, page.with_suffix(".png"))
     text = [counted(places, results), hypothesis(places, results), *tables(results), "#### Added cells", *tables(later)]
     text += [part for ordinal, own in fresh.items() for part in _of_sample(ordinal, own)]
-    text += ["#### What makes it help", ablated(varied, whole, altered)]
+    text += ["#### What makes it help", ablated(everything, *ablation)]
     rewrite(page, "results", "\n\n".join(text))
-
-
-def read(places: Sequence[Place], arms: Sequence[str], space: Workspace) -> dict[Place, dict[str, CellResult]]:
-    """Read the finished cells by place and arm."""
-    found: dict[Place, dict[str, CellResult]] = {}
-    for place in places:
-        paths = {arm: space.result(place.cell(arm)) for arm in arms}
-        own = {arm: CellResult.from_json(path) for arm, path in paths.items() if path.exists()}
-        if own:
-            found[place] = own
-    return found
-
-
-def raw_scores(results: Results) -> str:
-    """Write one line per cell, arm and seed: area, final score, and the score of each evaluation."""
-    records: list[dict[str, object]] = []
-    steps: dict[int, None] = {}
-    for place, cells in results.items():
-        for arm, cell in cells.items():
-            for seed, area, scores in zip(cell.seeds, mean_height(cell), cell.scores, strict=True):
-                curve = dict(zip(cell.steps.tolist(), scores.round(3).tolist(), strict=True))
-                steps |= dict.fromkeys(curve)
-                own = {"cell": place.name, "arm": arm, "seed": seed, "area": round(float(area), 3)}
-                records.append(own | {str(step): score for step, score in curve.items()})
-    columns = ["cell", "arm", "seed", "area", *(str(step) for step in sorted(steps))]
-    return csv_table(columns, [{name: record.get(name, "") for name in columns} for record in records])
 
 
 def gap(cells: Mapping[str, CellResult], arm: str, reference: str) -> np.ndarray | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cfdg_experiments.cells.cell import Cell
+from cfdg_experiments.cells.cell import Cell, Workspace
 from cfdg_experiments.cells.results import CellResult
 from cfdg_experiments.profiles.files import load_profile
 from cfdg_experiments.profiles.profile import datasets_of, profile_for
@@ -33,6 +33,11 @@ def page(load):
 @pytest.fixture(scope="module")
 def study(load):
     return load("evidence")
+
+
+@pytest.fixture(scope="module")
+def scores(load):
+    return load("evidence_scores")
 
 
 def result(shift, noise, seed):
@@ -81,12 +86,64 @@ def test_the_gap_is_of_paired_seeds(page):
     assert page.gap(cells, "cfdg-split", "repeat") is None
 
 
+def test_scores_of_the_page_are_read_as_they_were_written(scores, study, tmp_path):
+    results = {place: arms(shift) for shift, place in enumerate(study.PLACES[:2])}
+    path = tmp_path / "page.csv"
+    path.write_text(scores.raw_scores(results))
+    told = scores.read_scores(path, {place.name for place in study.every_place()}, study.ARMS)
+    for place, cells in results.items():
+        assert told[place.name].keys() == cells.keys()
+        for arm, cell in cells.items():
+            own = told[place.name][arm]
+            assert (own.algorithm, own.dataset) == (place.algorithm, f"recorded:{place.dataset}")
+            assert own.seeds == cell.seeds
+            assert own.steps.tolist() == cell.steps.tolist()
+            assert own.scores == pytest.approx(cell.scores, abs=5.1e-4)
+    assert scores.raw_scores({place: told[place.name] for place in results}) == path.read_text()
+    assert scores.read_scores(tmp_path / "none.csv", (), ()) == {}
+
+
+def test_a_line_of_no_cell_of_the_study_is_told_before_it_is_lost(scores, study, tmp_path):
+    path = tmp_path / "page.csv"
+    path.write_text(scores.raw_scores({study.PLACES[0]: arms(0.0)}))
+    with pytest.raises(ValueError, match=f"scores of 'base-share' in '{study.PLACES[0].name}', expected a cell"):
+        scores.read_scores(path, {study.PLACES[1].name}, study.ARMS)
+    with pytest.raises(ValueError, match="scores of 'repeat' in"):
+        scores.read_scores(path, {study.PLACES[0].name}, [arm for arm in study.ARMS if arm != "repeat"])
+
+
+def test_a_study_goes_on_in_a_new_folder(scores, study, tmp_path):
+    place, other = study.PLACES[:2]
+    told = {place.name: {"repeat": result(1.0, 0.0, 1), "base": result(2.0, 0.0, 1)}}
+    space = Workspace(tmp_path)
+    result(3.0, 0.0, 1).to_json(space.result(place.cell("base")))
+    found = scores.finished([place, other], study.ARMS, space, told)
+    assert list(found) == [place]
+    assert {arm: cell.final[0] for arm, cell in found[place].items()} == {"repeat": 1.0, "base": 3.0}
+    states = [study.state(place, arm, space, told) for arm in ("base", "repeat", "cfdg-split")]
+    assert states == ["finished", "on the page", "to run"]
+
+
+def test_missing_runs_only_what_the_page_lacks(study, tmp_path, monkeypatch):
+    ran = []
+    place = study.PLACES[0]
+    monkeypatch.setattr(study, "order", lambda: [(place, arm) for arm in ("base", "repeat", "cfdg-split")])
+    monkeypatch.setattr(study, "run_cell", lambda cell, *_: ran.append(cell.arm) or result(0.0, 0.0, 1))
+    space, told = Workspace(tmp_path), {place.name: {"repeat": result(1.0, 0.0, 1)}}
+    result(3.0, 0.0, 1).to_json(space.result(place.cell("base")))
+    study.run(space, (study.FINISHED, study.ON_PAGE), told)
+    assert ran == ["cfdg-split"]
+    study.run(space, (study.FINISHED,), told)
+    assert ran[1:] == ["repeat", "cfdg-split"]
+
+
 def test_every_cell_and_arm_is_listed_once_and_references_come_first(study):
     order = study.order()
     places = study.PLACES + study.ADDED
     registered = sum(len(study.FIRST + study.OTHERS) - (place.algorithm == "apl") for place in places)
     fresh = 3 * sum(map(len, study.SAMPLES.values())) + (2 + len(study.VARIANTS)) * len(study.QUICK) + 2 * 4 + 3
     assert len(set(order)) == len(order) == registered + fresh
+    assert len({place.name for place in study.every_place()}) == len(study.every_place())
     references = order[: len(places)]
     assert {place for place, _ in references} == set(places)
     assert all(arm == place.reference for place, arm in references)
