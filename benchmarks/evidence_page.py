@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 ARM = "cfdg-split"  # of the first hypothesis
 CONTROL = "repeat"
+GENERATORS = ("cfdg", "cfdg-split-gated", "cfdg-split-adaptive", "synther", "edis")  # that are compared with the arm
 
 
 def write_page(
@@ -52,6 +53,7 @@ def write_page(
     fresh = {ordinal: of(own) for ordinal, own in samples.items()}
     draw({**results, **later}, page.with_suffix(".png"))
     text = [counted(places, results), hypothesis(places, results), *tables(results), "#### Added cells", *tables(later)]
+    text += ["#### Other generators", generators({**results, **later})]
     text += [part for ordinal, own in fresh.items() for part in _of_sample(ordinal, own)]
     text += ["#### What makes it help", ablated(everything, *ablation)]
     rewrite(page, "results", "\n\n".join(text))
@@ -121,6 +123,25 @@ def hypothesis(places: Sequence[Place], results: Results) -> str:
         parts = [f"{interval(one.difference)} | {p_text(one.holm)}" for one in (verdict.share, verdict.repeat)]
         lines.append(f"| {place.name} | {' | '.join(parts)} | {verdict.word} |")
     return "\n".join(lines)
+
+
+def generators(results: Results) -> str:
+    """Make the table of other generators against the arm: differences of area per cell, corrected in each column."""
+    gaps = {
+        other: {place.name: own for place, cells in results.items() if (own := gap(cells, other, ARM)) is not None}
+        for other in GENERATORS
+    }
+    found = {other: compared(own, len(own)) for other, own in gaps.items()}
+    lines = [f"| − {ARM} | {' | '.join(GENERATORS)} |", "|" + " -- |" * (1 + len(GENERATORS))]
+    for name in dict.fromkeys(name for own in found.values() for name in own):
+        words = (_resolved(own[name]) if name in own else "" for own in found.values())
+        lines.append(f"| {name} | {' | '.join(words)} |")
+    return "\n".join(lines)
+
+
+def _resolved(one: Comparison) -> str:
+    """Write a difference, in bold letters where the correction leaves it resolved."""
+    return interval(one.difference) if one.verdict == "unresolved" else f"**{interval(one.difference)}**"
 
 
 def confirmation(results: Results) -> str:

@@ -165,6 +165,20 @@ def test_fresh_seeds_are_pooled_and_corrected_over_both_controls(page, study):
     assert page.confirmation({}).count("\n") == 1
 
 
+def test_other_generators_are_compared_with_the_arm_and_corrected_by_column(page, study):
+    one, other, third = study.PLACES[:3]
+    far = arms(0.0) | {"cfdg": result(-20.0, 1.0, 4), "synther": result(0.1, 1.0, 5)}
+    near = arms(0.0) | {"cfdg": result(0.0, 1.0, 6)}
+    head, _, *lines = page.generators({one: far, other: near, third: arms(0.0)}).splitlines()
+    assert head.split(" | ")[1:3] == ["cfdg", "cfdg-split-gated"]
+    cells = [line.strip("| ").split(" | ") for line in lines]
+    assert [own[0] for own in cells] == [one.name, other.name]
+    assert cells[0][1].startswith("**-20.")
+    assert not cells[1][1].startswith("*")
+    gap = page.gap(far, "synther", "cfdg-split").mean()
+    assert lines[0].split("|")[5].strip().startswith(f"{gap:+.1f} [")
+
+
 @pytest.mark.parametrize("place", ["QUICK", "PLACES"])
 def test_a_variant_is_its_arm_with_settings_of_its_own(place, study):
     for variant, (arm, changes) in study.VARIANTS.items():
