@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from cfdg_diffusion.edm.parts import Part
 from cfdg_experiments.generators.ends import Agreement, EndRule, EndSettings, best_threshold, find_ranges
 from cfdg_experiments.generators.outcomes import OutcomeModel, OutcomeSettings, rewards_of_ends
 
@@ -57,6 +58,27 @@ def test_what_is_not_linear_is_learnt_by_the_network():
     error = (model.complete(judged[None, :, : OBS + ACTION])[0] - judged)[:, OBS + ACTION + 1 : -1].square().mean()
     linear = (0.5 * judged[:, :OBS].sin() * judged[:, OBS : OBS + 1]).var(0).mean()
     assert float(error) < 0.1 * float(linear)
+
+
+@pytest.mark.parametrize("in_parts", [False, True])
+@pytest.mark.parametrize("constant", [0.0, 0.1, -1.0, 1234.5])
+def test_an_outcome_that_never_varies_is_predicted_to_the_last_bit(constant, in_parts):
+    rows = system(2000)
+    rows[:, -2] = constant  # the last coordinate of s'
+    rows[:, OBS + ACTION] = constant  # the reward
+    rows = rows[rows[:, -1] == 0]
+    model = OutcomeModel(OBS, ACTION, seeds=(0, 1), settings=SMALL)
+    if in_parts:
+        losses = model.fit_parts([Part(rows[:900], 0), Part(rows[900:], 1)], steps=200)
+    else:
+        labels = (torch.arange(len(rows)) >= 900).long()
+        losses = model.fit(rows.expand(2, -1, -1), labels.expand(2, -1), steps=200)
+    predicted = model.complete(pairs(500, 9).expand(2, -1, -1))
+    assert bool((predicted[..., [OBS + ACTION, -2]] == torch.tensor(constant)).all())
+    assert float(losses.max()) < 1, "rounding of a large constant is no target"
+    other = OutcomeModel(OBS, ACTION, seeds=(0, 1), settings=SMALL)
+    other.load_state_dict(model.state_dict())
+    assert torch.equal(other.complete(pairs(500, 9).expand(2, -1, -1)), predicted)
 
 
 def test_ends_of_a_threshold_are_found_in_unseen_rows():

@@ -99,6 +99,7 @@ class OutcomeModel:
             "slope": torch.zeros(replicas, reads, writes, device=self._device),
             "mean": torch.zeros(replicas, 1, writes, device=self._device),
             "std": torch.ones(replicas, 1, writes, device=self._device),
+            "constant": torch.full((replicas, 1, writes), math.nan, device=self._device),  # NaN: the column varies
             "rewards": torch.full((replicas, 2), math.nan, device=self._device),
             "checks_states": torch.zeros(replicas, 1, dtype=torch.bool, device=self._device),
         }
@@ -142,6 +143,7 @@ class OutcomeModel:
     def complete(self, pairs: Tensor) -> Tensor:
         """Rows ``(R, n, D)`` of states and actions ``(R, n, S + A)``; actions lie in [-1, 1]."""
         predicted = self._linear(pairs) + self._facts["std"] * self.network(self._learner.average, self._read(pairs))
+        predicted = torch.where(self._facts["constant"].isnan(), predicted, self._facts["constant"])
         reward, after = predicted.split([1, self._dims[0]], dim=-1)
         ended = self.ends(after)
         of_end = self._facts["rewards"].gather(1, ended.long())[..., None]
@@ -167,7 +169,8 @@ class OutcomeModel:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue exactly where :meth:`state_dict` was called."""
         self._learner.restore(state["learner"])
-        self._facts = {name: tensor.to(self._device) for name, tensor in state["facts"].items()}
+        self._facts["constant"] = torch.full_like(self._facts["mean"], math.nan)  # states of version 0.3 lack it
+        self._facts |= {name: tensor.to(self._device) for name, tensor in state["facts"].items()}
         self.ends.load_state_dict(state["ends"])
         self._training.restore(state["training"])
 
@@ -195,6 +198,7 @@ class OutcomeModel:
             self._facts["slope"][replica] = slope
             self._facts["mean"][replica] = mean
             self._facts["std"][replica] = std
+        self._keep_constants(measure(rows[..., sum(self._dims) : -1], shares, ()))
 
     def _measure_parts(self, data: LabelledParts) -> None:
         """Measure as :meth:`_measure` does, over parts."""
@@ -203,6 +207,16 @@ class OutcomeModel:
         self._scale(Normaliser(found.mean[:, :width], found.std[:, :width]))
         slope, mean, std = least_squares_of_parts(data, self._examples)
         self._facts |= {"slope": slope, "mean": mean, "std": std}
+        self._keep_constants(Normaliser(found.mean[:, width:-1], found.std[:, width:-1]))
+
+    def _keep_constants(self, found: Normaliser) -> None:
+        """Note the outcomes that never vary: a prediction beside their one value would be out of the data's range."""
+        constant = (found.std == 0)[:, None].expand_as(self._facts["mean"])
+        value = found.mean[:, None].expand_as(self._facts["mean"])
+        self._facts["constant"] = torch.where(constant, value, math.nan)
+        self._facts["mean"] = torch.where(constant, value, self._facts["mean"])
+        self._facts["slope"] = torch.where(constant, 0.0, self._facts["slope"])
+        self._facts["std"] = torch.where(constant, 1.0, self._facts["std"])  # what is left is rounding
 
     def _examples(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         pairs, wanted = self._split(rows)
