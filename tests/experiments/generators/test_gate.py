@@ -1,5 +1,7 @@
 """The quality gate: held-out rows, what they accept and reject, and failures that do not end a run."""
 
+from functools import partial
+
 import pytest
 import torch
 
@@ -15,7 +17,7 @@ from cfdg_experiments.generators.outcomes import OutcomeSettings, least_squares
 from cfdg_experiments.generators.schedule import Schedule
 from cfdg_experiments.generators.split import Split
 from cfdg_rl.buffer import FixedRows, Ring
-from cfdg_rl.finetune import fit_generator
+from cfdg_rl.finetune import fit_generator, storable
 from cfdg_rl.mixing import Pools
 from cfdg_rl.streams import Streams
 from cfdg_rl.transitions import Transitions, row_width, to_rows
@@ -130,6 +132,10 @@ def test_models_complete_rows_from_their_states_and_actions(data):
         assert not torch.equal(made[..., 3:], data.rows[:, :20, 3:])
 
 
+def as_they_are(rows):
+    return rows
+
+
 class Remembering:
     """A generator that keeps what it was fitted on, and fails when it is told to."""
 
@@ -167,7 +173,7 @@ class RememberingParts(Remembering):
 @pytest.fixture
 def held():
     inner = Remembering()
-    return HoldingOut(inner, 10, 0.1, Streams(SEEDS, "held out")), inner
+    return HoldingOut(inner, 10, 0.1, Streams(SEEDS, "held out"), as_they_are), inner
 
 
 def members(rows):
@@ -203,7 +209,7 @@ def test_a_label_of_several_parts_holds_out_what_it_would_in_one_and_nothing_is_
 
 def test_a_generator_that_takes_parts_is_fitted_on_views_of_them(data):
     inner = RememberingParts()
-    generator = HoldingOut(inner, 10, 0.1, Streams(SEEDS, "held out"))
+    generator = HoldingOut(inner, 10, 0.1, Streams(SEEDS, "held out"), as_they_are)
     fit_generator(generator, [(data.rows[:, :60], 0), (data.rows[:, 60:], 1)])
     assert {rows.untyped_storage().data_ptr() for rows, _ in inner.parts} == {data.rows.untyped_storage().data_ptr()}
     assert [sum(rows.shape[1] for rows, label in inner.parts if label == own) for own in (0, 1)] == [54, 27]
@@ -212,7 +218,7 @@ def test_a_generator_that_takes_parts_is_fitted_on_views_of_them(data):
 def test_a_generator_that_needs_their_order_gets_them_in_order(data):
     inner = RememberingParts()
     inner.needs_order = True
-    fit_generator(HoldingOut(inner, 10, 0.1, Streams(SEEDS, "held out")), [(data.rows[:, :60], 0)])
+    fit_generator(HoldingOut(inner, 10, 0.1, Streams(SEEDS, "held out"), as_they_are), [(data.rows[:, :60], 0)])
     (rows, label) = inner.parts[0]
     assert label == 0
     assert torch.equal(rows, data.rows[:, :60][:, ~is_held_out(60, 10, rows.device)])
@@ -245,6 +251,22 @@ def test_a_label_without_a_usable_row_is_filled_with_real_ones(data, held):
     assert drawn.isfinite().all()
     assert (drawn.abs() < 1e3).all()
     assert torch.equal(drawn[0, :5], inner.rows[0, :5])
+
+
+def test_rows_are_usable_as_the_buffers_will_hold_them():
+    """A joint model's column of ends is a number near 0, and its actions lie a little beyond the box."""
+    rows = real_rows(90, 5)
+    inner = Remembering()
+    inner.rows = rows[:, :25].clone()
+    inner.rows[..., -1] = 0.01  # no real row ends an episode
+    inner.rows[..., 3] = 1.5  # an action
+    stored = partial(storable, obs_dim=3, action_dim=2, sparse_reward=False)
+    labels = torch.arange(25).remainder(2).expand(2, -1)
+    for own, failed in ((stored, False), (as_they_are, True)):
+        generator = HoldingOut(inner, 10, 0.1, Streams(SEEDS, "held out"), own)
+        generator.fit_parts([(rows, 0), (rows[:, :30], 1)])
+        generator.sample(labels)
+        assert bool((generator.failed == failed).all())
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,10 @@ from cfdg_rl.composition import split
 from cfdg_rl.mixing import OFFLINE, ONLINE, Pools
 from cfdg_rl.protocols import Agent, Collector, Generator, Metrics, Mixer, Parts, PartsGenerator
 from cfdg_rl.ranges import COUNT, NATURAL, NOT_NEGATIVE, SHARE, SWITCH, check_ranges
-from cfdg_rl.transitions import Transitions, to_rows
+from cfdg_rl.transitions import Transitions, from_rows, to_rows
+
+SparseReward = tuple[float, float] | Literal[False]
+"""Rewards of a task that has two, elsewhere and at the goal; False for any other task."""
 
 SCREENED = 16_384  # generated rows of a replica that are screened together
 
@@ -42,7 +45,7 @@ class FinetunePlan:
     margin: float = 0.1  # rows further outside the data's range than this share of it are rejected
     # Of a task with two rewards, elsewhere and at the goal, both as the learner sees them (Dataset.goal_rewards):
     # generated rewards snap to the nearer, and terminal is where that is the goal's.
-    sparse_reward: tuple[float, float] | Literal[False] = False
+    sparse_reward: SparseReward = False
 
     def __post_init__(self) -> None:
         check_ranges(
@@ -202,16 +205,23 @@ def keep_valid(rows: Tensor, valid: Tensor) -> Tensor:
     return rows.gather(1, accepted_first.gather(1, turn)[..., None].expand_as(rows))
 
 
-def screen(
-    rows: Tensor, low: Tensor, high: Tensor, pools: Pools, sparse_reward: tuple[float, float] | Literal[False]
-) -> tuple[Tensor, Tensor]:
-    """Clip actions and decide terminals of rows ``(R, n, D)``; also which are finite and within bounds ``(R, n)``."""
-    data = pools.decode(rows)
+def screen(rows: Tensor, low: Tensor, high: Tensor, pools: Pools, sparse_reward: SparseReward) -> tuple[Tensor, Tensor]:
+    """Make rows ``(R, n, D)`` storable; also which are finite and within bounds ``(R, n)``."""
+    stored = storable(rows, pools.obs_dim, pools.action_dim, sparse_reward)
+    return stored, in_range(rows, stored, low, high)
+
+
+def storable(rows: Tensor, obs_dim: int, action_dim: int, sparse_reward: SparseReward) -> Tensor:
+    """Clip actions, decide terminals and snap sparse rewards of generated rows ``(..., D)``, as buffers keep them."""
+    data = from_rows(rows, obs_dim, action_dim)
     if sparse_reward:
         data = snap(data, *sparse_reward)
-    storable = to_rows(replace(data, action=data.action.clamp(-1, 1)))
-    valid = rows.isfinite().all(-1) & ((storable >= low) & (storable <= high)).all(-1)
-    return storable, valid
+    return to_rows(replace(data, action=data.action.clamp(-1, 1)))
+
+
+def in_range(rows: Tensor, stored: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """Tell which rows ``(R, n, D)`` are finite, and within bounds as they are stored: ``(R, n)``."""
+    return rows.isfinite().all(-1) & ((stored >= low) & (stored <= high)).all(-1)
 
 
 def snap(data: Transitions, elsewhere: float, goal: float) -> Transitions:

@@ -18,7 +18,7 @@ from cfdg_rl.agents.td3_bc import TD3BC, TD3BCSettings
 from cfdg_rl.buffer import FixedRows, Ring
 from cfdg_rl.composition import branches, split
 from cfdg_rl.datasets.load import Dataset
-from cfdg_rl.finetune import FinetunePlan
+from cfdg_rl.finetune import FinetunePlan, SparseReward
 from cfdg_rl.mixing import Bernoulli, Concatenated, Pools
 from cfdg_rl.protocols import Learner
 from cfdg_rl.rewards import REWARDS, RewardMap
@@ -62,9 +62,12 @@ def reward_map(settings: LearnerSettings, data: Dataset) -> RewardMap:
 
 def plan_of(plan: FinetunePlan, arm: Arm, data: Dataset, reward: RewardMap) -> FinetunePlan:
     """Give the loop the arm's share of generated rows, and of a task with two rewards these, mapped, to snap to."""
-    pair = data.goal_rewards
-    goal_rewards = reward.pair(*pair) if pair else False
-    return replace(plan, online_share=arm.share(plan.online_share), sparse_reward=goal_rewards)
+    return replace(plan, online_share=arm.share(plan.online_share), sparse_reward=goal_rewards(data, reward))
+
+
+def goal_rewards(data: Dataset, reward: RewardMap) -> SparseReward:
+    """Return the two rewards of a task with a goal as the learner sees them; False for any other task."""
+    return reward.pair(*data.goal_rewards) if data.goal_rewards else False
 
 
 def make_mixer(

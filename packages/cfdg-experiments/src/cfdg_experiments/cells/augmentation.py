@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from cfdg_experiments.arms import Arm
+from cfdg_experiments.cells.agents import goal_rewards
 from cfdg_experiments.generators.context import Context
-from cfdg_experiments.generators.gate import LABELS, Gate, HoldingOut
+from cfdg_experiments.generators.gate import LABELS, Gate, HoldingOut, Stored
 from cfdg_experiments.generators.inspection import Inspection
 from cfdg_experiments.generators.interface import ResumableGenerator
 from cfdg_experiments.generators.on_policy import OnPolicy
 from cfdg_experiments.profiles.profile import CellProfile
 from cfdg_rl.datasets.load import Dataset
 from cfdg_rl.envs.simulate import has_simulator
+from cfdg_rl.finetune import storable
 from cfdg_rl.mixing import Pools
 from cfdg_rl.protocols import Learner, Metrics
 from cfdg_rl.rewards import RewardMap
@@ -97,7 +100,10 @@ class Augmentation:
         self.gate: Gate | None = None
         if self.generator is not None and arm.is_gated(profile.mixing.gate):
             self.gate = Gate(*context.dims, context.streams("gate"), profile.generators.gate)
-            self.generator = _holding_out(self.generator, context, profile)
+            stored = partial(
+                storable, obs_dim=data.obs_dim, action_dim=data.action_dim, sparse_reward=goal_rewards(data, reward)
+            )
+            self.generator = _holding_out(self.generator, context, profile, stored)
         self.on_policy = _on_policy(context) if arm.adapts(profile.mixing.adaptive) else None
         adapts = self.gate is not None or self.on_policy is not None
         self.kept = torch.ones(len(profile.seeds), len(LABELS), device=device) if adapts else None
@@ -181,10 +187,10 @@ class Stateful(Protocol):
         ...
 
 
-def _holding_out(generator: ResumableGenerator, context: Context, profile: CellProfile) -> HoldingOut:
+def _holding_out(generator: ResumableGenerator, context: Context, profile: CellProfile, stored: Stored) -> HoldingOut:
     """Keep the rows that judge a generator from it."""
     every = profile.generators.gate.held_out_every
-    return HoldingOut(generator, every, profile.finetune.margin, context.streams("held out"))
+    return HoldingOut(generator, every, profile.finetune.margin, context.streams("held out"), stored)
 
 
 def _on_policy(context: Context) -> OnPolicy:

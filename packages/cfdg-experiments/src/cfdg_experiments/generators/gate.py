@@ -21,7 +21,7 @@ from cfdg_experiments.generators.fitted import select_label
 from cfdg_experiments.generators.interface import ResumableGenerator, State
 from cfdg_experiments.generators.outcomes import least_squares
 from cfdg_experiments.generators.rows import StoredRows, counted, draw_different
-from cfdg_rl.finetune import fit_generator, joint_bounds
+from cfdg_rl.finetune import fit_generator, in_range, joint_bounds
 from cfdg_rl.mixing import OFFLINE, ONLINE, Pools
 from cfdg_rl.protocols import Parts, PartsGenerator
 from cfdg_rl.ranges import COUNT, PLURAL, POSITIVE, check_ranges
@@ -32,6 +32,7 @@ _FEWEST_ROWS = 2  # of each kind; fewer are not judged, and pass
 _SMALLEST_ERROR = 0.01  # of a column's variance: a smaller error of least squares counts as this much
 
 Complete = Callable[[Tensor, Tensor, int], Tensor | None]
+Stored = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -65,16 +66,20 @@ class HoldingOut:
         every: one row in so many of each label is held out.
         margin: rows further outside the data's range than this share of it are unusable.
         streams: randomness of the rows that stand in.
+        stored: makes generated rows what the buffers will hold, see :func:`cfdg_rl.finetune.storable`.
 
     Attributes:
         failed: ``(R, 2)`` booleans of the latest refresh, by label.
     """
 
-    def __init__(self, generator: ResumableGenerator, every: int, margin: float, streams: Streams) -> None:
+    def __init__(
+        self, generator: ResumableGenerator, every: int, margin: float, streams: Streams, stored: Stored
+    ) -> None:
         self.generator = generator
         self.every = every
         self.margin = margin
         self.streams = streams
+        self.stored = stored
         self.failed = torch.zeros(len(streams), len(LABELS), dtype=torch.bool, device=streams.device)
         self._diverged = False
         self._initial = generator.state()
@@ -106,8 +111,7 @@ class HoldingOut:
         """Generate one row ``(R, n, D)`` for each label ``(R, n)``; real rows where the generator failed."""
         real = self.real.draw(labels, self.streams)
         rows = real if self._diverged else self.generator.sample(labels)
-        low, high = self.range
-        usable = rows.isfinite().all(-1) & ((rows >= low) & (rows <= high)).all(-1)
+        usable = in_range(rows, self.stored(rows), *self.range)
         self.failed.fill_(self._diverged)
         for label in LABELS.values():
             here = labels == label
