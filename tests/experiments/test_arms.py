@@ -10,7 +10,8 @@ import torch
 from cfdg_experiments.arms import ARMS, find_arm
 from cfdg_experiments.cells.agents import make_mixer
 from cfdg_experiments.cells.augmentation import PresentPolicy
-from cfdg_experiments.cells.cell import Cell, Workspace, cell_key, cells_of
+from cfdg_experiments.cells.cell import Cell, Workspace, cells_of
+from cfdg_experiments.cells.keys import cell_key
 from cfdg_experiments.cells.run import CellRun, pretrain_cell
 from cfdg_experiments.cli import main
 from cfdg_experiments.generators import Context, GeneratorSettings

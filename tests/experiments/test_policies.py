@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from cfdg_experiments.cells.cell import Cell, Workspace, cell_key
+from cfdg_experiments.cells.cell import Cell, Workspace
+from cfdg_experiments.cells.keys import cell_key
 from cfdg_experiments.cells.policy_store import files_of_cell, find_policy, load_offline, stored_policies
 from cfdg_experiments.cells.run import CellRun, run_cell
 from cfdg_experiments.cli import main

@@ -3,7 +3,8 @@
 import pytest
 
 from cfdg_experiments.cells import cell as cells_module
-from cfdg_experiments.cells.cell import Cell, Workspace, cell_key, cells_of, finished_cells, pretrain_key
+from cfdg_experiments.cells.cell import Cell, Workspace, cells_of, finished_cells
+from cfdg_experiments.cells.keys import cell_key, pretrain_key
 from cfdg_experiments.cells.results import CellResult
 from cfdg_experiments.profiles.files import load_profile
 from cfdg_experiments.profiles.profile import profile_for
@@ -88,6 +89,15 @@ def test_keys_follow_what_a_result_depends_on():
     assert pretrain_key(cell("apl", apl__learner="conservative")) != pretrain_key(apl)
     assert cell_key(cell("pex", apl__learner="conservative")) == cell_key(pex)
     assert cell_key(cell("apl", apl__replay__gate=12)) != cell_key(apl)
+
+
+def test_a_cell_depends_on_the_rows_that_its_offline_fit_lacks():
+    started = {"refresh__offline_steps": 20, "refresh__warm_start": True}
+    other = {"generators__gate__held_out_every": 3}
+    for arm, settings in (("cfdg", started), ("cfdg-split", started), ("cfdg-split-gated", {})):
+        assert cell_key(cell(arm=arm, **settings, **other)) != cell_key(cell(arm=arm, **settings))
+    for arm, settings in (("base", started), ("synther", started), ("cfdg", {})):
+        assert cell_key(cell(arm=arm, **settings, **other)) == cell_key(cell(arm=arm, **settings))
 
 
 def test_recordings_of_another_format_are_other_data(monkeypatch):

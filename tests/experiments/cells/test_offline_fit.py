@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from cfdg_experiments.cells import offline_fit
-from cfdg_experiments.cells.cell import Cell, Workspace, cell_key, generator_key
+from cfdg_experiments.cells.cell import Cell, Workspace
+from cfdg_experiments.cells.keys import cell_key, generator_key
 from cfdg_experiments.cells.offline_fit import fit_generator, load_start
 from cfdg_experiments.cells.run import CellRun, pretrain_cell
 from cfdg_experiments.generators import Schedule

@@ -13,7 +13,8 @@ from cfdg_experiments.generators.edis import Edis
 from cfdg_experiments.generators.ends import EndSettings
 from cfdg_experiments.generators.fitted import Fitted, Unlabelled
 from cfdg_experiments.generators.gate import Gate, GateSettings, HoldingOut, is_held_out, seen_rows, seen_views
-from cfdg_experiments.generators.outcomes import OutcomeSettings, least_squares
+from cfdg_experiments.generators.least_squares import least_squares
+from cfdg_experiments.generators.outcomes import OutcomeSettings
 from cfdg_experiments.generators.schedule import Schedule
 from cfdg_experiments.generators.split import Split
 from cfdg_rl.buffer import FixedRows, Ring

@@ -73,8 +73,7 @@ def fit_generator(cell: Cell, space: Workspace, notify: Listener) -> None:
 
 def start_files(cell: Cell, space: Workspace) -> list[Path]:
     """List the file of the cell's offline fit, which never changes; empty for an arm without one."""
-    without = cell.profile.refresh.offline_steps == 0 or cell.augmentation.offline_fit is None
-    return [] if without else [space.generator(cell)]
+    return [space.generator(cell)] if cell.starts_from_a_fit else []
 
 
 def _state(model: _Model, step: int) -> dict[str, Any]:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from cfdg_experiments.cells.cell import Cell, cell_key, pretrain_key
+from cfdg_experiments.cells.cell import Cell
+from cfdg_experiments.cells.keys import cell_key, pretrain_key
 from cfdg_experiments.profiles.files import build_profile
 from cfdg_experiments.profiles.grid import parse_grid
 from cfdg_experiments.storage.object_store import Store

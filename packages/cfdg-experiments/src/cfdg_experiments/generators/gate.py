@@ -19,7 +19,7 @@ from cfdg_diffusion.edm.losses import DivergenceError
 from cfdg_experiments.generators.distances import Scale, sliced_wasserstein
 from cfdg_experiments.generators.fitted import select_label
 from cfdg_experiments.generators.interface import ResumableGenerator, State
-from cfdg_experiments.generators.outcomes import least_squares
+from cfdg_experiments.generators.least_squares import least_squares
 from cfdg_experiments.generators.rows import StoredRows, counted, draw_different
 from cfdg_rl.finetune import fit_generator, in_range, joint_bounds
 from cfdg_rl.mixing import OFFLINE, ONLINE, Pools

@@ -19,7 +19,7 @@ from cfdg_diffusion.edm.parts import LabelledParts, Part
 from cfdg_diffusion.edm.replay import replayed
 from cfdg_experiments.generators.end_states import EndStates
 from cfdg_experiments.generators.ends import EndRule, EndSettings
-from cfdg_experiments.generators.outcome_parts import RIDGE, least_squares_of_parts
+from cfdg_experiments.generators.least_squares import least_squares, least_squares_of_parts
 from cfdg_experiments.generators.perceptron import Perceptron
 from cfdg_experiments.generators.rows import as_one
 from cfdg_rl.ranges import BELOW_ONE, COUNT, POSITIVE, SWITCH, WIDTH, check_ranges
@@ -268,26 +268,6 @@ class OutcomeModel:
             rewards = torch.cat([rows[replica % len(rows), :, sum(self._dims)] for rows in parts])
             ended = torch.cat([own[replica % len(own)] for own in flags])
             self._facts["rewards"][replica] = rewards_of_ends(rewards, ended)
-
-
-def least_squares(x: Tensor, y: Tensor, shares: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Weighted least squares of ``y (N, O)`` on ``x (N, I)`` with weights ``(N,)`` that add up to 1.
-
-    Returns:
-        Slope ``(I, O)``, intercept ``(1, O)`` and the standard deviation of what is left ``(1, O)``, at least 1e-6.
-    """
-    weight = shares.double()[:, None]
-    x = x.double()
-    y = y.double()
-    mean_x = (weight * x).sum(0, keepdim=True)
-    mean_y = (weight * y).sum(0, keepdim=True)
-    centred = x - mean_x
-    weighted = (weight * centred).T
-    gram = weighted @ centred + RIDGE * torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
-    slope = torch.linalg.solve(gram, weighted @ (y - mean_y))
-    left = y - mean_y - centred @ slope
-    std = (weight * left.square()).sum(0, keepdim=True).sqrt()
-    return slope.float(), (mean_y - mean_x @ slope).float(), std.clamp(min=1e-6).float()
 
 
 def rewards_of_ends(rewards: Tensor, ended: Tensor) -> Tensor:

@@ -13,7 +13,8 @@ from pathlib import Path
 import torch
 import yaml
 
-from cfdg_experiments.cells.cell import Cell, cell_key, cells_of
+from cfdg_experiments.cells.cell import Cell, cells_of
+from cfdg_experiments.cells.keys import cell_key
 from cfdg_experiments.cells.results import CellKey
 from cfdg_experiments.profiles.files import dump_profile, with_overrides
 from cfdg_experiments.profiles.grid import Axis, Point, in_words, is_of_generator, points_of

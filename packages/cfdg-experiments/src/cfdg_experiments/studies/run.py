@@ -14,7 +14,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from cfdg_experiments.cells.cell import Cell, Event, Workspace, cell_key, finished_cells
+from cfdg_experiments.cells.cell import Cell, Event, Workspace, finished_cells
+from cfdg_experiments.cells.keys import cell_key
 from cfdg_experiments.cells.results import CellKey, CellResult, write_text
 from cfdg_experiments.cells.run import run_cell
 from cfdg_experiments.cells.seeds import SeedParts, adopt, finished_results, parts_to_run

@@ -1,4 +1,4 @@
-"""Statistics of the regression of outcomes over parts of rows, which are read in chunks and never joined."""
+"""Weighted least squares of outcomes: on rows, and over parts of rows, which are read in chunks and never joined."""
 
 from __future__ import annotations
 
@@ -17,6 +17,26 @@ Weighted = tuple[Tensor, Tensor, float]
 """Inputs, outputs, and the weight of each of these rows."""
 
 
+def least_squares(x: Tensor, y: Tensor, shares: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Weighted least squares of ``y (N, O)`` on ``x (N, I)`` with weights ``(N,)`` that add up to 1.
+
+    Returns:
+        Slope ``(I, O)``, intercept ``(1, O)`` and the standard deviation of what is left ``(1, O)``, at least 1e-6.
+    """
+    weight = shares.double()[:, None]
+    x = x.double()
+    y = y.double()
+    mean_x = (weight * x).sum(0, keepdim=True)
+    mean_y = (weight * y).sum(0, keepdim=True)
+    centred = x - mean_x
+    weighted = (weight * centred).T
+    gram = weighted @ centred + RIDGE * torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
+    slope = torch.linalg.solve(gram, weighted @ (y - mean_y))
+    left = y - mean_y - centred @ slope
+    std = (weight * left.square()).sum(0, keepdim=True).sqrt()
+    return slope.float(), (mean_y - mean_x @ slope).float(), std.clamp(min=1e-6).float()
+
+
 def weighted_chunks(data: LabelledParts, examples: Examples) -> Iterator[Weighted]:
     """Yield the examples of all rows in chunks, in float64; all labels together weigh 1, each the same."""
     share = 1 / int((data.counts > 0).sum())
@@ -29,7 +49,7 @@ def weighted_chunks(data: LabelledParts, examples: Examples) -> Iterator[Weighte
 
 
 def least_squares_of_parts(data: LabelledParts, examples: Examples) -> tuple[Tensor, Tensor, Tensor]:
-    """Weighted least squares of all replicas; see :func:`~cfdg_experiments.generators.outcomes.least_squares`.
+    """Weighted least squares of all replicas; see :func:`least_squares`.
 
     Returns:
         Slope ``(R, I, O)``, intercept ``(R, 1, O)`` and the standard deviation of what is left ``(R, 1, O)``.
