@@ -261,6 +261,21 @@ def test_two_folders_in_one_store_leave_each_others_runs_alone(folder, tmp_path,
     assert f"MLFLOW_TRACKING_URI=sqlite:///{folder}/mlflow.db cfdg ui" in moved.how_to_look()
 
 
+@pytest.mark.parametrize("name", ["o'brien/mine", 'the "new"/mine', 'o\'brien "jr"/mine', "a\\'b", "a;b' and c%_"])
+def test_a_cell_is_found_again_whatever_its_path(table, made_up, name):
+    """MLflow's filters know no escapes, and the path of one cell may be a pattern that another one fits."""
+    cell = made_up.cell(f"hdf5:/home/{name}.hdf5@Own-v0")
+    other = made_up.cell(cell.dataset.translate(str.maketrans("'\"\\", "___")))
+    for _ in range(2):
+        with table(cell_ids={}) as tracker:
+            tracker.ids |= {one.key: f"{one.key.name}:1" for one in (cell, other)}
+            tracker.finished(cell)
+            tracker.finished(other)
+        assert tracker.problem == ""
+    found = children(tracker, tracker.table)
+    assert sorted(run.data.tags["dataset"] for run in found) == sorted([cell.dataset, other.dataset])
+
+
 def test_the_goodbye_names_the_store_where_it_is_not_the_folders_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     page = "#/experiments/1"
@@ -499,6 +514,24 @@ def test_the_environment_chooses_the_store(tmp_path, monkeypatch):
 def test_settings_are_flattened():
     tree = {"name": "quick", "iql": {"hidden": [64, 64], "expectile": 0.7}, "rows": None}
     assert flatten(tree) == {"name": "quick", "iql.hidden": "64, 64", "iql.expectile": "0.7", "rows": "None"}
+
+
+def test_names_of_settings_are_names_that_mlflow_takes(table):
+    own = [
+        "hdf5:/home/o'brien/mine.hdf5@Own-v0",
+        "hdf5:/home/o_brien/mine.hdf5@Own-v0",
+        "hdf5:/a/../b.hdf5@E",
+        "x" * 400,
+    ]
+    rows = "".join(f'    "{name}": {index}\n' for index, name in enumerate(own))
+    settings = f"data:\n  rows:\n{rows}    recorded:hopper-medium: 7\n"
+    for _ in range(2):
+        with table(settings) as tracker:
+            pass
+    parameters = tracker.client.get_run(tracker.table).data.params
+    assert parameters.pop("data.rows.recorded:hopper-medium") == "7"
+    assert sorted(parameters.values()) == ["0", "1", "2", "3"]
+    assert any(name.startswith("data.rows.hdf5:_home_o_brien_mine.hdf5_Own-v0") for name in parameters)
 
 
 def test_the_web_page_stays_on_loopback(tmp_path):

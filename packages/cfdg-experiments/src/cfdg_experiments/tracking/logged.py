@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
+import posixpath
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -15,6 +18,7 @@ from cfdg_experiments.reports.statistics import mean_band
 CELL_TAG = "cfdg.cell"
 TABLE_TAG = "cfdg.table"
 LEVEL_TAG = "level"  # table, cell or seed: short, because people type it into the page's search field
+LONGEST_NAME = 250  # of a parameter, MLflow's limit
 COMPARISON = (  # the page's curves of all cells; without an order by a metric it shows tables, folded, and no curves
     f"searchFilter=tags.{LEVEL_TAG}%3D%27cell%27&orderByKey=metrics.%60final_score%60&orderByAsc=false&compareRunsMode=CHART"
 )
@@ -71,8 +75,19 @@ def machine_tags(header: ReportHeader) -> dict[str, str]:
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Turn nested settings into dotted names, lists joined by commas."""
-    return dict(_leaves(tree, prefix))
+    """Turn nested settings into dotted names that MLflow takes, lists joined by commas."""
+    return {parameter_name(name): value for name, value in _leaves(tree, prefix)}
+
+
+def parameter_name(name: str) -> str:
+    """Return a name as it is if MLflow takes it, else with _ for what it refuses, and a hash that tells it apart.
+
+    MLflow refuses most punctuation, paths that are written in a longer way than needed, and more than 250 characters.
+    """
+    if re.fullmatch(r"[\w.\- :/]+", name) and posixpath.normpath(name) == name and len(name) <= LONGEST_NAME:
+        return name
+    taken = re.sub(r"[^\w.\- :]", "_", name)[: LONGEST_NAME - 9]
+    return f"{taken}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def _leaves(tree: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -100,8 +101,9 @@ class Runs:
 
     def find(self, tag: str, value: str) -> list[Run]:
         """List the owner's runs with a tag of this value."""
-        wanted = f"tags.`{tag}` = '{value}'" + (f" and tags.`{OWNER_TAG}` = '{self.owner}'" if self.owner else "")
-        return list(self.client.search_runs([self.experiment], wanted, max_results=1000))
+        wanted = _clause(tag, value) + (f" and {_clause(OWNER_TAG, self.owner)}" if self.owner else "")
+        found = self.client.search_runs([self.experiment], wanted, max_results=1000)
+        return [run for run in found if run.data.tags.get(tag) == value]
 
     def create(self, name: str, tags: Mapping[str, str], parent: str | None = None) -> str:
         """Begin a run, below another one if ``parent`` is its id; returns its id."""
@@ -164,6 +166,15 @@ class Runs:
     def end(self, run: str, status: str) -> None:
         """End a run as FINISHED, FAILED or KILLED."""
         self.client.set_terminated(run, status)
+
+
+def _clause(tag: str, value: str) -> str:
+    """Write a filter that runs with a tag of this value pass, and few others.
+
+    MLflow's filters cannot escape a quote, so that any character may stand in the place of one.
+    """
+    pattern = re.sub(r"['\"\\]", "_", value)
+    return f"tags.`{tag}` {'=' if pattern == value else 'LIKE'} '{pattern}'"
 
 
 def first_line(error: BaseException, uri: str = "") -> str:
