@@ -72,6 +72,8 @@ def test_settings_of_a_generator_are_known_as_such():
         (["finetune.step=1,2"], r"unknown key 'finetune.step' \(did you mean finetune.steps"),
         (["seeds=1,2"], "unknown key 'seeds'"),
         (["steps=1,2"], r"key 'steps' is ambiguous, expected one of pretrain.steps, finetune.steps"),
+        (["data.datasets=[a],[b]"], "--over has data.datasets, expected another setting: all datasets are rows"),
+        (["apl_datasets=[a],[b]"], "--over has apl_datasets, expected another setting"),
         (["guidance_weight"], "--over is 'guidance_weight', expected KEY=VALUE,VALUE"),
         (["guidance_weight="], "expected KEY=VALUE,VALUE"),
         (["guidance_weight=1,1.0"], "is '1,1.0', expected different values"),

@@ -66,6 +66,23 @@ def test_holm_is_over_the_arms_of_a_figure_for_each_outcome(cells, header):
     assert corrected[-1] == pytest.approx(max(raw[-1], corrected[-2]))
 
 
+def test_columns_of_the_same_runs_are_one_arm_of_the_correction(made_up, cells, header):
+    """Of a setting that one algorithm reads, the columns of another one are the same runs twice."""
+    twins = ("cfdg epsilon=0.1", "cfdg epsilon=0.2")
+    both = [replace(cell, arm=twin) for twin in twins for cell in cells if cell.arm == "cfdg"]
+    others = [cell for cell in cells if cell.arm != "cfdg"]
+    copies = {f"{dataset}/iql/{twins[1]}": twins[0] for dataset in header.datasets}
+    wide = replace(header, arms=(*ARMS[:3], *twins), copies=copies)
+    found = [one.comparison for one in contrasts(others + both, wide) if one.family == "arms"]
+    once = [one.comparison for one in contrasts(cells, header) if one.family == "arms"]
+    assert [one.holm for one in found] == [one.holm for one in once]
+    assert [one.arm for one in found] == [*ARMS[1:3], twins[0]] * 2
+    alone = replace(wide, arms=twins)
+    assert contrasts(both, alone) == [], "a run is not compared with itself"
+    differing = replace(wide, copies=dict(list(copies.items())[:1]))
+    assert len({one.comparison.arm for one in contrasts(others + both, differing)}) == 4
+
+
 def test_the_papers_claims_are_tested_on_our_own_arms_and_printed_beside_its_words(cells, header):
     claims = [one for one in contrasts(cells, header) if (one.family, one.outcome) == ("claims", "final score")]
     pairs = {(one.comparison.arm, one.reference): one.comparison.verdict for one in claims}

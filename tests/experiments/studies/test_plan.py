@@ -63,9 +63,39 @@ def test_one_arm_alone_is_compared_with_its_first_value():
 def test_columns_that_are_the_same_run_share_one_cell():
     found = plan("p_uncond=0.1,0.2", arms=["cfdg", "cfdg-unguided"])
     assert len(found.cells()) == len(found.places) == 4
-    pex = plan("pex.epsilon=0.1,0.2", arms=["base"])  # IQL does not read it
-    assert [key.arm for key in pex.places] == ["base epsilon=0.1", "base epsilon=0.2"]
-    assert list(map(len, pex.keys().values())) == [2]
+    both = plan("pex.epsilon=0.1,0.2", arms=["base"], algorithms=["iql", "pex"])  # IQL does not read it
+    assert [key.arm for key in both.places] == ["base epsilon=0.1", "base epsilon=0.2"] * 2
+    assert list(map(len, both.keys().values())) == [2, 1, 1]
+    assert both.header.copies == {"recorded:hopper-medium/iql/base epsilon=0.2": "base epsilon=0.1"}
+
+
+def test_a_setting_that_an_arm_does_not_read_makes_no_columns_of_it():
+    found = plan("guidance_weight=0,0.5,1", arms=["base", "repeat", "cfdg"])
+    guided = [f"cfdg guidance_weight={weight}" for weight in (0, 0.5, 1)]
+    assert found.header.arms == ("base", "repeat", *guided)
+    assert found.header.pairs() == [(arm, "base") for arm in ("repeat", *guided)]
+    grid = plan("guidance_weight=0,1", "expectile=0.7,0.9", arms=["base", "cfdg"])
+    assert grid.header.arms[:2] == ("base expectile=0.7", "base expectile=0.9")
+    assert dict(grid.header.pairs())["cfdg guidance_weight=1 expectile=0.9"] == "base expectile=0.9"
+    assert plan("guidance_weight=0.5", arms=["repeat"]).header.arms == ("repeat guidance_weight=0.5",)
+
+
+def test_the_base_keeps_its_run_whatever_generators_read():
+    (alone,) = plan(arms=["base"]).cells()
+    assert plan("refresh_every=100,200", arms=["base", "cfdg"]).cells()[0] == alone
+    grid = plan("refresh_every=100,200", "expectile=0.7,0.9", arms=["base"])
+    assert [cell.profile.finetune for cell in grid.cells()] == [alone.profile.finetune] * 2
+
+
+@pytest.mark.parametrize("still", ["base", "repeat"])
+def test_an_arm_that_does_not_vary_may_stand_behind_one_that_does(still):
+    found = plan("guidance_weight=0,0.5", arms=["cfdg", still])
+    first, second = "cfdg guidance_weight=0", "cfdg guidance_weight=0.5"
+    assert found.header.arms == (first, second, still)
+    assert found.header.pairs() == [(second, first), (still, first)]
+    three = plan("guidance_weight=0,0.5", arms=["cfdg", still, "union"])
+    union = [("union guidance_weight=0", first), ("union guidance_weight=0.5", second)]
+    assert three.header.pairs() == [(still, first), *union]
 
 
 def test_a_value_of_the_wrong_type_is_one_sentence():

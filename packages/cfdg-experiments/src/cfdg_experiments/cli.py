@@ -90,7 +90,7 @@ def _add_study(commands: argparse._SubParsersAction, study: Study) -> None:
     if study.over:
         add(
             "--over", nargs="+", action="extend", required=True, metavar="KEY=VALUE,...",
-            help="a setting and its values, such as guidance_weight=0,0.5,1; several make a grid",
+            help="a setting, not of datasets, and its values, such as guidance_weight=0,0.5,1; several make a grid",
         )  # fmt: skip
     _add_selection(parser, study)
     add("--jobs", type=int, help="cells at once (default: one per core on a CPU, 1 on a GPU)")

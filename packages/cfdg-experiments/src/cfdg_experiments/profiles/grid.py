@@ -24,6 +24,7 @@ GENERATOR_KEYS = (
     "finetune.online_share",
     "finetune.margin",
 )
+LISTS_OF_ROWS = ("data.datasets", "data.apl_datasets")  # a grid makes columns
 _SPECIAL = ("apl.", "maze.", "generators.")  # of some cells or arms only: a short key means the general one
 
 
@@ -90,9 +91,11 @@ def resolve_key(word: str, profile: Profile) -> tuple[str, ...]:
     """Return the dotted keys of a dotted or short key; a short one is set for APL and mazes too, where they are run.
 
     Raises:
-        ValueError: if there is no such key, with near names, or several, with their names.
+        ValueError: if there is no such key, with near names, or several, with their names, or it lists datasets.
     """
     known = dotted_keys(Profile)
+    if word in [name for key in LISTS_OF_ROWS for name in (key, key.rpartition(".")[2])]:
+        raise ValueError(f"--over has {word}, expected another setting: all datasets are rows, named after --datasets")
     if word in known:
         return (word,)
     ending = [key for key in known if key.endswith(f".{word}")]

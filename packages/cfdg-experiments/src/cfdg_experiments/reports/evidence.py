@@ -1,7 +1,8 @@
 """Evidence for the arms of a table: paired differences corrected for their number, and summaries over its datasets.
 
 Seeds are paired, for both arms of a seed share the offline checkpoint and the evaluation seeds. Holm's correction is
-over the arms of one algorithm, for each outcome by itself; the paper's claims are a family of their own.
+over the arms of one algorithm, for each outcome by itself; the paper's claims are a family of their own. Columns of a
+grid that hold the same runs are one arm there.
 """
 
 from __future__ import annotations
@@ -104,12 +105,16 @@ def contrasts(results: Sequence[CellResult], header: ReportHeader) -> list[Contr
     cells = by_algorithm(results)
     claims = [(claim.arm, claim.than) for claim in claims_of(header)]
     families = {"arms": header.pairs(), "claims": claims}
-    return [
-        contrast
+    tests = [
+        ((algorithm, family), header.distinct(algorithm, pairs))
         for algorithm in header.algorithms
         for family, pairs in families.items()
+    ]
+    return [
+        contrast
+        for place, pairs in tests
         for outcome in OUTCOMES
-        for contrast in _family(cells.get(algorithm, {}), pairs, outcome, (algorithm, family))
+        for contrast in _family(cells.get(place[0], {}), pairs, outcome, place)
     ]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cfdg_experiments.cells.results import CellKey
@@ -36,6 +36,7 @@ class ReportHeader:
         varied: settings that differ between the arms, in words.
         own_datasets: by algorithm, its rows, where they are not all that it can have.
         grid_steps: offline_steps and online_steps of every point of a grid that varies them; empty where none does.
+        copies: by the name of a place, the arm that holds the same run, where an earlier one does.
     """
 
     profile: str
@@ -53,6 +54,7 @@ class ReportHeader:
     varied: str = ""
     own_datasets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     grid_steps: tuple[tuple[Mapping[str, int], Mapping[str, int]], ...] = ()
+    copies: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def sources(self) -> str:
@@ -73,6 +75,19 @@ class ReportHeader:
         """List every arm that is compared, with its reference."""
         found = [(arm, self.references.get(arm, self.arms[0])) for arm in self.arms]
         return [(arm, reference) for arm, reference in found if arm != reference]
+
+    def distinct(self, algorithm: str, pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+        """Leave out pairs of the same runs as an earlier pair's, and those of runs with themselves."""
+        found: dict[tuple[object, object], tuple[str, str]] = {}
+        for arm, reference in pairs:
+            runs = self._runs(algorithm, arm), self._runs(algorithm, reference)
+            if runs[0] != runs[1]:
+                found.setdefault(runs, (arm, reference))
+        return list(found.values())
+
+    def _runs(self, algorithm: str, arm: str) -> tuple[str, ...]:
+        keys = [CellKey(dataset, algorithm, arm) for dataset in self.datasets_of(algorithm)]
+        return tuple(self.copies.get(key.name, arm) for key in keys)
 
 
 def deviations(header: ReportHeader) -> list[str]:

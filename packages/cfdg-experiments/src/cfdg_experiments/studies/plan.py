@@ -13,16 +13,15 @@ from pathlib import Path
 import torch
 import yaml
 
-from cfdg_experiments.cells.cell import Cell, cells_of
+from cfdg_experiments.cells.cell import Cell
 from cfdg_experiments.cells.keys import cell_key
 from cfdg_experiments.cells.results import CellKey
-from cfdg_experiments.profiles.files import dump_profile, with_overrides
-from cfdg_experiments.profiles.grid import Axis, Point, in_words, is_of_generator, points_of
+from cfdg_experiments.profiles.files import dump_profile
+from cfdg_experiments.profiles.grid import Axis, in_words, points_of
 from cfdg_experiments.profiles.profile import Profile, datasets_of, schedule_for
 from cfdg_experiments.reports.header import ReportHeader
+from cfdg_experiments.studies.columns import columns_of, profile_at, references_of
 from cfdg_experiments.studies.study import Study
-
-UNAUGMENTED = "base"  # the arm that reads no setting of a generator
 
 
 @dataclass(frozen=True)
@@ -60,12 +59,7 @@ class Plan:
 
     def keys(self) -> dict[Cell, list[CellKey]]:
         """List the cells to run, each once, with their places in the table."""
-        first: dict[tuple[CellKey, str], Cell] = {}
-        found: dict[Cell, list[CellKey]] = {}
-        for key, cell in self.places.items():
-            same = first.setdefault((cell.key, cell_key(cell)), cell)
-            found.setdefault(same, []).append(key)
-        return found
+        return _by_run(self.places)
 
 
 def make_plan(study: Study, profile: Profile, axes: tuple[Axis, ...] = ()) -> Plan:
@@ -74,25 +68,35 @@ def make_plan(study: Study, profile: Profile, axes: tuple[Axis, ...] = ()) -> Pl
     Raises:
         ValueError: if a value of the grid has a wrong type or range, or no dataset can have one of the algorithms.
     """
-    points = points_of(axes)
-    columns = {arm: _columns(arm, points, axes) for arm in profile.arms}
-    variants = {point.label: with_overrides(profile, point.overrides, "--over") for point in points}
-    variants[""] = profile
-    found = {}
-    for arm, own in columns.items():
-        for label, point in own.items():
-            for cell in cells_of(variants[point.label]):
-                if cell.arm == arm:
-                    found[CellKey(cell.dataset, cell.algorithm, label)] = cell
-    labels = tuple(label for own in columns.values() for label in own)
+    variants = [profile_at(profile, point) for point in points_of(axes)]
+    columns = columns_of(profile, axes)
+    titled = [(column.label, cell) for own in columns.values() for column in own for cell in column.cells]
+    found = {CellKey(cell.dataset, cell.algorithm, label): cell for label, cell in titled}
     if not found:
         raise ValueError(
             f"there is no cell to run: {', '.join(profile.algorithms)} cannot learn from the sparse rewards of "
             f"{', '.join(profile.data.datasets)}, expected iql or pex among the algorithms"
         )
-    header = make_header(study, variants[points[0].label], labels, _references(columns), in_words(axes))
-    header = replace(header, grid_steps=_grid_steps([variants[point.label] for point in points]))
-    return Plan(study, profile, axes, header, {key: found[key] for key in header.cells()})
+    labels = tuple(column.label for own in columns.values() for column in own)
+    header = make_header(study, variants[0], labels, references_of(columns), in_words(axes))
+    places = {key: found[key] for key in header.cells()}
+    header = replace(header, grid_steps=_grid_steps(variants), copies=_copies(places))
+    return Plan(study, profile, axes, header, places)
+
+
+def _by_run(places: Mapping[CellKey, Cell]) -> dict[Cell, list[CellKey]]:
+    """List the different runs of a table with their places."""
+    first: dict[tuple[CellKey, str], Cell] = {}
+    found: dict[Cell, list[CellKey]] = {}
+    for key, cell in places.items():
+        same = first.setdefault((cell.key, cell_key(cell)), cell)
+        found.setdefault(same, []).append(key)
+    return found
+
+
+def _copies(places: Mapping[CellKey, Cell]) -> dict[str, str]:
+    """Name, by place, the column that has the same run before it."""
+    return {key.name: first.arm for first, *others in _by_run(places).values() for key in others}
 
 
 def _grid_steps(profiles: Sequence[Profile]) -> tuple[tuple[dict[str, int], dict[str, int]], ...]:
@@ -106,23 +110,6 @@ def _steps_of(profile: Profile) -> tuple[dict[str, int], dict[str, int]]:
     own = {algorithm: schedule_for(profile, algorithm) for algorithm in profile.algorithms}
     offline = {name: schedule.pretrain.steps for name, schedule in own.items()}
     return offline, {name: schedule.finetune.steps for name, schedule in own.items()}
-
-
-def _columns(arm: str, points: Sequence[Point], axes: Sequence[Axis]) -> dict[str, Point]:
-    """Name the columns of an arm: one per point, or a single one where the arm reads none of the varied settings."""
-    if arm == UNAUGMENTED and is_of_generator(axes):
-        return {arm: Point("", {})}
-    return {f"{arm} {point.label}".strip(): point for point in points}
-
-
-def _references(columns: Mapping[str, Mapping[str, Point]]) -> dict[str, str]:
-    """Compare each arm with the first one under the same settings, where the first one varies as well."""
-    first, *others = columns
-    same = {point.label: label for label, point in columns[first].items()}
-    if len(same) == 1 or not others:
-        return {}
-    pairs = [(label, same[point.label]) for arm in others for label, point in columns[arm].items()]
-    return {label: label for label in same.values()} | dict(pairs)
 
 
 def refresh_steps(profile: Profile) -> dict[str, range]:

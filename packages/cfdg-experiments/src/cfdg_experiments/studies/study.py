@@ -156,9 +156,10 @@ FIGURE_3 = Study(
 )
 ABLATION = Study(
     "ablation",
-    "vary any setting of a profile over a grid",
-    "Multiply the arms by every combination of the values of --over. KEY is a dotted key of the profile, or its last "
-    "word where that is clear; a short key is set for APL and mazes too, a dotted one only where it says.",
+    "vary any setting of a profile, other than its datasets, over a grid",
+    "Multiply the arms by every combination of the values of --over; an arm that reads none has one column. KEY is a "
+    "dotted key of the profile, or its last word where that is clear; a short key is set for APL and mazes too, a "
+    "dotted one only where it says. Datasets are rows of the table, named after --datasets.",
     (
         ("--over guidance_weight=0,0.5,1", "minutes on a laptop; base is the reference"),
         ("--over online_share=0.5,0.8,1 synthetic_ratio=0.2,0.33", "a grid of six"),
