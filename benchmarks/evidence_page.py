@@ -231,7 +231,9 @@ def _table(place: Place, cells: Mapping[str, CellResult]) -> str:
 
 
 def interval(one: Estimate) -> str:
-    """Write a difference with its 95 % interval."""
+    """Write a difference with its 95 % interval, where it has one."""
+    if math.isnan(one.low):
+        return f"{one.mean:+.1f}"
     return f"{one.mean:+.1f} [{one.low:.1f}, {one.high:.1f}]"
 
 

@@ -42,6 +42,34 @@ def test_several_tasks_have_the_interval_of_their_mean_and_p_decides_as_it_does(
     assert min(abs(narrow.low), abs(narrow.high)) == pytest.approx(0.0, abs=1e-9)
 
 
+@pytest.mark.parametrize("rounding", [0.0, 1e-13])
+def test_equal_differences_have_the_p_value_of_their_signs(rounding):
+    """Of success rates in steps of 10: two seeds that are better by 20 each are no proof."""
+    for n in (2, 3, 5, 6, 10):
+        gap = np.full(n, -20.0) + rounding * RNG.uniform(-1, 1, n)
+        estimate, p = paired_mean([gap])
+        flipped = stats.permutation_test((gap,), np.mean, permutation_type="samples", n_resamples=2**n)
+        assert p == flipped.pvalue == 2.0 ** (1 - n)
+        assert (estimate.mean, math.isnan(estimate.low), math.isnan(estimate.high)) == (pytest.approx(-20), True, True)
+        found = compare({"arm": [np.stack([np.zeros(n), gap])]})[0]
+        assert found.verdict == ("worse" if n > 5 else "unresolved")
+
+
+def test_equal_differences_of_several_tasks():
+    assert paired_mean([np.zeros(4)])[1] == 1.0
+    assert paired_mean([np.full(3, 1e-14), np.zeros(2)])[1] == 1.0
+    assert paired_mean([np.full(3, 10.0), np.full(2, 20.0), np.zeros(5)])[1] == 2.0**-4
+    assert paired_mean([np.full(5, 10.0), np.full(5, -30.0)])[1] == 1.0, "tasks disagree"
+
+
+def test_a_task_of_equal_differences_beside_one_that_varies_has_the_t_test():
+    gaps = [np.full(4, 10.0), GAP]
+    estimate, p = paired_mean(gaps)
+    other = mean_over_tasks(gaps)
+    assert (estimate.low, estimate.high) == pytest.approx((other.low, other.high))
+    assert p == pytest.approx(2 * stats.t.sf(estimate.mean / (np.std(GAP, ddof=1) / math.sqrt(8) / 2), 7))
+
+
 def test_holm_of_a_textbook_example():
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([0.6, 0.7]) == [1.0, 1.0]

@@ -18,6 +18,7 @@ from scipy import integrate, stats
 
 from cfdg_experiments.reports.statistics import Estimate, Strata
 
+SAME = 1e-9  # points of score: differences that are no further apart are equal but for rounding
 _SPREAD_OUT = 50_000_000  # numbers that a batch of resamples may hold
 
 
@@ -27,7 +28,7 @@ class Comparison:
 
     Attributes:
         arm: name of the arm.
-        difference: mean over tasks of the paired differences, with its t interval.
+        difference: mean over tasks of the paired differences, with its t interval, which is NaN of equal differences.
         p: two-sided p-value of that mean; NaN with fewer than two seeds.
         holm: the same after Holm's correction over the arms of the figure.
         probability: share of paired seeds in which the arm is better, ties half.
@@ -41,7 +42,7 @@ class Comparison:
 
     @property
     def verdict(self) -> str:
-        """``better`` or ``worse`` where the interval leaves out 0 and Holm's p is below 0.05, else ``unresolved``."""
+        """``better`` or ``worse`` where no interval has 0 and Holm's p is below 0.05, else ``unresolved``."""
         resolved = self.holm < 0.05 and not self.difference.low <= 0 <= self.difference.high
         if not resolved or not math.isfinite(self.holm):
             return "unresolved"
@@ -74,6 +75,10 @@ def paired_mean(gaps: Strata, confidence: float = 0.95) -> tuple[Estimate, float
     Degrees of freedom are Welch and Satterthwaite's; the tasks are fixed and the seeds random. One task gives the
     paired t test.
 
+    Where the differences of each task are equal, as few success rates in steps of 10 often are, the t test says
+    nothing: there is no interval, and p is that of the exact sign-flip test, 2^(1-n) for n differences of one sign that
+    are not 0, so that five or fewer resolve nothing. It is 1 if all are 0, or tasks differ in sign.
+
     Args:
         gaps: one ``(n,)`` array of differences per task.
         confidence: of the interval.
@@ -82,14 +87,21 @@ def paired_mean(gaps: Strata, confidence: float = 0.95) -> tuple[Estimate, float
     mean = float(np.mean([np.mean(gap) for gap in gaps]))
     if any(len(gap) < 2 for gap in gaps):
         return Estimate(mean, math.nan, math.nan, math.nan, tasks), math.nan
+    if all(np.ptp(gap) <= SAME for gap in gaps):
+        return Estimate(mean, math.nan, math.nan, math.nan, tasks), _sign_flips(gaps)
     parts = [float(np.var(gap, ddof=1)) / len(gap) / tasks**2 for gap in gaps]
     error = math.sqrt(sum(parts))
-    if error == 0:
-        return Estimate(mean, mean, mean, math.nan, tasks), 1.0 if mean == 0 else 0.0
     degrees = sum(parts) ** 2 / sum(part**2 / (len(gap) - 1) for part, gap in zip(parts, gaps, strict=True))
     half = error * float(stats.t.ppf((1 + confidence) / 2, degrees))
     p = 2 * float(stats.t.sf(abs(mean) / error, degrees))
     return Estimate(mean, mean - half, mean + half, math.nan, tasks), p
+
+
+def _sign_flips(gaps: Strata) -> float:
+    """Return the two-sided p-value of differences that are equal within each task, had each sign been as likely."""
+    varied = [gap for gap in gaps if abs(gap[0]) > SAME]
+    same_sign = len({bool(gap[0] > 0) for gap in varied}) == 1
+    return 2.0 ** (1 - sum(map(len, varied))) if same_sign else 1.0
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

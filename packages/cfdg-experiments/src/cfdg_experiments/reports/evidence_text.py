@@ -14,8 +14,9 @@ from cfdg_experiments.reports.statistics import Estimate
 READING = (
     "Comparisons: differences of paired seeds in normalised score, averaged over datasets, with their 95 % t interval, "
     "and p after Holm's correction over the arms of an algorithm. A verdict other than unresolved needs an interval "
-    "without 0 and a corrected p below 0.05. The final score is the primary outcome; the area is the mean height of "
-    "the learning curve. P(better): share of paired seeds, ties half."
+    "without 0 and a corrected p below 0.05; differences that are all equal have no interval and the p of their signs, "
+    "which is below 0.05 from six on. The final score is the primary outcome; the area is the mean height of the "
+    "learning curve. P(better): share of paired seeds, ties half."
 )
 SUITE_READING = (
     "Over datasets: interquartile mean and optimality gap (what final scores lack of 100) of the runs of all datasets; "
