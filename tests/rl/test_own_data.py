@@ -9,7 +9,7 @@ import pytest
 import torch
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from cfdg_rl import from_arrays, load_dataset
@@ -54,6 +54,12 @@ def box_env(name, box):
     if env_id not in gymnasium.registry:
         gymnasium.register(env_id, Line, max_episode_steps=LIMIT, kwargs={"box": box})
     return env_id
+
+
+def registered_box(box):
+    """Register a box under one name, the last one's, so that a property leaves no hundreds behind."""
+    gymnasium.registry.pop("CfdgTestLineAny-v0", None)
+    return box_env("Any", box)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -411,6 +417,31 @@ def test_property_of_action_boxes(dtype, corners, seed):
     assert back.dtype == box.dtype
     assert all(map(box.contains, back))
     np.testing.assert_allclose(back, own, rtol=1e-4, atol=1e-4)
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    dtype=st.sampled_from([np.float16, np.float32, np.float64]),
+    corners=st.lists(st.tuples(st.floats(-100, 100), st.floats(1e-3, 100)), min_size=1, max_size=3),
+    inner=st.floats(-1, 1, width=32),
+)
+@example(dtype=np.float32, corners=[(-0.4, 1.3)], inner=0.0)  # Gymnasium's map alone gives 0.90000004
+@example(dtype=np.float32, corners=[(0.01, 0.99), (0.05, 0.15), (10, 25.5)], inner=0.0)
+def test_property_of_an_environment_that_refuses_actions_out_of_its_box(dtype, corners, inner):
+    """Whatever the box, rounding leaves no action outside it, and within it the map is Gymnasium's to the bit."""
+    low, width = np.array(corners).T
+    box = spaces.Box(low.astype(dtype), (low + width).astype(dtype), dtype=dtype)
+    assume((box.low < box.high).all())
+    env = make_env(registered_box(box))
+    env.reset(seed=0)
+    plain = gymnasium.wrappers.RescaleAction(Line(box), np.full_like(box.low, -1), np.full_like(box.high, 1))
+    for unit in (-1.0, 1.0, inner):
+        action = np.full(box.shape, unit, np.float32)
+        env.step(action)
+        received = env.unwrapped.received[-1]
+        assert box.contains(received)
+        if box.contains(alone := plain.action(action)):
+            np.testing.assert_array_equal(received, alone)
 
 
 @pytest.mark.parametrize("link", [h5py.SoftLink, h5py.ExternalLink])

@@ -9,6 +9,7 @@ import traceback
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 import gymnasium
@@ -118,8 +119,12 @@ class ScaledActions(gymnasium.ActionWrapper):
     def action(self, action: np.ndarray) -> np.ndarray:
         """Map an action ``(A,)`` in [-1, 1] to the box."""
         own = self.low + 0.5 * (np.asarray(action, np.float64) + 1.0) * (self.high - self.low)
-        own = np.clip(np.rint(own) if self.box.dtype.kind in "iu" else own, self.low, self.high)
-        return own.astype(self.box.dtype)
+        return _within(self.box, np.rint(own) if self.box.dtype.kind in "iu" else own)
+
+
+def _within(box: spaces.Box, action: np.ndarray) -> np.ndarray:
+    """Bring an action ``(A,)`` that rounding has moved out of a box back to its bounds, in the type of the box."""
+    return np.clip(action, box.low, box.high).astype(box.dtype)
 
 
 def _leaves(space: spaces.Space, name: str) -> Iterator[str]:
@@ -149,6 +154,8 @@ def make_env(env_id: str) -> gymnasium.Env:
     if box.dtype.kind in "iu" or (box.low == box.high).any():
         return ScaledActions(env)
     if (box.low != -1).any() or (box.high != 1).any():
+        # Gymnasium's map rounds, to 0.90000004 for a bound of 0.9 in single precision, which strict environments refuse
+        env = gymnasium.wrappers.TransformAction(env, partial(_within, box), box)
         env = gymnasium.wrappers.RescaleAction(env, np.full_like(box.low, -1), np.full_like(box.high, 1))
     return env
 
