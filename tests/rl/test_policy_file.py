@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
@@ -27,7 +27,8 @@ from cfdg_rl import (
     load_policy,
     save_policy,
 )
-from cfdg_rl.policy_file import METADATA, read_facts
+from cfdg_rl.envs import inspect_env
+from cfdg_rl.policy_file import METADATA, make_policy, read_facts
 from cfdg_rl.tensor_files import read_tensors, write_tensors
 
 OWN = "CfdgTestOwnUnits-v0"
@@ -164,6 +165,48 @@ def test_whole_actions_are_whole_and_of_the_environments_type(tmp_path):
         assert action.dtype == np.int64
         env.step(action)  # the environment asserts that it is in the box
     assert export_policy(policy, tmp_path / "out.pt", "torchscript") == 0
+
+
+def saturated(low, high):
+    """A policy whose actions are corners of a box, nearly all of them."""
+    agent = agent_of("TD3BC")
+    for weight in agent.parameters():
+        weight.data *= 20
+    return make_policy(agent, 0, OWN, replace(inspect_env(OWN), action_low=low, action_high=high))
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    st.sampled_from([np.float16, np.float32, np.float64, np.int64, np.int8]),
+    st.lists(st.tuples(st.floats(-100, 100), st.floats(0, 27)), min_size=2, max_size=2),
+)
+@example(np.float64, [(0.1, 0.0), (-0.7, 1.4)])  # one value only, which single precision does not have
+@example(np.int64, [(-999_999_999, 1_999_999_998), (0, 1)])
+def test_property_of_actions_inside_the_box(dtype, corners):
+    """A policy never leaves its box, whatever its type, and its network does not where the box holds a float32."""
+    low, width = np.array(corners).T
+    box = spaces.Box(low.astype(dtype), (low + width).astype(dtype), dtype=dtype)
+    policy = saturated(box.low, box.high)
+    actions = policy(observations())
+    assert all(map(box.contains, actions))
+    single = policy.network(torch.from_numpy(observations())).numpy()
+    held = np.nextafter(box.low.astype(np.float32), np.float32(np.inf)) < box.high
+    assert ((single >= box.low) & (single <= box.high))[:, held].all()
+
+
+@pytest.mark.parametrize("format", ["onnx", "torchscript"])
+def test_exported_policies_stay_inside_a_box_of_double_precision(format, tmp_path):
+    if format == "onnx":
+        pytest.importorskip("onnxscript", reason="the extra export is not installed")
+    from cfdg_rl import policy_export
+
+    low, high = np.array([-0.1, 0.1]), np.array([0.7, 0.3])  # -0.1 and 0.3 round out of the box
+    policy = saturated(low, high)
+    export_policy(policy, tmp_path / "policy", format)
+    action = policy_export.FORMATS[format][1](tmp_path / "policy")(observations())
+    assert (action >= low).all()
+    assert (action <= high).all()
+    np.testing.assert_array_equal(action, policy(observations()).astype(np.float32))
 
 
 def test_dict_observations_are_taken_as_they_come(tmp_path):

@@ -75,7 +75,8 @@ class Policy:
     def __call__(self, obs: np.ndarray | Mapping[str, Any]) -> np.ndarray:
         """Choose the action ``(A,)`` for an observation ``(S,)``, or actions ``(n, A)`` for ``(n, S)``.
 
-        Observations are as the environment gives them, also dicts; actions are what it takes, of its own type.
+        Observations are as the environment gives them, also dicts; actions are what it takes, of its own type and
+        inside its box.
 
         Raises:
             ValueError: if the observation has another width.
@@ -87,6 +88,8 @@ class Policy:
             )
         with torch.no_grad():
             action = self.network(torch.from_numpy(np.atleast_2d(rows))).numpy()
+        # A box of double precision may hold no number of single precision, as where a column has one value only
+        action = np.clip(action, self.network.action_low.numpy(), self.network.action_high.numpy())
         return (action if rows.ndim == 2 else action[0]).astype(self.facts.action_dtype)
 
     @property

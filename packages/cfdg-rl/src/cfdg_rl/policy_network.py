@@ -26,7 +26,7 @@ class PolicyNetwork(nn.Module):
 
     Several actors are PEX's: the action with the greater minimum over the critics is taken (Zhang, Xu and Yu, 2023,
     with epsilon = 0). Arithmetic is in double precision, so that every runtime gives the same action; inputs and
-    outputs are float32.
+    outputs are float32. Actions are inside the box, as far as it holds a number of single precision.
 
     Args:
         actors: networks from standardised observations to pre-tanh actions; the second is PEX's fresh policy.
@@ -39,6 +39,8 @@ class PolicyNetwork(nn.Module):
     obs_std: Tensor
     action_low: Tensor
     action_high: Tensor
+    least: Tensor  # bounds of what is put out, not stored
+    most: Tensor
 
     def __init__(
         self, actors: Sequence[nn.Module], critics: Sequence[nn.Module], scaling: Mapping[str, Tensor], whole: bool
@@ -50,6 +52,8 @@ class PolicyNetwork(nn.Module):
         for name in SCALING:
             self.register_buffer(name, scaling[name])
         self.double().requires_grad_(False)
+        for name, bound, inside in (("least", self.action_low, torch.inf), ("most", self.action_high, -torch.inf)):
+            self.register_buffer(name, _single(bound, inside), persistent=False)
 
     @property
     def width(self) -> int:
@@ -60,7 +64,7 @@ class PolicyNetwork(nn.Module):
         """Map observations ``(n, S)`` to actions ``(n, A)``, both in the environment's own units."""
         unit = self.unit_action((obs.double() - self.obs_mean) / self.obs_std)
         action = self.action_low + 0.5 * (unit + 1.0) * (self.action_high - self.action_low)
-        return (action.round() if self.whole else action).float()
+        return (action.round() if self.whole else action).clamp(self.least, self.most).float()
 
     def unit_action(self, obs: Tensor) -> Tensor:
         """Compute actions ``(n, A)`` in [-1, 1] at standardised observations ``(n, S)``."""
@@ -114,6 +118,13 @@ def network_from(state: Mapping[str, Tensor], *, whole: bool) -> PolicyNetwork:
         raise ValueError(f"the tensors are {', '.join(sorted(state)) or 'none'}, expected {missing[0]!r} among them")
     actors, critics = (_stored(state, kind) for kind in ("actors", "critics"))
     return PolicyNetwork(actors, critics, {name: state[name] for name in SCALING}, whole)
+
+
+def _single(bound: Tensor, inside: float) -> Tensor:
+    """Round bounds ``(A,)`` to single precision, never away from ``inside``; the result is in double precision."""
+    nearest = bound.float()
+    beyond = nearest.double() < bound if inside > 0 else nearest.double() > bound
+    return torch.where(beyond, torch.nextafter(nearest, torch.full_like(nearest, inside)), nearest).double()
 
 
 def _stored(state: Mapping[str, Tensor], kind: str) -> list[nn.Sequential]:
