@@ -27,13 +27,14 @@ from cfdg_rl import (
     load_policy,
     save_policy,
 )
-from cfdg_rl.envs import inspect_env
+from cfdg_rl.envs import inspect_env, make_env
 from cfdg_rl.policy_file import METADATA, make_policy, read_facts
 from cfdg_rl.tensor_files import read_tensors, write_tensors
 
 OWN = "CfdgTestOwnUnits-v0"
 WHOLE = "CfdgTestWholeActions-v0"
 DICT = "CfdgTestDictObservations-v0"
+MIXED = "CfdgTestDiscreteParts-v0"
 HIDDEN = (16, 16)
 
 
@@ -62,9 +63,24 @@ class Parts(Units):
     )
 
 
+class Mixed(Units):
+    observation_space = spaces.Dict(
+        {
+            "z": spaces.Box(-9, 9, (2,), np.float32),
+            "a": spaces.Dict({"mode": spaces.Discrete(3, start=4), "on": spaces.MultiBinary(2)}),
+            "b": spaces.MultiDiscrete([2, 3]),
+        }
+    )
+
+
+class Words(Units):
+    observation_space = spaces.Dict({"x": spaces.Box(-9, 9, (1,), np.float32), "word": spaces.Text(3)})
+
+
 @pytest.fixture(scope="module", autouse=True)
 def registered():
-    for name, kind in ((OWN, Units), (WHOLE, Whole), (DICT, Parts)):
+    kinds = {OWN: Units, WHOLE: Whole, DICT: Parts, MIXED: Mixed, "CfdgTestWords-v0": Words}
+    for name, kind in kinds.items():
         if name not in gymnasium.registry:
             gymnasium.register(name, kind, max_episode_steps=7)
 
@@ -217,6 +233,26 @@ def test_dict_observations_are_taken_as_they_come(tmp_path):
     np.testing.assert_array_equal(again(seen), policy(spaces.flatten(Parts.observation_space, seen)))
 
 
+def test_discrete_parts_of_an_observation_are_flattened_as_in_training(tmp_path):
+    space = Mixed.observation_space
+    width = spaces.flatdim(space)
+    agent = TD3BC(width, 2, TD3BCSettings(hidden=HIDDEN), seeds=(3,))
+    save_policy(tmp_path / "policy.safetensors", agent, 0, MIXED)
+    policy = load_policy(tmp_path / "policy.safetensors")
+    env = make_env(MIXED)
+    assert env.observation_space.shape == (width,)
+    for seed in range(20):
+        space.seed(seed)
+        seen = space.sample()
+        np.testing.assert_array_equal(policy(seen), policy(spaces.flatten(space, seen)))
+    assert read_facts(tmp_path / "policy.safetensors") == policy.facts
+
+
+def test_parts_that_no_policy_can_flatten_are_refused():
+    with pytest.raises(ValueError, match=r"'CfdgTestWords-v0' has observations .*Text.*, expected a flat box"):
+        make_env("CfdgTestWords-v0")
+
+
 def test_the_origin_is_kept(tmp_path):
     path = tmp_path / "policy.safetensors"
     save_policy(path, agent_of("PEX"), 1, OWN, dataset="recorded:mine", seed=4, step=600, score=12.5)
@@ -254,6 +290,8 @@ def test_a_file_without_an_arm_and_one_with_later_facts_are_read(tmp_path):
         lambda facts: facts.pop("env_id") and None,
         lambda facts: facts.pop("obs_keys") and None,
         lambda facts: facts.update(obs_keys=3),
+        lambda facts: facts.update(one_hot=3),
+        lambda facts: facts.update(one_hot={"a": [1]}),
         lambda facts: facts.update(action_dtype="quantum"),
         lambda facts: facts.update(action_dtype=None) or facts.update(action_dtype=[1]),
         lambda facts: facts.update(format=3),

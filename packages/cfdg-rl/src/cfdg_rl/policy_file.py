@@ -10,8 +10,8 @@ Three lines act::
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +46,7 @@ class PolicyFacts:
         step: online environment steps; None where it is not known.
         score: normalised score of the evaluation at that step; None without one.
         arm: name of the augmentation that it was trained with, such as "cfdg"; None where it is not known.
+        one_hot: of a dict observation's discrete parts, by key, the least value and the count of values of each number.
     """
 
     algorithm: str
@@ -58,6 +59,7 @@ class PolicyFacts:
     step: int | None = None
     score: float | None = None
     arm: str | None = None
+    one_hot: Mapping[str, Sequence[tuple[int, int]]] = field(default_factory=dict)
 
 
 class Policy:
@@ -106,7 +108,8 @@ class Policy:
         """Put the parts of a dict observation side by side, in the order of training."""
         if self.facts.obs_keys is None:
             raise ValueError(f"the observation is a dict, expected an array ({self.obs_dim},)")
-        return np.concatenate([np.ravel(_part(obs, key.split("/"))) for key in self.facts.obs_keys])
+        one_hot = self.facts.one_hot
+        return np.concatenate([_flat_part(_part(obs, key.split("/")), one_hot.get(key)) for key in self.facts.obs_keys])
 
 
 def save_policy(path: Path | str, agent: Agent, replica: int, env_id: str, **origin: Any) -> Policy:  # noqa: ANN401
@@ -140,7 +143,7 @@ def make_policy(agent: Agent, replica: int, env_id: str, shape: EnvShape, **orig
         expected = f"expected {(shape.obs_dim, len(low))} as {env_id!r} has"
         raise ValueError(f"the agent has observations and actions of width {widths}, {expected}")
     inner = agent.agent if isinstance(agent, Captured) else agent
-    own: dict[str, Any] = {"obs_keys": shape.obs_keys, "action_dtype": str(dtype), **origin}
+    own: dict[str, Any] = {"obs_keys": shape.obs_keys, "one_hot": shape.one_hot, "action_dtype": str(dtype), **origin}
     return Policy(network, PolicyFacts(type(inner).__name__, env_id, _settings(inner), **own))
 
 
@@ -195,8 +198,9 @@ def _facts(path: Path, stored: Mapping[str, Any]) -> PolicyFacts:
     found = {name: value for name, value in stored.items() if name in known}
     try:
         keys = found.pop("obs_keys")
-        return PolicyFacts(obs_keys=None if keys is None else tuple(keys), **found)
-    except (KeyError, TypeError) as error:
+        pairs = {key: [(int(least), int(n)) for least, n in own] for key, own in found.pop("one_hot", {}).items()}
+        return PolicyFacts(obs_keys=None if keys is None else tuple(keys), one_hot=pairs, **found)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(f"policy {path} is damaged: its facts cannot be read: {error}") from error
 
 
@@ -212,3 +216,11 @@ def _part(obs: Mapping[str, Any], keys: list[str]) -> Any:  # noqa: ANN401 - an 
     for key in keys:
         found = found[key]
     return found
+
+
+def _flat_part(part: Any, one_hot: Sequence[tuple[int, int]] | None) -> np.ndarray:  # noqa: ANN401 - as in an observation
+    """Flatten a part as the training did: a number of a discrete space has a column of 0 or 1 for each value."""
+    row = np.ravel(part)
+    if one_hot is None:
+        return row
+    return np.concatenate([np.arange(least, least + n) == x for x, (least, n) in zip(row, one_hot, strict=True)])

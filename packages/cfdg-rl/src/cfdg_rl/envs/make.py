@@ -22,6 +22,7 @@ from cfdg_rl.envs.errors import EnvError
 _MAZES = {"UMaze": 700, "Medium": 1000, "Large": 1000}  # time limits of D4RL's antmaze-*-v2
 _ROBOTICS = "gymnasium-robotics, run pip install 'cfdg-rl[adroit]'"
 _LARGEST_BOUND = 1e9  # of an action; the largest numbers of float32, int32 and int64 are above it
+_DISCRETE = (spaces.Discrete, spaces.MultiDiscrete)  # of a dict: one column of 0 and 1 for each value
 _POINT_MAZES = {"UMaze": 150, "Medium": 300, "Large": 400}
 
 
@@ -71,8 +72,14 @@ class EnvShape:
     @property
     def obs_keys(self) -> tuple[str, ...] | None:
         """Keys of a dict observation in the order of the flattened columns, "a/b" within a dict; else None."""
-        keys = tuple(_leaves(self.observation_space, ""))
+        keys = tuple(name for name, _ in _leaves(self.observation_space, ""))
         return keys if isinstance(self.observation_space, spaces.Dict) else None
+
+    @property
+    def one_hot(self) -> dict[str, list[tuple[int, int]]]:
+        """Of each discrete part of a dict observation, by its key, the least value and the number of values."""
+        parts = {name: part for name, part in _leaves(self.observation_space, "") if isinstance(part, _DISCRETE)}
+        return {name: _values(part) for name, part in parts.items()}
 
     def unit_actions(self, action: np.ndarray) -> np.ndarray:
         """Map actions ``(N, A)`` from the environment's own units to [-1, 1], the inverse of :func:`make_env`.
@@ -127,10 +134,18 @@ def _within(box: spaces.Box, action: np.ndarray) -> np.ndarray:
     return np.clip(action, box.low, box.high).astype(box.dtype)
 
 
-def _leaves(space: spaces.Space, name: str) -> Iterator[str]:
-    """Yield the names of the boxes of a dict, in the order of ``gymnasium.spaces.flatten``."""
+def _values(space: spaces.Space) -> list[tuple[int, int]]:
+    """List the least value and the number of values, each a column once it is flattened, of every number of a space."""
+    if isinstance(space, spaces.Discrete):
+        return [(int(space.start), int(space.n))]
+    many = cast("spaces.MultiDiscrete", space)
+    return list(zip(many.start.ravel().tolist(), many.nvec.ravel().tolist(), strict=True))
+
+
+def _leaves(space: spaces.Space, name: str) -> Iterator[tuple[str, spaces.Space]]:
+    """Yield names and spaces of the parts of a dict, in the order of ``gymnasium.spaces.flatten``."""
     if not isinstance(space, spaces.Dict):
-        yield name
+        yield name, space
         return
     for key, part in space.spaces.items():
         yield from _leaves(part, f"{name}/{key}" if name else str(key))
@@ -229,8 +244,12 @@ def _check_spaces(env_id: str, env: gymnasium.Env) -> None:
         found = f"environment {env_id!r} has an action bound of {largest:.3g}, which stands for none"
         raise ValueError(f"{found}, expected at most {_LARGEST_BOUND:g}: give it a box of its own")
     flat = isinstance(obs, spaces.Box) and len(obs.shape) == 1
-    if not flat and not (isinstance(obs, spaces.Dict) and isinstance(spaces.flatten_space(obs), spaces.Box)):
-        raise ValueError(f"environment {env_id!r} has observations {obs}, expected a flat box or a dict of boxes")
+    parts = [part for _, part in _leaves(obs, "")] if isinstance(obs, spaces.Dict) else []
+    fit = all(isinstance(part, (spaces.Box, spaces.MultiBinary, *_DISCRETE)) for part in parts)
+    if not flat and not (parts and fit):
+        raise ValueError(
+            f"environment {env_id!r} has observations {obs}, expected a flat box or a dict of boxes and numbers"
+        )
 
 
 @contextlib.contextmanager
