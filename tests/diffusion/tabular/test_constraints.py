@@ -15,9 +15,11 @@ from cfdg_diffusion import (
     TabularDiffusion,
     TabularSettings,
 )
+from cfdg_diffusion.tabular.columns import CodecSettings
 from cfdg_diffusion.tabular.constraint_files import constraint_state, restore_constraint
 from cfdg_diffusion.tabular.constraints import broken
 from cfdg_diffusion.tabular.rejection import SampleReport, draw_until_met
+from cfdg_diffusion.tabular.schema import TableSchema
 
 TINY = TabularSettings(
     diffusion=DiffusionSettings(width=16, blocks=1, batch_size=32, sampling_steps=8, guidance_weight=0.0)
@@ -207,3 +209,70 @@ def test_constraints_that_make_no_sense_are_refused_before_the_training(table, r
 def test_combinations_of_columns_that_are_not_there_are_refused(table):
     with pytest.raises(ValueError, match="the known rows have no column 'town'"):
         FixedCombinations(("town", "country"), table)
+
+
+def written_stays(pattern, rows=300):
+    rng = np.random.default_rng(0)
+    start = pd.Series(pd.Timestamp("2023-01-01") + pd.to_timedelta(rng.integers(0, 700, rows), "D"))
+    end = start + pd.to_timedelta(rng.integers(0, 30, rows), "D")
+    texts = pd.DataFrame({"start": start.dt.strftime(pattern), "end": end.dt.strftime(pattern)})
+    return texts.assign(x=rng.normal(size=rows))
+
+
+def dates_of(table, pattern):
+    return table[["start", "end"]].apply(lambda texts: pd.to_datetime(texts.astype(str).str.zfill(8), format=pattern))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "dtype", "low", "high"),
+    [
+        ("%d.%m.%Y", "str", "15.06.2023", pd.Timestamp("2024-06-30")),
+        ("%d.%m.%Y", "string[pyarrow]", np.datetime64("2023-06-15"), "30.06.2024"),
+        ("%d%m%Y", "int64", 15062023, 30062024),
+        ("%Y%m%d", "Int64", 20230615, pd.Timestamp("2024-06-30")),
+    ],
+)
+def test_dates_as_text_or_whole_numbers_are_compared_as_dates(pattern, dtype, low, high, tmp_path):
+    table = written_stays(pattern).astype({"start": dtype, "end": dtype})
+    rules = [Inequality("start", "end"), Range("start", low, high)]
+    kinds = dict.fromkeys(("start", "end"), f"datetime:{pattern}")
+    model = TabularDiffusion(settings=TINY, constraints=rules).fit(table, kinds=kinds, steps=60)
+    path = tmp_path / "model.safetensors"
+    model.save(path)
+    loaded = TabularDiffusion.load(path)
+    made = model.sample(200, seed=0)
+    assert model.rejected["start <= end"] > 0
+    assert list(model.rejected) == [rule.name for rule in rules]
+    dates = dates_of(made, pattern)
+    assert (dates["start"] <= dates["end"]).all()
+    assert dates["start"].between(pd.Timestamp("2023-06-15"), pd.Timestamp("2024-06-30")).all()
+    assert made.dtypes.tolist() == table.dtypes.tolist()
+    pd.testing.assert_frame_equal(loaded.sample(200, seed=0), made)
+    holes = table.head(30).astype({"end": object}).assign(end=None)
+    filled = dates_of(model.impute(holes, seed=0), pattern)
+    assert (filled["start"] <= filled["end"]).all()
+
+
+def test_training_dates_in_order_break_no_rule():
+    table = written_stays("%d.%m.%Y").assign(seen=pd.Timestamp("2022-12-31"))
+    table.loc[3, "start"] = None
+    schema = TableSchema.learn(table, None, {"start": "datetime", "end": "datetime"}, CodecSettings())
+    rules = [Inequality("start", "end"), Inequality("seen", "start"), Range("end", "01.01.2023")]
+    assert not broken(table, schema.comparing(rules))[0].any()
+    assert broken(table, rules[:1])[0].any(), "as text they are in no order"
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        (
+            Range("start", "2023-06-15"),
+            "<= start' holds '2023-06-15', expected a date written %d.%m.%Y",
+        ),
+        (Inequality("start", "x"), "constraint 'start <= x' cannot be tested on this table"),
+    ],
+)
+def test_dates_are_compared_with_dates_alone(rule, message):
+    kinds = {"start": "datetime:%d.%m.%Y"}
+    with pytest.raises(ValueError, match=message):
+        TabularDiffusion(settings=TINY, constraints=[rule]).fit(written_stays("%d.%m.%Y"), kinds=kinds, steps=10**9)

@@ -33,9 +33,12 @@ class Constraint(Protocol):
 class Range:
     """``low <= column <= high``, for numbers, dates or text; missing values are allowed.
 
+    Text and whole numbers are compared as dates where ``fit(kinds=)`` says that they are; other text is ordered as in a
+    dictionary.
+
     Attributes:
         column: name of the column.
-        low: smallest allowed value; None sets no bound.
+        low: smallest allowed value, a date as a timestamp or as the column writes it; None sets no bound.
         high: largest allowed value; None sets no bound.
 
     Raises:
@@ -78,6 +81,9 @@ class Range:
 @dataclass(frozen=True)
 class Inequality:
     """``low <= high`` between two columns; missing values are allowed.
+
+    Text and whole numbers are compared as dates where ``fit(kinds=)`` says that they are; other text is ordered as in a
+    dictionary.
 
     Attributes:
         low: name of the column with the smaller values.

@@ -13,6 +13,8 @@ from cfdg_diffusion.edm.outputs import Category
 from cfdg_diffusion.tabular.checks import check_table, shown
 from cfdg_diffusion.tabular.columns import CodecSettings, Kind, TableCodec
 from cfdg_diffusion.tabular.columns.dtypes import dtype_state, restore_dtype
+from cfdg_diffusion.tabular.constraints import Constraint
+from cfdg_diffusion.tabular.date_rules import on_dates
 from cfdg_diffusion.tabular.labels import LabelCodec
 
 
@@ -99,6 +101,14 @@ class TableSchema:
         codecs = [codec for codec in (self.labels.codec, self.codec) if codec is not None]
         own = {column.name: column.dtype for codec in codecs for column in codec.columns}
         return pd.Series([own[name] for name in self.order], index=self.order, dtype=object)
+
+    def comparing(self, constraints: Sequence[Constraint]) -> list[Constraint]:
+        """Let the constraints compare dates where the columns hold texts or whole numbers that are dates.
+
+        Raises:
+            ValueError: if a bound is not written as the dates of its column; the message names the constraint.
+        """
+        return on_dates(constraints, self.codec.columns if self.codec else ())
 
     @property
     def rows(self) -> int:

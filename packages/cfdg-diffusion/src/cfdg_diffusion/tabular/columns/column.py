@@ -29,7 +29,7 @@ from cfdg_diffusion.tabular.columns.families import (
     missing_rows,
     restore_family,
 )
-from cfdg_diffusion.tabular.columns.forms import Form, learn_forms, restore_form
+from cfdg_diffusion.tabular.columns.forms import DateForm, Form, learn_forms, restore_form
 from cfdg_diffusion.tabular.columns.plain import plain
 
 Role = Literal["missing", "category", "spike", "number"]
@@ -63,6 +63,11 @@ class Column:
     def dtype(self) -> Dtype:
         """Dtype of the user's column."""
         return self.forms[0].dtype if self.forms else self.family.dtype
+
+    @property
+    def writes_dates(self) -> bool:
+        """True if the user's column holds texts or whole numbers, which are learnt as dates."""
+        return any(isinstance(form, DateForm) for form in self.forms)
 
     @property
     def width(self) -> int:
@@ -124,14 +129,22 @@ class Column:
         except ValueError as error:
             raise ValueError(f"column {self.name!r} {error}") from error
 
+    def converted(self, series: pd.Series) -> pd.Series:
+        """Convert a user's values to those that are learnt, such as texts to the dates that they say.
+
+        Raises:
+            ValueError: if one is not written as in training; the caller puts a name before the message.
+        """
+        series = plain(series)
+        for form in self.forms:
+            series = form.read(series)
+        return series
+
     def _converted(self, series: pd.Series) -> pd.Series:
         try:
-            series = plain(series)
-            for form in self.forms:
-                series = form.read(series)
+            return self.converted(series)
         except ValueError as error:
             raise ValueError(f"column {self.name!r} {error}") from error
-        return series
 
     def _read(self, present: pd.Series) -> list[np.ndarray]:
         try:
