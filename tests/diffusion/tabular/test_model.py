@@ -267,3 +267,34 @@ def test_wrong_questions_get_one_sentence(model, table):
     plain = TabularDiffusion(settings=SMALL).fit(table, steps=5)
     with pytest.raises(ValueError, match="fitted without label"):
         plain.sample(3, label="rare")
+
+
+def test_a_numeric_label_that_is_a_category_is_not_binned(tmp_path):
+    rng = np.random.default_rng(0)
+    codes = pd.Series(rng.choice(np.arange(100, 500, 10), 400))
+    table = pd.DataFrame({"code": codes, "x": rng.normal(size=400)})
+    model = TabularDiffusion(settings=SMALL).fit(table, label="code", kinds={"code": "category"}, steps=10)
+    assert model.schema.title == "400 rows, 40 labels of code"
+    assert not model.schema.labels.is_binned
+    model.save(tmp_path / "model.safetensors")
+    made = TabularDiffusion.load(tmp_path / "model.safetensors").sample(200, seed=0)
+    assert set(made["code"]) <= set(codes)
+    assert made["code"].dtype == codes.dtype
+    with pytest.raises(ValueError, match="no training row has label 105"):
+        model.sample(3, label=105)
+    binned = TabularDiffusion(settings=SMALL).fit(table, label="code", kinds={"code": "integer"}, steps=1)
+    assert binned.schema.labels.is_binned
+
+
+@pytest.mark.parametrize(
+    ("kinds", "message"),
+    [
+        ({"class": "nonsense"}, "column 'class' cannot be read as 'nonsense', expected category or text for str"),
+        ({"class": "datetime"}, "column 'class' holds 'rare' and the like, expected dates of one usual format"),
+        ({"klass": "category"}, "kinds names column 'klass', expected one of the table's columns"),
+    ],
+)
+@pytest.mark.parametrize("columns", [["class"], ["class", "age"]])
+def test_kinds_of_labels_are_checked(kinds, message, columns):
+    with pytest.raises(ValueError, match=message):
+        TabularDiffusion(settings=SMALL).fit(people(60)[columns], label="class", kinds=kinds, steps=10**9)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from cfdg_diffusion.tabular.checks import repeated, shown
-from cfdg_diffusion.tabular.columns import TableCodec
+from cfdg_diffusion.tabular.columns import Kind, TableCodec
 from cfdg_diffusion.tabular.columns.plain import plain
 
 _BINS = 10
@@ -23,9 +23,9 @@ _MOST_VALUES = 30
 class LabelCodec:
     """Label columns as integers: one label for each combination of values in the training rows.
 
-    A numeric label of more than 30 values is binned at its deciles. It stays a generated column, and its label is the
-    number of its bin, or a last label for missing values. In other label columns a missing value is a value like any
-    other.
+    A numeric label of more than 30 values is binned at its deciles, unless it is said to be a category. It stays a
+    generated column, and its label is the number of its bin, or a last label for missing values. In other label columns
+    a missing value is a value like any other.
 
     Attributes:
         columns: names of the label columns.
@@ -45,11 +45,18 @@ class LabelCodec:
     span: tuple[float, float] | None = None
 
     @classmethod
-    def learn(cls, table: pd.DataFrame, columns: Sequence[Hashable]) -> LabelCodec:
+    def learn(
+        cls, table: pd.DataFrame, columns: Sequence[Hashable], kinds: Mapping[Hashable, Kind | str] | None = None
+    ) -> LabelCodec:
         """Learn the labels of training rows.
 
+        Args:
+            table: training rows.
+            columns: names of the label columns.
+            kinds: kinds of some columns; a number that is a "category" is not binned. Others change no label.
+
         Raises:
-            ValueError: if a column is absent, comes twice, or holds dates or infinite numbers.
+            ValueError: if a column is absent, comes twice, holds dates or infinite numbers, or does not fit its kind.
         """
         absent = [name for name in columns if name not in table.columns]
         if absent:
@@ -64,7 +71,8 @@ class LabelCodec:
         if not columns:
             return cls((), None, no_keys, no_edges, np.array([len(table)]))
         own = [_plain(name, table[name]) for name in columns]
-        if len(columns) == 1 and _is_many(own[0]):
+        kind_of = {name: kind for name, kind in (kinds or {}).items() if name in columns}
+        if len(columns) == 1 and _is_many(own[0]) and kind_of.get(columns[0]) != "category":
             series = own[0]
             values = _numbers(columns[0], series[series.notna()])
             edges = _edges(values)
@@ -72,6 +80,7 @@ class LabelCodec:
             span = (float(values.min()), float(values.max()))
             return cls(tuple(columns), None, no_keys, edges, counts, span=span)
         part = table[list(columns)]
+        _check_kinds(part, kind_of)
         codec = TableCodec.learn(part, {series.name: "category" for series in own if series.dtype.kind in "iuf"})
         keys, inverse = _distinct(_encode(codec, part))
         return cls(tuple(columns), codec, keys, no_edges, np.bincount(inverse))
@@ -211,6 +220,12 @@ class LabelCodec:
         codec = None if state["codec"] is None else TableCodec.restore(state["codec"])
         span = tuple(state["span"]) if "span" in state else None
         return cls(tuple(state["columns"]), codec, state["keys"], state["edges"], state["counts"], span=span)
+
+
+def _check_kinds(table: pd.DataFrame, kinds: Mapping[Hashable, Kind | str]) -> None:
+    """Refuse a kind that a label column cannot be read as, though its values are labels whatever their kind."""
+    if kinds:
+        TableCodec.learn(table[list(kinds)], kinds)
 
 
 def _is_many(series: pd.Series) -> bool:

@@ -45,7 +45,7 @@ class TableSchema:
         Args:
             table: at least one row and one column.
             label: column or columns to condition on; None for no label.
-            kinds: kinds of some columns, see :meth:`TableCodec.learn`.
+            kinds: kinds of some columns, see :meth:`TableCodec.learn` and :meth:`LabelCodec.learn`.
             settings: of the codec.
 
         Raises:
@@ -55,8 +55,11 @@ class TableSchema:
         _check_keep_range(table, settings)
         if kinds is not None and not isinstance(kinds, Mapping):
             raise ValueError(f"kinds is {shown(kinds)}, expected a dictionary of kinds by column")
+        unknown = [name for name in kinds or () if name not in table.columns]
+        if unknown:
+            raise ValueError(f"kinds names column {unknown[0]!r}, expected one of the table's columns")
         names = label_names(label)
-        labels = LabelCodec.learn(table, names)
+        labels = LabelCodec.learn(table, names, kinds)
         hidden = [] if labels.is_binned else names
         features = table.drop(columns=hidden)
         own = {name: kind for name, kind in (kinds or {}).items() if name not in hidden}
