@@ -1,10 +1,12 @@
 """Constraints: kept in every row, counted, stored in the file, and refused when they make no sense."""
 
 import json
+from datetime import date, datetime, timedelta
 
 import numpy as np
 import pandas as pd
 import pytest
+from dateutil.tz import gettz
 
 from cfdg_diffusion import (
     DiffusionSettings,
@@ -165,6 +167,12 @@ def test_a_file_keeps_constraints_but_no_code(model, table, tmp_path):
         Range("t", pd.Timestamp("2024-03-31"), np.datetime64("2025-01-01")),
         Range("d", pd.Timedelta(3, "h")),
         Inequality("low", 3, strict=True),
+        Range("t", None, np.datetime64("12024-01-01", "s")),
+        Range("t", pd.Timestamp(np.datetime64("12024-01-01", "s")).tz_localize("UTC")),
+        Range("t", pd.Timestamp("2024-07-01", tz=gettz("Europe/Paris"))),
+        Range("t", datetime(2024, 1, 1, 3), datetime(2024, 1, 1, 3, 30)),
+        Range("d", timedelta(hours=3), np.timedelta64(2**50, "s")),
+        Range("i", pd.Interval(0.1, 1.5), pd.Interval(pd.Timestamp("2024-01-01"), pd.Timestamp("2024-02-01"), "both")),
     ],
 )
 def test_rules_come_back_from_json(rule):
@@ -181,6 +189,28 @@ def test_combinations_come_back_from_json_with_gaps_and_dates():
     for each in (rule, back):
         assert each.holds(known).all()
         assert each.holds(other).tolist() == [False, True, False]
+
+
+def test_combinations_of_intervals_and_far_dates_are_stored_with_the_model(tmp_path):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=200)
+    until = np.where(x > 1, "12024-01-01", np.where(x > 0, "2024-02-29", "2024-01-01")).astype("M8[s]")
+    table = pd.DataFrame({"x": x, "band": pd.cut(x, 5), "until": until, "g": rng.choice(["a", "b"], 200)})
+    table.loc[0, "band"] = None
+    rules = [FixedCombinations(("band", "until"), table), Range("until", None, np.datetime64("12024-01-01", "s"))]
+    model = TabularDiffusion(settings=TINY, constraints=rules).fit(table, steps=30)
+    model.save(tmp_path / "model.safetensors")
+    loaded = TabularDiffusion.load(tmp_path / "model.safetensors")
+    made = loaded.sample(100, seed=0)
+    assert loaded.rejected["known (band, until)"] > 0
+    assert not broken(made, rules)[0].any()
+    pd.testing.assert_frame_equal(made, model.sample(100, seed=0))
+    assert not broken(table, loaded.constraints)[0].any()
+
+
+def test_a_bound_with_a_time_in_an_older_file_is_read():
+    state = {"type": "range", "column": "t", "low": {"date": "2024-01-01T03:00:00"}, "high": {"date": "2024-01-02"}}
+    assert restore_constraint(state) == Range("t", pd.Timestamp("2024-01-01 03:00"), date(2024, 1, 2))
 
 
 def test_nullable_numbers_are_compared_and_gaps_allowed():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import date
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -46,11 +46,14 @@ def restore_constraint(state: Mapping[str, Any]) -> Constraint:
 
 def _state(value: Any) -> Any:  # noqa: ANN401 - a cell of any kind
     """Describe a bound or a cell as JSON."""
-    if isinstance(value, pd.Timestamp | pd.Timedelta | np.datetime64 | np.timedelta64) and not pd.isna(value):
-        stamp = pd.Timestamp(value) if isinstance(value, pd.Timestamp | np.datetime64) else pd.Timedelta(value)
-        return {type(stamp).__name__: stamp.isoformat(), "zone": str(getattr(stamp, "tz", None) or "")}
     if value is None or pd.isna(value):
         return None
+    if isinstance(value, pd.Interval):
+        return {"Interval": [_state(value.left), _state(value.right)], "closed": value.closed}
+    if isinstance(value, datetime | np.datetime64):
+        return _date_state(pd.Timestamp(value))
+    if isinstance(value, timedelta | np.timedelta64):
+        return _duration_state(pd.Timedelta(value))
     if isinstance(value, Decimal):
         return {"Decimal": str(value)}
     if isinstance(value, date):
@@ -61,14 +64,50 @@ def _state(value: Any) -> Any:  # noqa: ANN401 - a cell of any kind
     raise ValueError(f"constraint holds {value!r} of type {type(value).__name__}, expected text, numbers or dates")
 
 
+def _date_state(stamp: pd.Timestamp) -> dict[str, Any]:
+    zone = str(stamp.tz or "")
+    state = {"Timestamp": stamp.isoformat(), "zone": zone}
+    if _comes_back(state, stamp):
+        return state
+    return {"datetime64": int(stamp.asm8.astype(np.int64)), "unit": stamp.unit, "zone": zone and "UTC"}
+
+
+def _duration_state(duration: pd.Timedelta) -> dict[str, Any]:
+    state = {"Timedelta": duration.isoformat(), "zone": ""}
+    if _comes_back(state, duration):
+        return state
+    return {"timedelta64": int(duration.asm8.astype(np.int64)), "unit": duration.unit}
+
+
+def _comes_back(state: Mapping[str, Any], value: pd.Timestamp | pd.Timedelta) -> bool:
+    """Test whether pandas reads the text that it wrote; it does not beyond the year 9999, nor zones without a name."""
+    try:
+        return bool(_restore(state) == value)
+    except (ValueError, OverflowError, KeyError):
+        return False
+
+
 def _restore(state: Any) -> Any:  # noqa: ANN401 - a cell of any kind
     if not isinstance(state, Mapping):
         return state
+    if "Interval" in state:
+        left, right = map(_restore, state["Interval"])
+        return pd.Interval(left, right, state["closed"])
     if "Decimal" in state:
         return Decimal(state["Decimal"])
     if "date" in state:
-        return date.fromisoformat(state["date"])
+        return _restore_date(state["date"])
     if "Timedelta" in state:
         return pd.Timedelta(state["Timedelta"])
+    if "timedelta64" in state:
+        return pd.Timedelta(np.timedelta64(state["timedelta64"], state["unit"]))
+    if "datetime64" in state:
+        stamp = pd.Timestamp(np.datetime64(state["datetime64"], state["unit"]))
+        return stamp.tz_localize("UTC") if state["zone"] else stamp
     stamp = pd.Timestamp(state["Timestamp"])
     return stamp.tz_convert(state["zone"]) if state["zone"] else stamp
+
+
+def _restore_date(text: str) -> date:
+    """Read a date; in older files it may have a time."""
+    return pd.Timestamp(text) if "T" in text else date.fromisoformat(text)
