@@ -153,6 +153,50 @@ def test_hours_that_a_zone_repeats_or_skips_stay_apart():
     assert back["when"].nunique() == table["when"].nunique()
 
 
+def days_in(zone):
+    days = pd.Series(pd.date_range("2023-01-01", "2024-12-31", freq="D"))
+    return days.dt.tz_localize(zone, ambiguous=np.ones(len(days), bool), nonexistent="shift_forward")
+
+
+def drawn(codec, rows=5000):
+    return codec.decode(draws(2).normal(size=(rows, codec.width)))["when"]
+
+
+@pytest.mark.parametrize("keep_range", [False, True])
+def test_midnights_and_opening_hours_are_those_of_the_clocks(keep_range):
+    days = days_in("Europe/Berlin")
+    hours = pd.Series(draws().integers(9 * 60, 17 * 60, len(days))).astype("m8[m]")
+    opened = (days.dt.tz_localize(None) + hours).dt.tz_localize("Europe/Berlin")
+    for when, earliest, latest in ((days, 0, 0), (opened, 8.5, 17.5)):
+        table = pd.DataFrame({"when": when})
+        codec = TableCodec.learn(table, settings=CodecSettings(keep_range=keep_range))
+        codec = TableCodec.restore(through_a_file(codec.state()))
+        assert_frame_equal(codec.decode(codec.encode(table, draws(1))), table)
+        made = drawn(codec)
+        assert (made.dt.hour + made.dt.minute / 60).between(earliest, latest).all()
+        assert made.between(when.min(), when.max()).all() == keep_range
+        assert made.dt.date.nunique() > 350
+
+
+def test_a_midnight_that_clocks_leave_out_or_repeat_is_the_first_time_of_the_day():
+    table = pd.DataFrame({"when": days_in("America/Havana")})
+    made = drawn(TableCodec.learn(table))
+    assert set(made.dt.hour) == {0, 1}
+    left_out = made[made.dt.date == datetime.date(2024, 3, 10)]
+    assert set(left_out.dt.hour) == {1}
+    repeated = made[(made.dt.date == datetime.date(2024, 11, 3)) & (made.dt.hour == 0)]
+    assert set(repeated) == {pd.Timestamp("2024-11-03 04:00", tz="UTC")}
+
+
+def test_days_of_utc_and_models_of_before_go_by_one_offset():
+    days = pd.Series(pd.date_range("2023-01-01", "2024-12-31", freq="D", tz="UTC"))
+    table = pd.DataFrame({"when": days.dt.tz_convert("Europe/Berlin")})
+    assert (drawn(TableCodec.learn(table)).dt.tz_convert("UTC").dt.hour == 0).all()
+    state = TableCodec.learn(pd.DataFrame({"when": days_in("Europe/Berlin")})).state()
+    assert state["columns"][0]["family"].pop("by_clocks")
+    assert set(drawn(TableCodec.restore(state)).dt.hour) == {0, 23}
+
+
 def test_new_dates_keep_to_the_hours_of_the_day():
     opening = pd.Timestamp("2023-01-01") + pd.to_timedelta(draws().integers(0, 500, ROWS), unit="D")
     table = pd.DataFrame({"when": opening + pd.to_timedelta(draws(1).integers(9, 17, ROWS), unit="h")})

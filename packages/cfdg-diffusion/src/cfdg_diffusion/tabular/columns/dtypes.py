@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Any
 
@@ -17,6 +17,9 @@ Arrays = list[np.ndarray]
 
 NO_BOUNDS: Bounds = (-math.inf, math.inf)
 _DAY = 86_400
+_QUARTER = 900
+_MORE_OFTEN = 1.04
+"""Ratio of coincidences that is no accident of rows all round the clock; opening for twelve hours has it."""
 _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 _YEARS = (-719_160, 2_932_894)
 """Days from 1970 to 0001-01-03 and to 9999-12-29: two days within the limits of Python's datetime, for any zone."""
@@ -87,18 +90,22 @@ class Numbers:
 class Times:
     """Timestamps of one column, read as days, seconds of the day and fractions of a second; durations as one integer.
 
-    A day starts at midnight of the column's usual offset from UTC, so no hour repeats or is left out.
+    A day starts at midnight of the column's usual offset from UTC, so no hour repeats or is left out, or at midnight of
+    the zone's clocks, so that nine o'clock is the same second in summer and in winter.
 
     Attributes:
         dtype: datetime64 with or without a zone, or timedelta64.
-        offset: seconds by which that midnight is earlier than UTC's.
+        offset: seconds by which midnight of the usual offset is earlier than UTC's.
         limits: earliest and latest value that is written, in the dtype's unit since 1970; None for no other limits than
             years that every library reads.
+        by_clocks: days and seconds are those of the zone's clocks. Of an hour that they show twice the first one is
+            written; a time that they leave out becomes the first one after the gap.
     """
 
     dtype: Dtype
     offset: int = 0
     limits: tuple[int, int] | None = None
+    by_clocks: bool = False
 
     @property
     def precision(self) -> np.dtype:
@@ -136,8 +143,11 @@ class Times:
         return self._parts(values)
 
     def _parts(self, values: np.ndarray) -> Arrays:
+        """Split int64 units since 1970 ``(N,)`` into days, seconds of the day and fractions."""
+        offset = 0 if self.by_clocks else self.offset
+        values = _clock_times(values, self.dtype) if self.by_clocks else values
         seconds, fraction = np.divmod(values, _PER_SECOND[dtype_unit(self.dtype)])
-        days, second = np.divmod(seconds + self.offset, _DAY)
+        days, second = np.divmod(seconds + offset, _DAY)
         return [days, second, fraction]
 
     def write(self, arrays: Arrays, missing: np.ndarray) -> pd.Series:
@@ -148,9 +158,13 @@ class Times:
         if self.dtype.kind == "m":
             return pd.Series(np.where(missing, none, np.clip(arrays[0], low, high)).view(f"m8[{unit}]"))
         days, second, fraction = _between(arrays, *(self._parts(np.array([limit])) for limit in (low, high)))
-        values = (days * _DAY + second - self.offset) * _PER_SECOND[unit] + fraction
+        offset = 0 if self.by_clocks else self.offset
+        values = (days * _DAY + second - offset) * _PER_SECOND[unit] + fraction
         series = pd.Series(pd.DatetimeIndex(np.where(missing, none, values).view(f"M8[{unit}]")))
         zone = getattr(self.dtype, "tz", None)
+        if self.by_clocks:
+            first = np.ones(len(series), dtype=bool)
+            return series.dt.tz_localize(zone, ambiguous=first, nonexistent="shift_forward")
         return series if zone is None else series.dt.tz_localize("UTC").dt.tz_convert(zone)
 
     def bounds(self, arrays: Arrays) -> list[Bounds]:
@@ -199,7 +213,8 @@ def usual_limits(dtype: Dtype, offset: int) -> tuple[int, int]:
 def learn_times(series: pd.Series, keep_range: bool = False) -> Times:
     """Learn a column of dates or durations; its offset from UTC is the median of its rows.
 
-    Training rows are within the limits, whatever their year; with ``keep_range`` they are the limits.
+    Training rows are within the limits, whatever their year; with ``keep_range`` they are the limits. Days are those of
+    the zone's clocks if every row comes back so, and rows agree more often in their time of the day.
     """
     present = series.dropna()
     if not len(present):
@@ -213,7 +228,44 @@ def learn_times(series: pd.Series, keep_range: bool = False) -> Times:
     high = int(values.max())
     usual = usual_limits(series.dtype, offset)
     limits = (low, high) if keep_range else (min(low, usual[0]), max(high, usual[1]))
-    return Times(series.dtype, offset, limits)
+    times = Times(series.dtype, offset, limits)
+    by_clocks = replace(times, by_clocks=True)
+    return by_clocks if _clocks_change(series.dtype) and _go_by_clocks(present, by_clocks, times) else times
+
+
+def _clocks_change(dtype: Dtype) -> bool:
+    """Test for a zone whose offset from UTC may depend on the date."""
+    zone = getattr(dtype, "tz", None)
+    return zone is not None and zone.utcoffset(None) is None
+
+
+def _go_by_clocks(present: pd.Series, by_clocks: Times, by_offset: Times) -> bool:
+    """Test whether rows come back exactly by the clocks, and agree more often in their time of the day.
+
+    Where all rows have one offset, both readings agree, and the clocks are right for other days.
+    """
+    try:
+        clocks = by_clocks.read(present)
+        back = by_clocks.write(clocks, np.zeros(len(present), dtype=bool))
+    except (ValueError, OverflowError, NotImplementedError):  # pandas knows no clocks beyond the year 9999
+        return False
+    if (_since_1970(back) != _since_1970(present)).any():
+        return False
+    offset = by_offset.read(present)
+    alike = all((one == other).all() for one, other in zip(clocks, offset, strict=True))
+    return alike or _coincidences(clocks[1]) >= _MORE_OFTEN * _coincidences(offset[1])
+
+
+def _coincidences(second: np.ndarray) -> float:
+    """Count pairs of rows in one quarter hour of the day, of seconds of the day ``(N,)``."""
+    counts = np.unique(second // _QUARTER, return_counts=True)[1]
+    return float(np.square(counts, dtype=np.float64).sum())
+
+
+def _clock_times(values: np.ndarray, dtype: Dtype) -> np.ndarray:
+    """Convert int64 units since 1970 ``(N,)`` to what the clocks of the dtype's zone show."""
+    moments = pd.DatetimeIndex(values.view(f"M8[{dtype_unit(dtype)}]")).tz_localize("UTC")
+    return moments.tz_convert(dtype.tz).tz_localize(None).to_numpy().view(np.int64)
 
 
 def _are_times(series: pd.Series, kind: str) -> bool:

@@ -97,7 +97,8 @@ def family_state(family: Family) -> dict[str, Any]:
         return {"type": "levels", **family.state()}
     if isinstance(family, Times):
         limits = {} if family.limits is None else {"limits": list(family.limits)}
-        return {"type": "times", "dtype": dtype_state(family.dtype), "offset": family.offset, **limits}
+        clocks = {"by_clocks": True} if family.by_clocks else {}
+        return {"type": "times", "dtype": dtype_state(family.dtype), "offset": family.offset, **limits, **clocks}
     return {"type": "numbers", "dtype": dtype_state(family.dtype)}
 
 
@@ -108,5 +109,5 @@ def restore_family(state: Mapping[str, Any]) -> Family:
     dtype = restore_dtype(state["dtype"])
     if state["type"] == "numbers":
         return Numbers(dtype)
-    limits = state.get("limits")  # which older files lack
-    return Times(dtype, state["offset"], limits and tuple(limits))
+    limits = state.get("limits")  # which older files lack, as the next one
+    return Times(dtype, state["offset"], limits and tuple(limits), state.get("by_clocks", False))
