@@ -10,6 +10,7 @@ import pytest
 pytest.importorskip("sklearn")
 
 from cfdg_diffusion.quality import report
+from cfdg_diffusion.quality.tables import read_tables
 from cfdg_diffusion.quality.verdicts import headlines
 
 HOSTILE = "<script>alert('x')</script>"
@@ -225,6 +226,60 @@ def test_a_page_of_every_kind_of_hard_column_is_well_formed(tmp_path):
     found = report(hard(0), hard(1), hard(2), label="unique")
     assert Page(found.to_html(tmp_path / "hard.html").read_text(encoding="utf-8")).open == []
     json.dumps(found.to_dict(), allow_nan=False)
+
+
+def moments(dtype, last):
+    """A hundred dates of 2020 with ten no-end dates between them, and a missing one."""
+    days = np.datetime64("2020-01-01T07:30", "s") + np.arange(100) * np.timedelta64(90_001, "s")
+    days[::10] = np.datetime64(last, "s")
+    days[1] = np.datetime64("NaT")
+    own = pd.Series(days)
+    own = own.dt.tz_localize("UTC") if "UTC" in dtype else own
+    return pd.DataFrame({"end": own.astype(dtype), "n": np.arange(100) % 7})
+
+
+@pytest.mark.parametrize("last", ["9999-12-31", "12024-01-01"])
+@pytest.mark.parametrize("dtype", ["M8[s]", "M8[us]", "datetime64[us, UTC]", "timestamp[s][pyarrow]"])
+def test_dates_that_nanoseconds_do_not_reach_are_compared(dtype, last, tmp_path):
+    """No-end dates are read in the unit of their column, here in a report of a table against itself."""
+    if "pyarrow" in dtype:
+        pytest.importorskip("pyarrow")
+    table = moments(dtype, last)
+    found = report(table, table)
+    (end, _) = found.shapes.columns
+    assert (end.kind, end.score) == ("datetime", 1.0)
+    assert end.bars.labels[-2].endswith(f" to {last}")
+    assert sum(end.bars.real) == pytest.approx(1.0)
+    assert found.to_html(tmp_path / "r.html").exists()
+
+
+def test_the_same_moments_are_equal_in_every_unit_and_zone():
+    """1969-12-31T23:59:58.5 and the like as seconds since 1970, from several dtypes and from objects."""
+    texts = ["1969-12-31T23:59:58.500", "2020-06-01T12:00:00.250", None]
+    plain = pd.Series(pd.to_datetime(texts))
+    local = plain.dt.tz_localize("UTC").dt.tz_convert("Asia/Tokyo")
+    frames = [pd.DataFrame({"t": form}) for form in (plain, plain.astype("M8[ms]"), local, plain.astype(object))]
+    for frame in frames:
+        read = read_tables(frame, frame, None, 1)
+        assert read.columns[0].kind == "datetime"
+        assert np.array_equal(read.train[:, 0], [-1.5, 1591012800.25, np.nan], equal_nan=True)
+    assert read.columns[0].text(-1.5) == "1969-12-31 23:59"
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+def test_durations_and_days_of_arrow_are_numbers(unit):
+    """Arrow's durations and dates are kinds with an order, as NumPy's are, not levels."""
+    pa = pytest.importorskip("pyarrow")
+    own = pd.Series([90, None, 30], dtype="Int64")
+    per_second = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[unit]
+    wait = (own * per_second).astype(pd.ArrowDtype(pa.int64())).astype(pd.ArrowDtype(pa.duration(unit)))
+    day = pd.Series(["2020-01-02", None, "9999-12-31"]).astype(pd.ArrowDtype(pa.date32()))
+    table = pd.DataFrame({"wait": wait, "day": day})
+    plain = pd.DataFrame({"wait": wait.astype(f"m8[{unit}]"), "day": day.astype("M8[s]")})
+    read = read_tables(table, plain, None, 1)
+    assert [column.kind for column in read.columns] == ["duration", "datetime"]
+    assert np.array_equal(read.train, read.synthetic, equal_nan=True)
+    assert np.array_equal(read.train[:, 0], [90, np.nan, 30], equal_nan=True)
 
 
 @pytest.mark.parametrize("column", ["region", "hours"])

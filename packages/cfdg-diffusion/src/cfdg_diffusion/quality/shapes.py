@@ -177,5 +177,5 @@ def _without_spike(values: np.ndarray) -> np.ndarray:
 
 def _ranges(column: Column, edges: np.ndarray) -> list[str]:
     days = column.kind == "datetime" and edges[-1] - edges[0] > _DAYS_ONLY
-    texts = [column.text(edge)[:10] if days else column.text(edge) for edge in edges]
+    texts = [column.text(edge).partition(" ")[0] if days else column.text(edge) for edge in edges]
     return [f"{left} to {right}" for left, right in pairwise(texts)]

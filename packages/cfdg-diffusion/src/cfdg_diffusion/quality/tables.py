@@ -54,7 +54,8 @@ class Column:
         if self.has_levels:
             return self.levels[int(value)]
         if self.kind == "datetime":
-            return str(pd.Timestamp(value, unit="s"))[:16].removesuffix(" 00:00")
+            minute = np.datetime64(int(value // 60), "m")  # pandas counts fractions in nanoseconds, up to 2262
+            return str(minute).replace("T", " ").removesuffix(" 00:00")
         return short(value)
 
 
@@ -174,7 +175,7 @@ def _kind_of(series: pd.Series) -> Kind:
         return "number"
     if pd.api.types.is_datetime64_any_dtype(dtype):
         return "datetime"
-    return "duration" if pd.api.types.is_timedelta64_dtype(dtype) else "category"
+    return "duration" if dtype.kind == "m" else "category"  # pandas' own test leaves Arrow's durations out
 
 
 def _encode(name: Hashable, kind: Kind, series: Mapping[str, pd.Series]) -> tuple[Column, dict[str, np.ndarray]]:
@@ -191,11 +192,20 @@ def _numbers(series: pd.Series, kind: Kind) -> np.ndarray:
     """Convert to numbers, seconds since 1970 (UTC) or seconds, as float64 with NaN for what is missing."""
     if kind == "number":
         return pd.to_numeric(series).to_numpy(np.float64, na_value=np.nan)
-    second = pd.Timedelta(seconds=1)
+    ticks = _ticks(series, kind)
     if kind == "datetime":
-        instants = pd.to_datetime(series, utc=True)
-        return ((instants - pd.Timestamp(0, tz="UTC")) / second).to_numpy(np.float64)
-    return (pd.to_timedelta(series) / second).to_numpy(np.float64)
+        ticks = ticks - np.datetime64(0, "s")
+    return ticks / np.timedelta64(1, "s")
+
+
+def _ticks(series: pd.Series, kind: Kind) -> np.ndarray:
+    """Convert to datetime64 (UTC) or timedelta64 in the unit of the series: nanoseconds end in 2262."""
+    dtype = series.dtype
+    if isinstance(dtype, pd.ArrowDtype) and not str(dtype).startswith("date"):  # Arrow's dates go through objects
+        return series.to_numpy(dtype=dtype.numpy_dtype)
+    if kind == "datetime":
+        return pd.to_datetime(series, utc=True).dt.tz_localize(None).to_numpy()
+    return pd.to_timedelta(series).to_numpy()
 
 
 def _encode_levels(name: Hashable, kind: Kind, series: Mapping[str, pd.Series]) -> tuple[Column, dict[str, np.ndarray]]:
