@@ -4,12 +4,15 @@ import csv
 import datetime
 import decimal
 import os
+import zoneinfo
 
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+
+from cfdg_diffusion.cli.dates import parse_iso
 
 pa = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")
@@ -224,6 +227,35 @@ def test_small_integers_do_not_wrap(tool):
     assert "column 'age'" in refused.err
     assert "300" in refused.err
     assert not (folder / "full.parquet").exists()
+
+
+def test_hours_that_a_change_of_clocks_repeats_or_leaves_out_are_given_cells(tool):
+    """Local times of Berlin without an offset: text stays, and a moment has the offset before the change, as PEP 495.
+
+    2024-10-27 02:30 comes twice, +02:00 and +01:00; 2024-03-31 02:30 does not come, 02:30+01:00 is 03:30+02:00.
+    """
+    folder = tool.folder()
+    days = pd.date_range("2024-01-01", periods=60, freq="7D", tz="Europe/Berlin")
+    pd.DataFrame({"at": days, "x": np.linspace(0, 1, 60)}).to_parquet(folder / "t.parquet")
+    tool.fit(folder / "t.parquet", folder / "m")
+    given_cells = ["2024-10-27 02:30:00", "2024-03-31 02:30:00", "2024-07-01 12:00:00"]
+    write_rows(folder / "h.csv", [["at", "x"], *[[cell, "0.5"] for cell in given_cells], ["", "0.5"]])
+    told = tool.run("impute", folder / "m", folder / "h.csv", "-o", folder / "f.csv").err
+    assert "filled 1 cells" in told
+    assert [row[0] for row in rows_of(folder / "f.csv")[1:4]] == given_cells
+    tool.run("impute", folder / "m", folder / "h.csv", "-o", folder / "f.parquet")
+    moments = [str(cell) for cell in pd.read_parquet(folder / "f.parquet")["at"][:3]]
+    assert moments == ["2024-10-27 02:30:00+02:00", "2024-03-31 03:30:00+02:00", "2024-07-01 12:00:00+02:00"]
+
+
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "Europe/Dublin", "Australia/Lord_Howe", "Pacific/Apia"])
+def test_local_times_have_the_offset_that_python_gives_them(zone):
+    """Every quarter of an hour of two years with changes, of half an hour and of a whole day too, as datetime does."""
+    moments = pd.Series(pd.date_range("2011-01-01", "2012-12-31", freq="15min", unit="s"))
+    found = parse_iso(moments.dt.strftime("%Y-%m-%d %H:%M"), pd.api.types.pandas_dtype(f"datetime64[s, {zone}]"))
+    own = zoneinfo.ZoneInfo(zone)
+    expected = [moment.replace(tzinfo=own).timestamp() for moment in moments.dt.to_pydatetime()]
+    assert np.array_equal(found.astype("int64"), expected)
 
 
 def test_a_label_outside_its_dtype_is_refused(tool):

@@ -189,9 +189,24 @@ def _in_zone(moments: pd.Series, has_zone: pd.Series, cells: pd.Series, dtype: A
         require(cells, ~has_zone, "a date without an offset from UTC")
         return moments
     if not has_zone.any():
-        return moments.dt.tz_localize(zone, ambiguous="NaT", nonexistent="shift_forward")
+        return _local(moments, zone)
     require(cells, has_zone | cells.isna(), "a date with an offset from UTC, as others have")
     return moments.dt.tz_localize("UTC").dt.tz_convert(zone)
+
+
+def _local(moments: pd.Series, zone: Any) -> pd.Series:  # noqa: ANN401 - a tzinfo
+    """Set the zone of local times; those that a change of clocks repeats or leaves out have the offset before it.
+
+    As in PEP 495: 02:30 is the first of two, and 03:30 where clocks go from 02:00 to 03:00.
+    """
+    first = np.ones(len(moments), dtype=bool)
+    found = moments.dt.tz_localize(zone, ambiguous=first, nonexistent="shift_forward")
+    skipped = moments.notna() & (found.dt.tz_localize(None) != moments)
+    if not skipped.any():
+        return found
+    before = moments.dt.tz_localize(zone, ambiguous=first, nonexistent="shift_backward")
+    ahead = before.dt.tz_localize(None) - before.dt.tz_convert("UTC").dt.tz_localize(None)
+    return found.mask(skipped, (moments - ahead).dt.tz_localize("UTC").dt.tz_convert(zone))
 
 
 def require(cells: pd.Series, good: pd.Series, expected: str) -> None:

@@ -53,8 +53,9 @@ IMPUTE_EXAMPLES = """examples:
 
 Empty cells, and NA or null, are filled with values that go with the rest of their row; all other cells are copied as
 they are, text for text in CSV, with value and type in Parquet. The table has the columns of training, and may have
-more, which are copied. Fill several times with different seeds to see how certain the filling is. Generated cells obey
-the model's constraints."""
+more, which are copied. A local time without an offset, where training had a time zone, has the offset before a change
+of clocks if that repeats the hour or leaves it out: 02:30 is the first of two. Fill several times with different seeds
+to see how certain the filling is. Generated cells obey the model's constraints."""
 
 REPORT_EXAMPLES = """examples:
   cfdg-diffusion report train.csv synthetic.csv

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cfdg_experiments.cells.cell import Cell, cell_key, cells_of
+from cfdg_experiments.cells.cell import Cell, cells_of
+from cfdg_experiments.cells.keys import cell_key
 from cfdg_experiments.profiles.files import with_overrides
 from cfdg_experiments.profiles.grid import Axis, Point, is_of_generator, points_of
 from cfdg_experiments.profiles.profile import Profile
