@@ -153,12 +153,20 @@ def test_only_the_papers_protocol_counts_as_a_reproduction(made_up):
     for change in (
         {"profile": "reduced"}, {"seeds": (0, 1)}, {"offline_steps": {"iql": 5}}, {"online_steps": {"iql": 5}},
         {"datasets": ("recorded:hopper-medium",)}, {"datasets": ("d4rl:hopper-medium-v0",)},
+        {"changed": ("iql.discount",)},
     ):  # fmt: skip
         changed = replace(header, **change)
         assert len(deviations(changed)) == 1, change
         assert any("This is not a reproduction" in note for note in notes([], changed))
         assert "This is not a reproduction" in to_markdown([], changed)
         assert "This is not a reproduction" in printed([], changed, 120, full=False)
+
+
+def test_a_few_changed_settings_are_named_and_the_rest_counted(made_up):
+    names = tuple(f"diffusion.{letter}" for letter in "abcdefg")
+    assert "changed diffusion.a, diffusion.b" in deviations(made_up.header(changed=names[:2]))
+    counted = "changed diffusion.a, diffusion.b, diffusion.c, diffusion.d and 3 more settings"
+    assert counted in deviations(made_up.header(changed=names))
 
 
 def test_caption_names_profile_data_steps_and_seeds(made_up):

@@ -8,6 +8,7 @@ from cfdg_experiments.reports.header import caption, warning
 from cfdg_experiments.studies.plan import make_plan, refresh_steps
 from cfdg_experiments.studies.study import ABLATION, STUDIES, TABLE_1
 
+PAPER = ["d4rl:hopper-medium-v2"]
 ONE = {"algorithms": ["iql"], "data.datasets": ["recorded:hopper-medium"], "arms": ["base", "cfdg"]}
 
 
@@ -46,6 +47,25 @@ def test_a_caption_has_the_steps_of_every_point_of_a_grid():
     assert "100 / 200 offline updates + 3k / 5k environment steps" in caption(found.header)
     assert "3k / 5k environment steps for IQL (paper: 1M)" in warning(found.header)
     assert not plan("guidance_weight=0,1").header.grid_steps
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"diffusion.guidance_weight": 5.0}, {"iql.discount": 0.5}, {"diffusion.width": 16}, {"evaluation.episodes": 1},
+        {"maze.iql.expectile": 0.7, "generators.gate.held_out_every": 5}, {"data.rows": 9}, {"apl.learner": "td3-bc"},
+    ],
+)  # fmt: skip
+def test_a_paper_profile_with_other_settings_is_no_reproduction(changes):
+    found = make_plan(TABLE_1, load_profile("paper", changes))
+    assert found.header.changed == tuple(changes)
+    assert "changed " + ", ".join(changes) in warning(found.header)
+
+
+def test_the_papers_own_settings_are_a_reproduction_on_any_machine():
+    own = {"device": "cpu", "seeds": [5, 6, 7, 8, 9], "inspection.enabled": False, "algorithms": ["iql"]}
+    assert warning(make_plan(TABLE_1, load_profile("paper", {**own, "data.datasets": PAPER})).header) == ""
+    assert not plan("guidance_weight=0,1").header.changed, "quick is no paper in the first place"
 
 
 def test_apl_may_have_datasets_of_its_own():

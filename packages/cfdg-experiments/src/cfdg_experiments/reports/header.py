@@ -15,6 +15,8 @@ from cfdg_experiments.reports.published import (
     PaperItem,
 )
 
+MOST_KEYS = 4  # named in a sentence
+
 
 @dataclass(frozen=True)
 class ReportHeader:
@@ -36,6 +38,7 @@ class ReportHeader:
         varied: settings that differ between the arms, in words.
         own_datasets: by algorithm, its rows, where they are not all that it can have.
         grid_steps: offline_steps and online_steps of every point of a grid that varies them; empty where none does.
+        changed: dotted keys of settings that the paper's profile has otherwise.
         copies: by the name of a place, the arm that holds the same run, where an earlier one does.
     """
 
@@ -54,6 +57,7 @@ class ReportHeader:
     varied: str = ""
     own_datasets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     grid_steps: tuple[tuple[Mapping[str, int], Mapping[str, int]], ...] = ()
+    changed: tuple[str, ...] = ()
     copies: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -94,6 +98,7 @@ def deviations(header: ReportHeader) -> list[str]:
     """List the points in which a run differs from the paper's protocol; empty only for the paper's own."""
     found = [] if header.paper else ["the paper has no such comparison"]
     found += [] if header.profile == "paper" else [f"profile {header.profile}"]
+    found += [_changed_text(header.changed)] if header.changed else []
     if header.sources != "d4rl" or not all(name.endswith("-v2") for name in header.datasets):
         found.append(f"{header.sources} data (paper: D4RL v2)")
     offline, online = _steps_of_all_points(header)
@@ -109,6 +114,12 @@ def deviations(header: ReportHeader) -> list[str]:
     if len(header.seeds) != PAPER_SEEDS:
         found.append(f"{len(header.seeds)} seeds (paper: {PAPER_SEEDS})")
     return found
+
+
+def _changed_text(keys: Sequence[str]) -> str:
+    """Name a few settings and count the rest."""
+    more = len(keys) - MOST_KEYS
+    return f"changed {', '.join(keys[:MOST_KEYS])}" + (f" and {more} more settings" if more > 0 else "")
 
 
 def _steps_of_all_points(header: ReportHeader) -> tuple[dict[str, list[int]], dict[str, list[int]]]:

@@ -18,6 +18,7 @@ from cfdg_experiments.cells.keys import cell_key
 from cfdg_experiments.cells.results import CellKey
 from cfdg_experiments.profiles.files import dump_profile
 from cfdg_experiments.profiles.grid import Axis, in_words, points_of
+from cfdg_experiments.profiles.paper_settings import changed_settings
 from cfdg_experiments.profiles.profile import Profile, datasets_of, schedule_for
 from cfdg_experiments.reports.header import ReportHeader
 from cfdg_experiments.studies.columns import columns_of, profile_at, references_of
@@ -80,7 +81,9 @@ def make_plan(study: Study, profile: Profile, axes: tuple[Axis, ...] = ()) -> Pl
     labels = tuple(column.label for own in columns.values() for column in own)
     header = make_header(study, variants[0], labels, references_of(columns), in_words(axes))
     places = {key: found[key] for key in header.cells()}
-    header = replace(header, grid_steps=_grid_steps(variants), copies=_copies(places))
+    header = replace(
+        header, grid_steps=_grid_steps(variants), copies=_copies(places), changed=changed_settings(profile)
+    )
     return Plan(study, profile, axes, header, places)
 
 
