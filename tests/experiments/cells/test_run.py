@@ -55,6 +55,13 @@ def test_a_cell_leaves_curves_a_shared_checkpoint_and_nothing_unfinished(space):
     assert np.array_equal(again.scores, result.scores)
 
 
+def test_an_evaluation_has_the_last_refresh_before_it(space):
+    often, rarely = (run_cell(cell_of(arm="jitter", evaluation__every=n), space, silent) for n in (20, 60))
+    assert np.isfinite(often.metrics["refresh/swd_online"][0]).tolist() == [False, True, True, False]
+    for name in ("refresh/swd_online", "refresh/novelty_offline"):
+        assert np.array_equal(rarely.metrics[name][:, 1], often.metrics[name][:, 2])
+
+
 def test_both_arms_start_from_the_same_checkpoint(space):
     results = [run_cell(cell_of(arm=arm), space, silent) for arm in ("base", "cfdg")]
     assert np.array_equal(results[0].offline, results[1].offline)

@@ -116,7 +116,7 @@ class CellRun:
         self.collector, self.evaluator = self._environments()
         self.curves = Curves(cell.profile.seeds)
         self.policies = PolicyKeeper(cell, space, self.data.env_id)
-        self.latest: dict[str, torch.Tensor] = {}  # metrics since the last evaluation
+        self.latest: dict[str, torch.Tensor] = {}  # metrics since the last evaluation, the newest of each name
         self.done = 0
         self.seconds = 0.0
         self.progress = Throttle(NOTIFY_SECONDS)

@@ -13,9 +13,10 @@ from cfdg_experiments.reports.text_table import csv_table
 
 PREFIX = "refresh/"
 READING = (
-    "Refreshes: means over seeds and refreshes. swd: sliced Wasserstein distance to real rows of the label, beside "
-    "swd_real, that of two draws of real rows; novelty: 1 for a fresh draw, 0 for copies; copies: .05 for a fresh "
-    "draw; dynamics, reward, end and impossible: against the simulator, where the environment can be set to a state."
+    "Refreshes: means over seeds and refreshes, of several between two evaluations the last one. swd: sliced "
+    "Wasserstein distance to real rows of the label, beside swd_real, that of two draws of real rows; novelty: 1 for a "
+    "fresh draw, 0 for copies; copies: .05 for a fresh draw; dynamics, reward, end and impossible: against the "
+    "simulator, where the environment can be set to a state."
 )
 _COLUMNS = ("dataset", "algorithm", "arm", "seed", "step", "metric", "value")
 
