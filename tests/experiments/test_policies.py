@@ -3,6 +3,7 @@
 import contextlib
 import re
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from cfdg_experiments.cli import main
 from cfdg_experiments.profiles.files import load_profile
 from cfdg_experiments.profiles.profile import profile_for
 from cfdg_rl import load_policy
+from cfdg_rl.policy_file import Policy, write_policy
 
 HOPPER = "recorded:hopper-medium"
 TINY = {
@@ -141,6 +143,23 @@ def test_a_played_return_is_the_evaluations_own(space):
         over = terminated or truncated
     score = 100 * (total + 20.272305) / (3234.3 + 20.272305)
     assert score == pytest.approx(result.final[0], abs=0.5)
+
+
+def test_a_played_score_is_on_the_scale_of_the_datas_own(space, tmp_path, capsys):
+    policy = load_policy(find_policy(space.folder, "iql").path)
+    assert policy.facts.reference == (-20.272305, 3234.3)
+    path = tmp_path / "policy.safetensors"
+    for facts, score_of in (
+        ({"reference": (0.0, 1.0)}, lambda total: 100 * total),
+        ({"reference": None}, lambda total: 100 * (total + 20.272305) / (3234.3 + 20.272305)),  # an older file
+        ({"reference": None, "dataset": "minari:mine/hopper-v0"}, lambda total: float("nan")),
+    ):
+        write_policy(Policy(policy.network, replace(policy.facts, **facts)), path)
+        assert main(["play", str(path), "--episodes", "1"]) == 0
+        line = capsys.readouterr().out.splitlines()[1]
+        total, _, rest = line.partition("return ")[2].partition(" in ")
+        score = float(rest.partition("score ")[2] or "nan")
+        assert score == pytest.approx(score_of(float(total)), abs=1.1, nan_ok=True)
 
 
 class Filmer:

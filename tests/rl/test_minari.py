@@ -25,10 +25,10 @@ class Odd(gymnasium.Env):
     """Dict observations that count the steps; actions in [-2, 2]; ends at the third step where told so."""
 
     observation_space = spaces.Dict(z=spaces.Box(-9, 99, (2,), np.float32), a=spaces.Box(-9, 99, (1,), np.float32))
-    action_space = spaces.Box(-2, 2, (1,), np.float32)
 
-    def __init__(self, reward=0.5, end=False):
+    def __init__(self, reward=0.5, end=False, bound=2):
         self.reward, self.end = reward, end
+        self.action_space = spaces.Box(-bound, bound, (1,), np.float32)
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
@@ -174,6 +174,22 @@ def test_an_environment_with_arguments_of_its_own_is_evaluated_with_them(library
     steps = [env.step(np.zeros(1, np.float32)) for _ in range(4)]
     assert [step[1] for step in steps] == [2.0] * 4
     assert [step[3] for step in steps] == [False] * 3 + [True]
+
+
+def test_an_environment_with_arguments_of_its_own_is_known_to_its_dataset(library, odd):
+    recorded(library, odd, "cfdg/known-v0", make={"reward": 3.0, "bound": 1})
+    env_id = load_dataset("minari:cfdg/known-v0?actions=normalised").env_id
+    assert env_id == "cfdg-minari/cfdg.known-v0"
+    gymnasium.registry.pop(env_id)  # as in another process
+    minari.register_environment(env_id)
+    env = make_env(env_id)
+    env.reset(seed=0)
+    assert env.step(np.zeros(1, np.float32))[1] == 3.0
+    gymnasium.registry.pop(env_id)
+    library.delete_dataset("cfdg/known-v0")
+    with pytest.raises(FileNotFoundError, match=r"without its dataset: no Minari dataset cfdg/known-v0 in Minari's"):
+        minari.register_environment(env_id)
+    minari.register_environment("Hopper-v5")
 
 
 def test_a_missing_dataset_is_one_sentence_with_the_commands(library):

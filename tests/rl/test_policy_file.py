@@ -255,11 +255,14 @@ def test_parts_that_no_policy_can_flatten_are_refused():
 
 def test_the_origin_is_kept(tmp_path):
     path = tmp_path / "policy.safetensors"
-    save_policy(path, agent_of("PEX"), 1, OWN, dataset="recorded:mine", seed=4, step=600, score=12.5)
+    save_policy(
+        path, agent_of("PEX"), 1, OWN, dataset="recorded:mine", seed=4, step=600, score=12.5, reference=(1, 2.5)
+    )
     facts = load_policy(path).facts
     assert (facts.algorithm, facts.env_id, facts.dataset, facts.seed, facts.step, facts.score) == (
         "PEX", OWN, "recorded:mine", 4, 600, 12.5,
     )  # fmt: skip
+    assert facts.reference == (1.0, 2.5)
     assert facts.settings["normalise_obs"] is True
     assert facts.settings["epsilon"] == 0.0
     assert read_facts(path) == facts
@@ -291,6 +294,8 @@ def test_a_file_without_an_arm_and_one_with_later_facts_are_read(tmp_path):
         lambda facts: facts.pop("obs_keys") and None,
         lambda facts: facts.update(obs_keys=3),
         lambda facts: facts.update(one_hot=3),
+        lambda facts: facts.update(reference=[1]),
+        lambda facts: facts.update(reference=["a", "b"]),
         lambda facts: facts.update(one_hot={"a": [1]}),
         lambda facts: facts.update(action_dtype="quantum"),
         lambda facts: facts.update(action_dtype=None) or facts.update(action_dtype=[1]),

@@ -11,10 +11,12 @@ from typing import Any
 import gymnasium
 import numpy as np
 
+from cfdg_rl.datasets.minari import register_environment
+from cfdg_rl.datasets.scores import reference_of
 from cfdg_rl.envs.errors import told
 from cfdg_rl.envs.make import make_plain_env
 from cfdg_rl.files import atomic_write
-from cfdg_rl.policy_file import Policy
+from cfdg_rl.policy_file import Policy, PolicyFacts
 from cfdg_rl.streams import derive_seed
 
 FRAMES_PER_SECOND = 30  # of a film at most; of faster environments every k-th frame is taken
@@ -33,8 +35,10 @@ def play(policy: Policy, *, episodes: int, seed: int = 0, video: Path | None = N
 
     Raises:
         ValueError: if the environment cannot be made, or draws no pictures for a film.
+        FileNotFoundError: if the environment is one that a Minari dataset has stored, and this is not there.
         ImportError: if a film is asked for and imageio-ffmpeg is missing.
     """
+    register_environment(policy.facts.env_id)
     env = make_plain_env(policy.facts.env_id, None if video is None else _render_mode(policy.facts.env_id))
     try:
         if video is None:
@@ -46,6 +50,16 @@ def play(policy: Policy, *, episodes: int, seed: int = 0, video: Path | None = N
             yield from _episodes(env, policy, episodes, seed, lambda step: _show(env, show, step, stride))
     finally:
         env.close()
+
+
+def scale_of(facts: PolicyFacts) -> tuple[float, float] | None:
+    """Return the raw returns that score 0 and 100, on the scale of the policy's own score; None without any.
+
+    An older file does not tell them: they are D4RL's, but for Minari, whose datasets may have their own.
+    """
+    if facts.reference is not None or (facts.dataset or "").startswith("minari:"):
+        return facts.reference
+    return reference_of(facts.env_id, sparse=False)
 
 
 def _episodes(

@@ -59,8 +59,8 @@ def play_policy(arguments: argparse.Namespace) -> int:
     """Play episodes and print their returns."""
     if sys.platform == "linux" and not os.environ.get("DISPLAY"):
         os.environ.setdefault("MUJOCO_GL", "egl")  # to draw without a screen; MuJoCo reads it when it is imported
-    from cfdg_experiments.play import play
-    from cfdg_rl.datasets.scores import on_scale, reference_of
+    from cfdg_experiments.play import play, scale_of
+    from cfdg_rl.datasets.scores import on_scale
     from cfdg_rl.policy_file import load_policy
 
     if arguments.episodes < 1:
@@ -69,7 +69,7 @@ def play_policy(arguments: argparse.Namespace) -> int:
         raise ValueError(f"--first-states is {arguments.first_states}, expected at least 0")
     stored = _chosen(arguments)
     policy = load_policy(stored.path)
-    reference = reference_of(policy.facts.env_id, sparse=False)
+    reference = scale_of(policy.facts)
     returns = []
     sys.stdout.write(f"{stored.path} in {policy.facts.env_id}\n")
     options = {"episodes": arguments.episodes, "seed": arguments.first_states, "video": arguments.video}

@@ -37,7 +37,7 @@ class PolicyFacts:
 
     Attributes:
         algorithm: "IQL", "PEX", "APL" or "TD3BC".
-        env_id: Gymnasium id of its environment.
+        env_id: Gymnasium id of its environment; "cfdg-minari/..." is known once its dataset is loaded.
         settings: hyper-parameters of the agent.
         obs_keys: of a dict observation the keys in the order of the columns, "a/b" for a dict within; else None.
         action_dtype: type of the environment's actions, such as "float32".
@@ -47,6 +47,7 @@ class PolicyFacts:
         score: normalised score of the evaluation at that step; None without one.
         arm: name of the augmentation that it was trained with, such as "cfdg"; None where it is not known.
         one_hot: of a dict observation's discrete parts, by key, the least value and the count of values of each number.
+        reference: raw returns that score 0 and 100; None where there are none, or they are not known.
     """
 
     algorithm: str
@@ -60,6 +61,7 @@ class PolicyFacts:
     score: float | None = None
     arm: str | None = None
     one_hot: Mapping[str, Sequence[tuple[int, int]]] = field(default_factory=dict)
+    reference: tuple[float, float] | None = None
 
 
 class Policy:
@@ -120,7 +122,7 @@ def save_policy(path: Path | str, agent: Agent, replica: int, env_id: str, **ori
         agent: an IQL, PEX, APL or TD3BC.
         replica: index of the seed.
         env_id: Gymnasium id; it gives the action box.
-        **origin: ``dataset``, ``seed``, ``step``, ``score`` and ``arm`` of :class:`PolicyFacts`.
+        **origin: ``dataset``, ``seed``, ``step``, ``score``, ``arm`` and ``reference`` of :class:`PolicyFacts`.
 
     Raises:
         TypeError: if the agent is none of the four.
@@ -199,7 +201,10 @@ def _facts(path: Path, stored: Mapping[str, Any]) -> PolicyFacts:
     try:
         keys = found.pop("obs_keys")
         pairs = {key: [(int(least), int(n)) for least, n in own] for key, own in found.pop("one_hot", {}).items()}
-        return PolicyFacts(obs_keys=None if keys is None else tuple(keys), one_hot=pairs, **found)
+        low, high = found.pop("reference", None) or (None, None)
+        reference = None if low is None or high is None else (float(low), float(high))
+        keys = None if keys is None else tuple(keys)
+        return PolicyFacts(obs_keys=keys, one_hot=pairs, reference=reference, **found)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(f"policy {path} is damaged: its facts cannot be read: {error}") from error
 

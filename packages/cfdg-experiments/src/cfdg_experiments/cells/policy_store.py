@@ -18,6 +18,7 @@ from cfdg_rl.agents.apl import APLSettings
 from cfdg_rl.agents.iql import IQLSettings
 from cfdg_rl.agents.td3_bc import TD3BCSettings
 from cfdg_rl.checkpoint import load_checkpoint
+from cfdg_rl.datasets.dataset import Dataset
 from cfdg_rl.envs.make import inspect_env
 from cfdg_rl.policy_file import PolicyFacts, make_policy, read_facts, write_policy
 from cfdg_rl.protocols import Agent, Learner
@@ -33,14 +34,15 @@ class PolicyKeeper:
     Args:
         cell: the cell.
         space: the folder of its files.
-        env_id: of its evaluation.
+        data: with the environment and the scale of its evaluation.
     """
 
-    def __init__(self, cell: Cell, space: Workspace, env_id: str) -> None:
+    def __init__(self, cell: Cell, space: Workspace, data: Dataset) -> None:
         self.cell = cell
-        self.env_id = env_id
+        self.env_id = data.env_id
+        self.reference = data.reference
         self.folder = space.folder / FOLDER / space.result(cell).stem
-        self.shape = inspect_env(env_id)
+        self.shape = inspect_env(data.env_id)
 
     def keep(self, agent: Agent, curves: Curves, *, final: bool) -> None:
         """Write the policies of the replicas whose last evaluation is their best so far; if ``final``, of all."""
@@ -53,7 +55,7 @@ class PolicyKeeper:
                 self._write(agent, replica, kinds, seed=seed, step=curves.steps[-1], score=score)
 
     def _write(self, agent: Agent, replica: int, kinds: Sequence[str], **origin: Any) -> None:  # noqa: ANN401
-        own = {"dataset": self.cell.dataset, "arm": self.cell.arm, **origin}
+        own = {"dataset": self.cell.dataset, "arm": self.cell.arm, "reference": self.reference, **origin}
         policy = make_policy(agent, replica, self.env_id, self.shape, **own)
         for kind in kinds:
             write_policy(policy, self.folder / f"seed{origin['seed']}-{kind}.safetensors")

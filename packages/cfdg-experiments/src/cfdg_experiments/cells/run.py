@@ -115,7 +115,7 @@ class CellRun:
         self.pools = replace(self.pools, kept=self.augmentation.kept)
         self.collector, self.evaluator = self._environments()
         self.curves = Curves(cell.profile.seeds)
-        self.policies = PolicyKeeper(cell, space, self.data.env_id)
+        self.policies = PolicyKeeper(cell, space, self.data)
         self.latest: dict[str, torch.Tensor] = {}  # metrics since the last evaluation, the newest of each name
         self.done = 0
         self.seconds = 0.0

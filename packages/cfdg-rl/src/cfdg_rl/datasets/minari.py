@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from gymnasium.envs.registration import EnvSpec
 
+_NAMESPACE = "cfdg-minari/"  # of environments with arguments that a dataset has stored
 _ID = re.compile(r"(?:[-\w]+/)*[-\w]+-v\d+")
 
 
@@ -118,6 +119,26 @@ def files_of(dataset_id: str) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
+def register_environment(env_id: str) -> None:
+    """Register the environment of a dataset with arguments of its own, as :func:`load` does; others are left alone.
+
+    Args:
+        env_id: that of :attr:`~cfdg_rl.Dataset.env_id`, which only the dataset knows.
+
+    Raises:
+        ImportError: if Minari is not installed.
+        FileNotFoundError: if the dataset is not there.
+    """
+    if not env_id.startswith(_NAMESPACE) or env_id in gymnasium.registry:
+        return
+    dataset_id = env_id.removeprefix(_NAMESPACE).replace(".", "/")  # which has no dots of its own
+    try:
+        stored = _find(dataset_id)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"environment {env_id!r} cannot be made without its dataset: {error}") from error
+    _environment(f"minari:{dataset_id}", stored.spec.env_spec)
+
+
 def stored_episodes(dataset_id: str) -> Iterator[Any]:
     """Yield the episodes of a dataset as Minari reads them; see :func:`load` for the errors."""
     yield from _find(dataset_id).iterate_episodes()
@@ -135,19 +156,22 @@ def _find(dataset_id: str) -> Any:  # noqa: ANN401 - a minari.MinariDataset, of 
 
 def _environment(name: str, spec: EnvSpec | None) -> str:
     """Return the id of the data's environment, registered here if it has arguments of its own."""
+    plain, option = split_option(name)
+    dataset_id = plain.partition(":")[2]
     if spec is None:
-        raise ValueError(f"{name} names no environment, expected {name}@ENV_ID")
+        raise ValueError(f"{name} names no environment, expected {plain}@ENV_ID{option}")
     try:
         known = gymnasium.spec(spec.id)
     except gymnasium.error.Error:
         try:
             inspect_env(spec.id)  # knows where more environments are, and what to say
         except ValueError as error:
-            raise ValueError(f"{error}; if a module of yours registers it, name it: {name}@MODULE:{spec.id}") from error
+            named = f"{plain}@MODULE:{spec.id}{option}"
+            raise ValueError(f"{error}; if a module of yours registers it, name it: {named}") from error
         known = gymnasium.spec(spec.id)
     if _arguments(spec) == _arguments(known):
         return spec.id
-    own = f"cfdg-minari/{name.partition(':')[2].replace('/', '.')}"
+    own = _NAMESPACE + dataset_id.replace("/", ".")
     if own not in gymnasium.registry:
         limit, kwargs, wrappers = _arguments(spec)
         gymnasium.register(own, known.entry_point, max_episode_steps=limit, kwargs=kwargs, additional_wrappers=wrappers)
