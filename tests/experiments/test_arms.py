@@ -18,6 +18,7 @@ from cfdg_experiments.generators import Context, GeneratorSettings
 from cfdg_experiments.generators.inspection import MEASURES
 from cfdg_experiments.profiles.files import load_profile
 from cfdg_experiments.profiles.profile import profile_for
+from cfdg_experiments.studies.run import without_gate
 from cfdg_rl import check_generator
 from cfdg_rl.agents.iql import IQL, IQLSettings
 from cfdg_rl.buffer import FixedRows, Ring
@@ -423,6 +424,27 @@ def test_an_arm_that_a_dataset_cannot_have_is_refused_before_any_work(tmp_path):
     crowded = {"mixing.match": "share", "mixing.synthetic_ratio": 0.6, "arms": ["cfdg-offline-only"]}
     with pytest.raises(ValueError, match=r"arm cfdg-offline-only with match share: .* expected room"):
         cells_of(load_profile("quick", crowded))
+
+
+@pytest.mark.parametrize("algorithm", ["iql", "apl"])
+def test_generated_rows_on_top_of_no_real_ones_are_refused_before_any_work(algorithm):
+    alone = {"mixing.extra": True, "mixing.synthetic_ratio": 1, "algorithms": [algorithm], "arms": ["cfdg"]}
+    alone["data.datasets"] = ["recorded:hopper-medium"]
+    sentence = r"arm cfdg with match native: synthetic_ratio is 1.0 with extra generated rows, expected less than 1"
+    with pytest.raises(ValueError, match=sentence):
+        cells_of(load_profile("quick", alone))
+    assert len(cells_of(load_profile("quick", alone | {"arms": ["base"]}))) == 1
+    assert len(cells_of(load_profile("quick", alone | {"mixing.extra": False}))) == 1
+
+
+def test_a_generator_of_ones_own_without_the_gate_is_told(monkeypatch):
+    monkeypatch.chdir(EXAMPLES)
+    changes = {"arms": ["base", "cfdg", "own_generator:LinearDynamics"], "mixing.gate": True}
+    assert without_gate(cells_of(load_profile("quick", changes))) == [
+        "mixing.gate does nothing in arm own_generator:LinearDynamics: it is for this package's learnt generators"
+    ]
+    assert len(without_gate(cells_of(load_profile("quick", changes | {"mixing.adaptive": True})))) == 2
+    assert without_gate(cells_of(load_profile("quick", changes | {"mixing.gate": False}))) == []
 
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

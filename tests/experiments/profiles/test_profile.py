@@ -54,6 +54,15 @@ def test_a_group_keeps_its_own_defaults_where_a_profile_mentions_only_some_of_it
     assert profile.maze.evaluation.episodes == 100
 
 
+@pytest.mark.parametrize("group", ["finetune", "apl.finetune"])
+def test_the_rewards_of_a_task_are_no_setting(group):
+    with pytest.raises(
+        ValueError, match=rf"^profile quick: {group}.sparse_reward is \[0.0, 1.0\], expected false: the"
+    ):
+        load_profile("quick", {f"{group}.sparse_reward": [0, 1]})
+    assert load_profile("quick", {f"{group}.sparse_reward": False}) == load_profile("quick")
+
+
 def test_numbers_may_be_written_as_people_write_them():
     profile = load_profile("quick", parse_overrides(["iql.learning_rate=3e-4", "data.rows=2000", "device=cpu"]))
     assert (profile.iql.learning_rate, profile.data.rows, profile.device) == (3e-4, 2000, "cpu")

@@ -68,6 +68,11 @@ class Arm:
         """True for an arm whose generator is a diffusion model."""
         return "diffusion" in self.reads
 
+    @property
+    def is_own(self) -> bool:
+        """True for a generator of one's own."""
+        return bool(self.digest)
+
     def is_gated(self, wanted: bool) -> bool:
         """Tell if held-out rows judge each refresh; ``wanted`` is the profile's ``mixing.gate``."""
         return self.gated or (wanted and self.has_model)

@@ -24,6 +24,10 @@ ARM_NAMES = (
     "of your own. Without a generator: base, base-share, base-updates. Real rows in place of generated ones: repeat, "
     "jitter. With the simulator: simulated, cfdg-simulated"
 )
+FILE_HELP = (
+    "your own data in D4RL's HDF5 layout, with --env; scores are on D4RL's scale where it has the environment, in "
+    "percent of successes for sparse rewards, else raw returns"
+)
 STORE_HELP = "a folder that all machines see, or an address such as s3://bucket/runs"
 COLUMNS = 100  # of the help's paragraphs
 CONTINUES = "A finished cell is never run twice, and a killed command continues where it was when you type it again."
@@ -124,7 +128,7 @@ def _add_selection(parser: argparse.ArgumentParser, study: Study) -> None:
         "--datasets", "--only", dest="only", nargs="+", metavar="NAME",
         help="these instead of the profile's; * matches anything (cfdg-datasets list shows the names)",
     )  # fmt: skip
-    add("--file", type=Path, help="your own data in D4RL's HDF5 layout, with --env; scores are raw returns")
+    add("--file", type=Path, help=FILE_HELP)
     add("--env", metavar="ID", help="the Gymnasium environment of --file")
     add("--data", choices=("recorded", "d4rl"), help="take the datasets from this source")
     add("--seeds", nargs="*", type=int, metavar="N", help="seeds, trained side by side as replicas")

@@ -13,6 +13,7 @@ from cfdg_experiments.cells.keys import cell_key, generator_key, pretrain_key
 from cfdg_experiments.cells.results import CellKey, CellResult, Evaluation
 from cfdg_experiments.profiles.profile import PRETRAINED_AS, CellProfile, Profile, datasets_of, profile_for
 from cfdg_experiments.storage.ring_files import remove_rings
+from cfdg_rl.composition import extra_rows
 from cfdg_rl.datasets.load import content_digest, environment_of
 from cfdg_rl.envs.simulate import has_simulator
 from cfdg_rl.files import remove_drafts
@@ -84,7 +85,8 @@ def check_cell(cell: Cell) -> None:
     """Refuse an arm that the cell's dataset or settings cannot have, before any work.
 
     Raises:
-        ValueError: if the arm needs a simulator that there is none of, or more generated rows than fit in a batch.
+        ValueError: if the arm needs a simulator that there is none of, more generated rows than fit in a batch, or such
+            on top of no real ones.
     """
     arm = cell.augmentation
     env_id = environment_of(cell.dataset) if arm.needs_simulator else None
@@ -95,7 +97,9 @@ def check_cell(cell: Cell) -> None:
         )
     mixing = cell.profile.mixing
     try:
-        arm.composition(mixing.match, mixing.synthetic_ratio, cell.profile.finetune.online_share)
+        batch = arm.composition(mixing.match, mixing.synthetic_ratio, cell.profile.finetune.online_share)
+        if mixing.extra:
+            extra_rows(cell.profile.finetune.batch_size, batch.synthetic)
     except ValueError as error:
         raise ValueError(f"arm {cell.arm} with match {mixing.match}: {error}") from error
 

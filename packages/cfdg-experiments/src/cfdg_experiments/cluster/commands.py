@@ -25,7 +25,7 @@ from cfdg_experiments.reports.text_table import rich_table
 from cfdg_experiments.storage.object_store import Store
 from cfdg_experiments.studies.plan import Plan
 from cfdg_experiments.studies.preflight import check_writable
-from cfdg_experiments.studies.run import default_jobs, write_product_report
+from cfdg_experiments.studies.run import default_jobs, without_gate, write_product_report
 from cfdg_experiments.tracking.tracker import Tracker
 
 
@@ -70,6 +70,8 @@ def run_stored(plan: Plan, over: Sequence[str], place: Place) -> int:
     with only_driver(store):
         save_plan(plan, over, store)
         units = units_of(plan)
+        for sentence in without_gate(plan.cells()):
+            console.print(sentence, highlight=False, soft_wrap=True)
         if place.engine == "none":
             words = f"run each with: cfdg cell RUN_ID --store {place.uri}"
             console.print(f"{place.uri} has a plan of {len(units)} units; {words}", soft_wrap=True)

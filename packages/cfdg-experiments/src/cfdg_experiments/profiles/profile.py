@@ -178,6 +178,10 @@ class Profile:
         check_ranges(self, capture=SWITCH)
         _check_once(arms=self.arms, algorithms=self.algorithms)
         _check_words(self.name, self.device)
+        for group, plan in (("finetune", self.finetune), ("apl.finetune", self.apl.finetune)):
+            if plan.sparse_reward:
+                found = f"{group}.sparse_reward is {list(plan.sparse_reward)}"
+                raise ValueError(f"{found}, expected false: the two rewards of a task are those of its data")
 
 
 @dataclass(frozen=True)

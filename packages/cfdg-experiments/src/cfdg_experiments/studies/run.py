@@ -133,7 +133,7 @@ def _run_study(plan: Plan, out: Path, space: Workspace, jobs: int | None) -> Non
     console = Console()
     jobs = jobs or default_jobs(plan.profile, len(plan.cells()))
     _prepare_data(plan.cells(), space, jobs, console)
-    for sentence in left_out(plan.profile):
+    for sentence in [*left_out(plan.profile), *without_gate(plan.cells())]:
         console.print(sentence, highlight=False, soft_wrap=True)
     folder = out / plan.name
     write_text(folder / "settings.yaml", dump_profile(plan.profile))
@@ -239,6 +239,17 @@ def left_out(profile: Profile) -> list[str]:
         for algorithm, dataset in pairs
         if not has_cell(algorithm, dataset)
     ]
+
+
+def without_gate(cells: Sequence[Cell]) -> list[str]:
+    """Say which generators of one's own have no gate or adaptive ratio, although the settings have."""
+    found = {
+        f"mixing.{name} does nothing in arm {cell.arm}: it is for this package's learnt generators"
+        for cell in cells
+        for name in ("gate", "adaptive")
+        if cell.augmentation.is_own and getattr(cell.profile.mixing, name)
+    }
+    return sorted(found)
 
 
 def describe_data(data: Dataset) -> str:
