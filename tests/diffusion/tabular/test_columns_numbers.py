@@ -3,11 +3,14 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pandas.testing import assert_frame_equal
 
+from cfdg_diffusion.tabular.columns import TableCodec
 from cfdg_diffusion.tabular.columns.components import CodecSettings, code_words, learn_component, nearest_word
 from cfdg_diffusion.tabular.columns.grid import learn_grid
 from cfdg_diffusion.tabular.columns.numbers import NormalMap, learn_map
@@ -264,3 +267,37 @@ def test_the_map_is_restored_from_its_state():
     scale = learn(draws().pareto(1.2, 300), (0.0, math.inf))
     z = np.linspace(-9, 9, 100)
     assert (NormalMap.restore(scale.state()).decode(z) == scale.decode(z)).all()
+
+
+@pytest.mark.parametrize(
+    ("values", "step"),
+    [
+        ([1000, 2000, 3000, 5000, 8000], 1000),
+        ([1000.0, 2000.0, 5000.0], 1000),
+        ([10, 20, 30, 50, 80], 10),
+        ([5, 10, 15, 30, 60], 1),
+        ([20_000, 50_000], 1),
+        ([2, 4, 8, 14, 20, 26], 1),
+    ],
+)
+def test_few_values_have_a_step_where_it_is_no_accident(values, step):
+    table = pd.DataFrame({"cost": np.repeat(values, 4)})
+    codec = TableCodec.learn(table, {"cost": "integer"})
+    assert_frame_equal(codec.decode(codec.encode(table, draws(1))), table)
+    made = codec.decode(draws(2).normal(size=(2000, codec.width)))["cost"]
+    assert (made % step == 0).all()
+    assert step == 1 or made.nunique() > len(values), "other multiples are possible"
+    assert step > 1 or (made % 5 > 0).any()
+
+
+def test_a_step_of_few_values_leaves_levels_alone():
+    values = draws().choice([1000, 2000, 3000, 5000, 8000], 5000)
+    codec = TableCodec.learn(pd.DataFrame({"cost": values}))
+    assert set(codec.decode(draws(2).normal(size=(2000, codec.width)))["cost"]) == set(values)
+
+
+def test_few_whole_hours_of_few_rows_stay_whole():
+    hours = np.datetime64("2024-01-01", "s") + draws().choice([8, 9, 11, 14], 20) * np.timedelta64(3600, "s")
+    days = draws(1).integers(0, 300, 20) * np.timedelta64(86_400, "s")
+    codec = TableCodec.learn(pd.DataFrame({"when": hours + days}))
+    assert (codec.decode(draws(2).normal(size=(2000, codec.width)))["when"].dt.minute == 0).all()

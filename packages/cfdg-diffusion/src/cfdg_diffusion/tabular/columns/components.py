@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from cfdg_diffusion.tabular.columns.grid import Grid, is_closed_set, learn_grid
+from cfdg_diffusion.tabular.columns.grid import Grid, is_closed_set, learn_grid, with_step_of_few
 from cfdg_diffusion.tabular.columns.numbers import NormalMap, learn_map
 
 MOST_LEVELS = 4096
@@ -208,6 +208,7 @@ def learn_component(
     shares = counts[spikes]
     scale = None
     if len(rest):
+        grid = None if grid is None else with_step_of_few(grid, distinct)
         places = rest.astype(np.float64) if grid is None else grid.index(rest).astype(np.float64)
         limits = _inward(bounds) if grid is None else grid.edges(bounds)
         scale = learn_map(places, counts[~spikes], float(grid is not None), limits, settings.most_knots)
