@@ -148,14 +148,13 @@ class TabularDiffusion:
         check_at_least("steps", steps, 1)
         check_at_least("time_budget", time_budget, 0)
         old = self._fitted if warm_start else None
-        before = old.network if old else None
         learnt = partial(TableSchema.learn, kinds=kinds, settings=self.settings.codec)
         schema = old.schema.renewed(table, label) if old else learnt(table, label)
         check_constraints(table, schema.comparing(self.constraints))
         plan = make_plan(self.settings, steps, time_budget=time_budget, progress=progress, callback=callback)
         fitting = Fitting(schema, self.settings, self.seed, plan)
         file = None if checkpoint is None else CheckpointFile(Path(checkpoint), checkpoint_every, keep_checkpoint)
-        self._fitted = FittedTable.learn(fitting, table, self.device, before, file)
+        self._fitted = FittedTable.learn(fitting, table, self.device, old.network if old else None, file)
         return self
 
     def sample(  # noqa: PLR0913 - the public front door: every argument has a default
@@ -293,8 +292,8 @@ def _call(model: TabularDiffusion, seed: int | Draws | None, report: SampleRepor
     model._report = own
     try:
         with fitted.draws(seed) as draws:
-            constraints = fitted.schema.comparing(model.constraints)
-            yield RowGenerator(fitted.schema, fitted.network, draws, constraints, own)
+            rules = fitted.schema.comparing(model.constraints)
+            yield RowGenerator(fitted.schema, fitted.network, draws, rules, own)
     finally:
         if report is not None:
             report.merge(own)

@@ -10,16 +10,9 @@ import pandas as pd
 
 from cfdg_diffusion.tabular.checks import shown
 from cfdg_diffusion.tabular.columns.categories import Levels, learn_levels
-from cfdg_diffusion.tabular.columns.dtypes import (
-    Numbers,
-    Times,
-    dtype_state,
-    dtype_unit,
-    known_by_name,
-    learn_times,
-    restore_dtype,
-)
+from cfdg_diffusion.tabular.columns.dtypes import Numbers, dtype_state, dtype_unit, known_by_name, restore_dtype
 from cfdg_diffusion.tabular.columns.plain import refusal
+from cfdg_diffusion.tabular.columns.times import Times, learn_times
 
 Family = Numbers | Times | Levels
 Kind = Literal["number", "integer", "category", "text", "boolean", "datetime", "timedelta", "constant"]
