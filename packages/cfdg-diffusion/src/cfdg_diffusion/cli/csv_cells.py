@@ -32,6 +32,7 @@ class ColumnReading:
         form: of its cells.
         levels: the values of categories and objects by their text; None for other dtypes.
         missing: cells that stand for a missing value.
+        takes_new_levels: a category may have other levels than those of the dtype, as text.
     """
 
     dtype: Any
@@ -39,6 +40,7 @@ class ColumnReading:
     form: ColumnFormat = PLAIN
     levels: Mapping[str, object] | None = None
     missing: tuple[str, ...] = MISSING
+    takes_new_levels: bool = False
 
     def without_missing(self, cells: pd.Series) -> pd.Series:
         """Replace the words for a missing value by None."""
@@ -53,7 +55,7 @@ def cast(cells: pd.Series, reading: ColumnReading) -> pd.Series:
     """
     dtype = reading.dtype
     if isinstance(dtype, pd.CategoricalDtype):
-        return _categories(cells, dtype, reading.levels)
+        return _categories(cells, dtype, reading.levels, reading.takes_new_levels)
     if isinstance(dtype, pd.StringDtype):
         return cells.astype(dtype)
     if pd.api.types.is_object_dtype(dtype):
@@ -92,10 +94,16 @@ def truth_words(cells: pd.Series) -> tuple[str, str]:
     raise ValueError(f"holds {', '.join(map(repr, odd))}, expected two words such as yes and no, or true and false")
 
 
-def _categories(cells: pd.Series, dtype: pd.CategoricalDtype, levels: Mapping[str, object] | None) -> pd.Series:
+def _categories(
+    cells: pd.Series, dtype: pd.CategoricalDtype, levels: Mapping[str, object] | None, takes_new: bool
+) -> pd.Series:
     known = levels or {level_text(level): level for level in dtype.categories.astype(object)}
     numbers: dict[Any, object] = {level: level for level in known.values() if isinstance(level, int | float)}
     spelt = {cell: known.get(cell, numbers.get(_float(cell))) for cell in cells.dropna().unique()}
+    if takes_new:
+        more = [cell for cell, level in spelt.items() if level is None]
+        dtype = pd.CategoricalDtype([*dtype.categories, *more])
+        spelt |= dict(zip(more, more, strict=True))
     found = _replaced(
         cells, {cell: level for cell, level in spelt.items() if level is not None}, "one of its categories"
     )

@@ -107,7 +107,10 @@ def _levels(model: TabularDiffusion) -> dict[Hashable, list[object]]:
 
 
 def table_readings(train: pd.DataFrame, form: TableFormat, layout: CsvFormat) -> dict[Hashable, ColumnReading]:
-    """Choose how to read tables that are compared with a training table: whole numbers may have a point there."""
+    """Choose how to read tables that are compared with a training table.
+
+    Whole numbers may have a point there, and categories may have levels that training lacks.
+    """
     own = {}
     for name, series in train.items():
         column = form.column(name)
@@ -116,5 +119,5 @@ def table_readings(train: pd.DataFrame, form: TableFormat, layout: CsvFormat) ->
         if isinstance(series.dtype, pd.CategoricalDtype | pd.StringDtype) or series.dtype == object:
             texts = set(map(level_text, series.dropna().unique()))
             words = tuple(word for word in words if word not in texts)
-        own[name] = ColumnReading(dtype, layout, column, missing=words)
+        own[name] = ColumnReading(dtype, layout, column, missing=words, takes_new_levels=True)
     return own

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -43,11 +43,12 @@ def run(arguments: argparse.Namespace) -> None:
         label = options.names([arguments.label], list(train.table.columns), "--label")[0]
     synthetic = _read(arguments.synthetic, train, choices)
     holdout = None if arguments.holdout is None else _read(arguments.holdout, train, choices)
+    levels = _columns_of_levels(train.table, choices)
     with _about(arguments):
         found = report(
-            train.table,
-            synthetic,
-            holdout,
+            train.table.astype(levels),
+            synthetic.astype(levels),
+            None if holdout is None else holdout.astype(levels),
             label=label,
             seed=seed,
             rows=arguments.rows,
@@ -61,6 +62,15 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.json is not None:
         write_text(arguments.json, json.dumps(found.to_dict(), indent=1) + "\n")
         console.note(f"wrote {arguments.json}", arguments.quiet)
+
+
+def _columns_of_levels(train: pd.DataFrame, choices: Choices) -> dict[Hashable, str]:
+    """Find the columns whose values are levels, also where they are numbers or other files have more of them."""
+    return {
+        name: "category"
+        for name, dtype in train.dtypes.items()
+        if choices.kinds.get(str(name)) == "category" or isinstance(dtype, pd.CategoricalDtype)
+    }
 
 
 def _dropped(arguments: argparse.Namespace, choices: Choices) -> list[str]:
