@@ -9,10 +9,12 @@ import pytest
 from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 
+from cfdg_diffusion import cli
 from cfdg_diffusion.cli import options
 from cfdg_diffusion.cli.csv_cells import ColumnReading, cast
 from cfdg_diffusion.cli.dates import DateFormat, guess
 from cfdg_diffusion.cli.formats import Choices, ColumnFormat, CsvFormat
+from cfdg_diffusion.cli.main import separated
 from cfdg_diffusion.cli.table_files import read_table
 
 QUICK = settings(
@@ -114,6 +116,25 @@ def test_a_category_keeps_its_text(tmp_path, cells):
 def test_words_for_missing_values_can_be_named(tmp_path, said, missing):
     assert column(tmp_path, "NA", "DE", "", "null", "FR", **said).table["x"].isna().sum() == missing
     assert column(tmp_path, "NA", "DE", "", kind="text").table["x"].isna().tolist() == [False, False, True]
+
+
+@pytest.mark.parametrize("marks", ["-,?", "-999,?", "-9,-99", "-", "--", "--,?", "-N/A-"])
+@pytest.mark.parametrize(
+    "command", ["fit t.csv", "sample m -n 1", "impute m t.csv", "report t.csv s.csv", "inspect t.csv"]
+)
+def test_words_for_missing_values_may_begin_with_a_dash(command, marks):
+    words = separated([*command.split(), "--missing", marks, "--decimal", ","])
+    parsed = cli.build_parser().parse_args(words)
+    assert (parsed.missing, parsed.decimal) == (tuple(marks.split(",")), ",")
+
+
+def test_the_words_of_the_help_are_missing_values(tool):
+    folder = tool.folder()
+    table = put(
+        folder / "t.csv", "a,b", *(f"{'-' if row == 3 else row},{'?' if row == 4 else row}" for row in range(60))
+    )
+    found = kinds(tool.run("fit", table, "--dry-run", "--missing", "-,?").out)
+    assert [found[name][1] for name in "ab"] == ["Int64", "Int64"]
 
 
 @pytest.mark.parametrize(

@@ -156,6 +156,9 @@ def test_a_name_with_a_line_break_and_an_empty_one_stay_in_their_line(tool):
         (["sample", "m", "-n", "0"], "'0' is no whole number from 1 on"),
         (["fit", "t.csv", "--wash"], "unrecognized arguments: --wash"),
         (["fit", "t.csv", "--kinds", "a=b"], "COLUMN=KIND with one of number"),
+        (["fit", "t.csv", "--missing", "--quiet"], "argument --missing: expected one argument"),
+        (["fit", "t.csv", "--missing", "-o", "m"], "argument --missing: expected one argument"),
+        (["fit", "t.csv", "--missing"], "argument --missing: expected one argument"),
     ],
 )
 def test_wrong_options_get_one_sentence_without_the_usage(tool, words, sentence):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import io
 import os
+import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -12,6 +13,8 @@ from contextlib import redirect_stderr
 
 from cfdg_diffusion.cli.options import is_table
 from cfdg_diffusion.cli.parser import build_parser
+
+_OPTION = re.compile("-[a-z]|--[a-z].*")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -61,10 +64,16 @@ def _parsed(argv: Sequence[str] | None) -> argparse.Namespace | None:
 def separated(argv: Sequence[str]) -> list[str]:
     """Write ``--keep-range TABLE`` as ``--keep-range= TABLE``: the option may stand alone, and is not the table's own.
 
-    Columns that are named like a table's file are given as ``--keep-range=COLUMNS``.
+    Columns that are named like a table's file are given as ``--keep-range=COLUMNS``. ``--missing -,?`` becomes
+    ``--missing=-,?``: argparse takes words that begin with a dash for options.
     """
-    pairs = zip(argv, [*argv, ""][1:], strict=True)
-    return [f"{word}=" if word == "--keep-range" and is_table(after) else word for word, after in pairs]
+    words: list[str] = []
+    for word, after in zip(argv, [*argv, ""][1:], strict=True):
+        if words and words[-1] == "--missing" and word.startswith("-") and not _OPTION.fullmatch(word):
+            words[-1] = f"--missing={word}"
+        else:
+            words.append(f"{word}=" if word == "--keep-range" and is_table(after) else word)
+    return [f"{word}," if word == "--missing=--" else word for word in words]  # argparse would drop the two dashes
 
 
 def _fault(error: Exception) -> str:
