@@ -229,8 +229,8 @@ def test_mixed_objects_come_back_with_their_types(tool):
     tool.run("sample", model, "-n", "20", "-o", folder / "m.csv")
     assert "filled 0 cells" in tool.run("impute", model, folder / "m.csv", "-o", folder / "n.csv").err
     refused = tool.run("sample", model, "-n", "6", "-o", folder / "m.parquet", status=2).err
-    assert "column 'm' holds values of float and" in refused
-    assert "write .csv" in refused
+    assert "column 'm' holds values of " in refused  # of which types depends on the machine's rounding
+    assert "that are no type of Parquet, write .csv" in refused
     assert not (folder / "m.parquet").exists()
 
 

@@ -125,7 +125,7 @@ def print_status(uri: str) -> None:
     lines = [[unit.run_id, unit.name, *_state(CellFolder(store, unit.folder))] for unit in units]
     titles = ("run", "work", "state", "attempt", "step", "note")
     counts = Counter(line[2] for line in lines)
-    title = f"{uri}: " + ", ".join(f"{count} {state}" for state, count in counts.items())
+    title = ", ".join(f"{count} {state}" for state, count in counts.items()) + f" in {uri}"  # which may be long
     Console().print(rich_table(titles, lines, title=title, words=6))
 
 
