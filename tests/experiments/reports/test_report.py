@@ -165,7 +165,7 @@ def test_only_the_papers_protocol_counts_as_a_reproduction(made_up):
 def test_a_few_changed_settings_are_named_and_the_rest_counted(made_up):
     names = tuple(f"diffusion.{letter}" for letter in "abcdefg")
     assert "changed diffusion.a, diffusion.b" in deviations(made_up.header(changed=names[:2]))
-    counted = "changed diffusion.a, diffusion.b, diffusion.c, diffusion.d and 3 more settings"
+    counted = "changed diffusion.a, diffusion.b, diffusion.c, diffusion.d and 3 more"
     assert counted in deviations(made_up.header(changed=names))
 
 

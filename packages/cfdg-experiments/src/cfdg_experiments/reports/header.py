@@ -119,7 +119,7 @@ def deviations(header: ReportHeader) -> list[str]:
 def _changed_text(keys: Sequence[str]) -> str:
     """Name a few settings and count the rest."""
     more = len(keys) - MOST_KEYS
-    return f"changed {', '.join(keys[:MOST_KEYS])}" + (f" and {more} more settings" if more > 0 else "")
+    return f"changed {', '.join(keys[:MOST_KEYS])}" + (f" and {more} more" if more > 0 else "")
 
 
 def _steps_of_all_points(header: ReportHeader) -> tuple[dict[str, list[int]], dict[str, list[int]]]:
