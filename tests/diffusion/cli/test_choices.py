@@ -146,6 +146,15 @@ def test_the_words_of_the_help_are_missing_values(tool):
         (["31/01/2024", "28/02/2023"], "%d/%m/%Y"),
         (["01/31/2024", "02/28/2023"], "%m/%d/%Y"),
         (["31.01.2024 10:11", "28.02.2023 00:00"], "%d.%m.%Y %H:%M"),
+        (["8/18/2024", "11/2/2023"], "%-m/%-d/%Y"),
+        (["8/18/2024", "11/20/2023"], "%-m/%-d/%Y"),
+        (["08/18/2024", "11/02/2023"], "%m/%d/%Y"),
+        (["12/18/2024", "11/20/2023"], "%m/%d/%Y"),
+        (["18.8.2024", "02.11.2023"], "%d.%-m.%Y"),
+        (["8/18/2024 09:05", "11/2/2023 10:00"], "%-m/%-d/%Y %H:%M"),
+        (["8/18/2024 9:05", "11/2/2023 0:00"], "%-m/%-d/%Y %-H:%M"),
+        (["Aug 8, 2024", "Nov 12, 2023"], "%b %-d, %Y"),
+        (["20240818101112", "20231102000000"], "%Y%m%d%H%M%S"),
         (["9999-12-31", "0001-01-01"], "ISO"),
     ],
 )
@@ -154,6 +163,36 @@ def test_dates_of_common_formats_are_found_and_written_as_they_were(tmp_path, ce
     assert read.table["x"].dtype.kind == "M"
     assert read.dates["x"].pattern == ("" if pattern == "ISO" else pattern)
     assert read.dates["x"].write(read.table["x"]).tolist() == cells
+
+
+def test_dates_with_some_leading_zeros_are_written_with_all_of_them(tmp_path):
+    read = column(tmp_path, "8/18/2024", "08/19/2024", kind="datetime")
+    assert read.dates["x"].pattern == "%m/%d/%Y"
+    assert read.table["x"].dt.day.tolist() == [18, 19]
+
+
+@given(st.lists(st.datetimes().map(lambda moment: moment.replace(microsecond=0)), min_size=1, max_size=5))
+def test_dates_without_leading_zeros_are_read_and_written(moments):
+    """Also where a percent sign stands before a dash; the reference is written by hand."""
+    written = DateFormat.of_pattern("%-m/%-d/%Y %-H:%M:%-S %%-d")
+    series = pd.Series(moments, dtype="datetime64[s]")
+    texts = [f"{at.month}/{at.day}/{at.year:04} {at.hour}:{at.minute:02}:{at.second} %-d" for at in moments]
+    assert written.write(series).tolist() == texts
+    assert written.parse(pd.Series(texts, dtype=object)).equals(series)
+
+
+@pytest.mark.parametrize("kind", ["datetime", "datetime:%-m/%-d/%Y"])
+def test_american_dates_come_back_as_they_were(tool, kind):
+    folder = tool.folder()
+    days = [f"{day.month}/{day.day}/{day.year}" for day in pd.date_range("2024-01-01", periods=60, freq="5D")]
+    table = put(folder / "t.csv", "d,x", *(f"{day},{row}" for row, day in enumerate(days)))
+    tool.fit(table, folder / "m", "--kinds", f"d={kind}")
+    tool.run("sample", folder / "m", "-n", "60", "-o", folder / "s.csv")
+    made = [line.split(",")[0] for line in (folder / "s.csv").read_text().splitlines()[1:]]
+    assert all(day == f"{int(day.split('/')[0])}/{int(day.split('/')[1])}/{day.split('/')[2]}" for day in made)
+    put(folder / "h.csv", "d,x", "8/18/2024,1", ",2")
+    tool.run("impute", folder / "m", folder / "h.csv", "-o", folder / "f.csv")
+    assert (folder / "f.csv").read_text().splitlines()[1] == "8/18/2024,1"
 
 
 def test_dates_of_two_formats_and_of_none_are_refused(tmp_path):

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from itertools import product
 from typing import Any, Literal
 
 import numpy as np
@@ -26,6 +27,8 @@ _COMMON = (
     "%d/%m/%y", "%m/%d/%y", "%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y",
 )  # fmt: skip
 """Patterns that are tried when only ``datetime`` is said; each may be followed by a time."""
+_DIRECTIVE = re.compile("%(-?)(.)")
+_MAY_BE_SHORT = re.compile("(?<!%[A-Za-z])%(?=[dmH](?!%))")  # digits side by side need their zeros
 _TIMES = ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", "T%H:%M:%S", "%H%M%S")
 
 _NANOSECOND_ERA = 9_223_372_000
@@ -42,7 +45,8 @@ class DateFormat:
         unit: the finest part written, from "D" for days to "ns".
         separator: between date and time, "T" or a space.
         zone: "Z" or an offset from UTC such as "+01:00"; empty for none.
-        pattern: of strptime such as ``%d.%m.%Y``, in place of ISO 8601 if it is not empty.
+        pattern: of strptime such as ``%d.%m.%Y``, in place of ISO 8601 if it is not empty; ``%-d`` is written without
+            leading zeros.
     """
 
     unit: Unit
@@ -90,7 +94,7 @@ class DateFormat:
 
 
 def guess(cells: Iterable[str]) -> DateFormat:
-    """Find the one common pattern that reads all cells.
+    """Find the one common pattern that reads all cells, with ``%-d`` and the like where they have no leading zeros.
 
     Raises:
         ValueError: if none does, or several that differ; the message continues after the column's name.
@@ -98,7 +102,7 @@ def guess(cells: Iterable[str]) -> DateFormat:
     distinct = list(dict.fromkeys(cells))
     fits = [day + time for day in _COMMON for time in _TIMES if _reads_all(distinct, day + time)]
     if len(fits) == 1:
-        return DateFormat.of_pattern(fits[0])
+        return DateFormat.of_pattern(_as_written(fits[0], distinct))
     help_ = "give the format, such as COLUMN=datetime:%d.%m.%Y"
     if fits:
         raise ValueError(f"can be read as {' and as '.join(fits)}: {help_}")
@@ -112,12 +116,26 @@ def _reads_all(cells: Iterable[str], pattern: str) -> bool:
         return False
 
 
+def _as_written(pattern: str, cells: Iterable[str]) -> str:
+    """Leave out leading zeros where that gives the cells as they are, of as many parts as possible."""
+    moments = {cell.strip(): datetime.strptime(cell.strip(), pattern) for cell in cells}
+    count = len(_MAY_BE_SHORT.findall(pattern))
+    choices = sorted(product(("%-", "%"), repeat=count), key=lambda own: (own.count("%") < count, own.count("%")))
+    for choice in choices:
+        parts = iter(choice)
+        own = _MAY_BE_SHORT.sub(lambda _, parts=parts: next(parts), pattern)
+        if all(_formatted(moment, own) == cell for cell, moment in moments.items()):
+            return own
+    return pattern
+
+
 def _of_pattern(cells: pd.Series, pattern: str, dtype: Any) -> pd.Series:  # noqa: ANN401
     known: dict[str, np.datetime64] = {}
+    readable = _DIRECTIVE.sub(r"%\2", pattern)  # strptime reads 8 as %d too, and knows no %-d
     for row, cell in zip(cells.index.tolist(), cells, strict=True):
         if isinstance(cell, str) and cell not in known:
             try:
-                known[cell] = _instant(datetime.strptime(cell.strip(), pattern))
+                known[cell] = _instant(datetime.strptime(cell.strip(), readable))
             except ValueError as error:
                 raise ValueError(f"holds {cell!r} in row {row + 1:,}, expected a date as {pattern}") from error
     unit = _finer(dtype, "us" if "%f" in pattern else "s")
@@ -141,9 +159,15 @@ def _by_pattern(values: np.ndarray, pattern: str) -> list[str | None]:
 
 
 def _formatted(moment: datetime, pattern: str) -> str:
-    """Format as strftime does, with four digits of the year on every system."""
+    """Format as strftime does, with four digits of the year and with ``%-d`` on every system."""
     own: dict[str, Callable[[], str]] = {"%Y": lambda: f"{moment.year:04d}", "%z": lambda: "+0000"}
-    return re.sub("%.", lambda found: own.get(found[0], lambda: moment.strftime(found[0]))(), pattern)
+
+    def part(found: re.Match[str]) -> str:
+        directive = f"%{found[2]}"
+        text = own.get(directive, lambda: moment.strftime(directive))()
+        return (text.lstrip("0") or "0") if found[1] else text
+
+    return _DIRECTIVE.sub(part, pattern)
 
 
 def parse_iso(cells: pd.Series, dtype: Any) -> pd.Series:  # noqa: ANN401
