@@ -224,6 +224,32 @@ def test_grouped_numbers_are_read_and_badly_grouped_ones_are_not(number, thousan
         cast(pd.Series([f"1{thousands}23"], dtype=object), reading)
 
 
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        *[
+            ("1.234,5", 1234.5),
+            ("-12.345.678", -12345678.0),
+            ("1.234,5e1", 12345.0),
+            ("1234,5", 1234.5),
+            ("+1.234", 1234),
+        ],
+        *[
+            (wrong, None)
+            for wrong in ("1.234.56", "1.234.5678", "1234.567", "1.23.456", "0.500", "1.234,567.890", "1.")
+        ],
+    ],
+)
+def test_groups_after_the_first_have_three_digits(text, number):
+    reading = ColumnReading(pd.api.types.pandas_dtype("float64"), CsvFormat(";", ",", "."))
+    cells = pd.Series([text], dtype=object)
+    if number is None:
+        with pytest.raises(ValueError, match="expected a number"):
+            cast(cells, reading)
+    else:
+        assert cast(cells, reading).tolist() == [number]
+
+
 def test_a_whole_number_of_yyyymmdd_in_parquet_is_a_date_if_it_is_said(tool):
     pq = pytest.importorskip("pyarrow.parquet")
     folder = tool.folder()

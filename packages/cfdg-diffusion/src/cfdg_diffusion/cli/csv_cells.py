@@ -162,9 +162,10 @@ def plain_numbers(cells: pd.Series, csv: CsvFormat) -> list[str]:
     """Write numbers with a point and without groups; what does so already becomes no number if it means another."""
     texts = [cell.strip() for cell in cells]
     if csv.thousands:
-        grouped = re.compile(rf"[+-]?[0-9]{{1,3}}(?:{re.escape(csv.thousands)}[0-9]{{3}})+(?![0-9])")
+        mark = re.escape(csv.thousands)
+        grouped = re.compile(rf"[+-]?[1-9][0-9]{{0,2}}(?:{mark}[0-9]{{3}})+(?![0-9])[^{mark}]*")
         texts = [
-            text.replace(csv.thousands, "", -1) if csv.thousands not in text or grouped.match(text) else f"{text}?"
+            text.replace(csv.thousands, "", -1) if csv.thousands not in text or grouped.fullmatch(text) else f"{text}?"
             for text in texts
         ]
     if csv.decimal != ".":
