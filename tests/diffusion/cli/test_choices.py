@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 
 from cfdg_diffusion import cli
-from cfdg_diffusion.cli import options
+from cfdg_diffusion.cli import options, rules
 from cfdg_diffusion.cli.csv_cells import ColumnReading, cast
 from cfdg_diffusion.cli.dates import DateFormat, guess
 from cfdg_diffusion.cli.formats import Choices, ColumnFormat, CsvFormat
@@ -269,6 +269,24 @@ def test_a_whole_number_of_yyyymmdd_in_parquet_is_a_date_if_it_is_said(tool):
     frame.to_parquet(folder / "h.parquet")
     tool.run("impute", folder / "m", folder / "h.parquet", "-o", folder / "f.parquet")
     assert pd.read_parquet(folder / "f.parquet").drop(index=3).equals(frame.drop(index=3))
+
+
+@pytest.mark.parametrize(
+    ("rule", "told"),
+    [
+        ("p: 1,5..2.000,5", "1.5 <= p <= 2000.5"),
+        ("p: 1.5..", "1.5 <= p"),
+        ("d: 01.01.2023..31.12.2023", "2023-01-01 00:00:00 <= d <= 2023-12-31 00:00:00"),
+        ("d: 2023-01-01..", "2023-01-01 00:00:00 <= d"),
+    ],
+)
+def test_bounds_are_written_as_the_cells_of_the_file_or_plainly(tmp_path, rule, told):
+    path = put(tmp_path / "t.csv", "p;d", "1,5;18.08.2023", "2.000,25;19.08.2023")
+    said = Choices({"d": "datetime:%d.%m.%Y"}, separator=";", decimal=",", thousands=".")
+    read = read_table(path, said)
+    assert rules.parse(rule, read.table, read.format).name == told
+    with pytest.raises(ValueError, match="'1,,5' is no value of column 'p'"):
+        rules.parse("p: 1,,5..", read.table, read.format)
 
 
 def test_ranges_are_kept_where_it_is_said(tool):

@@ -27,7 +27,7 @@ In a CSV file ISO dates become dates, codes such as 01234, +49 and 1E5 stay text
 --kinds corrects what was guessed: code=text leaves a column as it is, also the word NA; zip=number reads 01234 as a
 number; day=datetime:%d.%m.%Y reads and writes such dates; paid=boolean two words such as yes and no. --missing '-,?'
 names the words for missing values, --missing '' leaves the empty cell alone. Separators and decimal commas are
-remembered with the model and written again.
+remembered with the model and written again. Bounds of a --constraint are written as the cells of the table.
 --label makes a model that can be asked for a class, and gives rare classes as much of the training as frequent ones.
 Set rows aside for 'cfdg-diffusion report' before you fit."""
 

@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace) -> None:
     read, labels = _read(arguments)
     kinds: dict[Any, Any] = options.kinds_to_learn(dict(arguments.kinds), read.table.columns)
     with _about(arguments.table), _notes(arguments.quiet):
-        constraints = [rules.parse(text, read.table) for text in arguments.constraint]
+        constraints = [rules.parse(text, read.table, read.format) for text in arguments.constraint]
         constraints += rules.training_ranges(arguments.keep_range, read.table)
         _check_constraints(constraints, read.table, arguments.quiet)
         if arguments.dry_run:

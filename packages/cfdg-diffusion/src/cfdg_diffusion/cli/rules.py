@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from cfdg_diffusion.cli.csv_cells import ColumnReading
+from cfdg_diffusion.cli.formats import CsvFormat, TableFormat
 from cfdg_diffusion.cli.options import RULES, names
 from cfdg_diffusion.cli.values import value_of
 from cfdg_diffusion.tabular.constraints import Constraint, FixedCombinations, Inequality, Range
 
+_PLAIN = TableFormat()
 _SIGNS = ("<=", ">=", "<", ">")
 
 
-def parse(text: str, table: pd.DataFrame) -> Constraint:
+def parse(text: str, table: pd.DataFrame, form: TableFormat = _PLAIN) -> Constraint:
     """Read a constraint of a training table: ``age: 17..90``, ``start <= end`` or ``fixed: city, region``.
+
+    Bounds are written as the cells of the table's file, or with a point and as ISO dates where these are none.
+
+    Args:
+        text: the constraint.
+        table: the training table.
+        form: of its file.
 
     Raises:
         ValueError: if the text is none of these, or names what the table does not have.
@@ -25,7 +35,8 @@ def parse(text: str, table: pd.DataFrame) -> Constraint:
     by_text: dict[str, Hashable] = {str(name): name for name in table.columns}
     named = max((name for name in by_text if text.startswith(f"{name}:")), key=len, default=None)
     if named is not None and ".." in text[len(named) :]:
-        return _range(text, by_text[named], text[len(named) + 1 :], table)
+        column = by_text[named]
+        return _range(text, column, text[len(named) + 1 :], _bound_readings(table[column].dtype, form, column))
     if text.startswith("fixed:"):
         chosen = names([text.removeprefix("fixed:").strip()], list(table.columns), f"--constraint {text!r}")
         return FixedCombinations(tuple(chosen), table[chosen].drop_duplicates())
@@ -57,15 +68,29 @@ def training_ranges(texts: Sequence[str], table: pd.DataFrame) -> list[Constrain
     return [Range(name, table[name].min(), table[name].max()) for name in chosen]
 
 
-def _range(text: str, column: Hashable, bounds: str, table: pd.DataFrame) -> Range:
+def _bound_readings(dtype: Any, form: TableFormat, column: Hashable) -> list[ColumnReading]:  # noqa: ANN401
+    """Choose how to read a bound: as the cells of the file, else plainly."""
+    layout = CsvFormat() if form.csv is None else form.csv
+    return [ColumnReading(_wide(dtype), layout, form.column(column)), ColumnReading(_wide(dtype))]
+
+
+def _range(text: str, column: Hashable, bounds: str, readings: Sequence[ColumnReading]) -> Range:
     low, high = (part.strip() for part in bounds.split("..", 1))
     if not low and not high:
         raise ValueError(f"--constraint {text!r} has no bound, expected {column}: LOW..HIGH, {column}: LOW.. or ..HIGH")
-    reading = ColumnReading(_wide(table[column].dtype))
-    found: list[Any] = [_whole(value_of(bound, column, reading)) if bound else None for bound in (low, high)]
+    found: list[Any] = [_bound(bound, column, readings) if bound else None for bound in (low, high)]
     if low and high and found[0] > found[1]:
         raise ValueError(f"--constraint {text!r} has its bounds in the wrong order, expected LOW..HIGH")
     return Range(column, *found)
+
+
+def _bound(text: str, column: Hashable, readings: Sequence[ColumnReading]) -> object:
+    """Read a bound in the first way that can."""
+    *first, last = readings
+    for reading in first:
+        with suppress(ValueError):
+            return _whole(value_of(text, column, reading))
+    return _whole(value_of(text, column, last))
 
 
 def _wide(dtype: Any) -> Any:  # noqa: ANN401 - numpy's or pandas' own dtypes
